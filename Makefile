@@ -1,0 +1,47 @@
+# The two commands of the README, and what .ci/run adds. Needs Python 3.11 or newer, nothing else.
+PYTHON ?= python3
+VENV ?= .venv
+IN ?= demo/inbox
+OUT ?= demo/blurred
+BIN := $(VENV)/bin
+
+.PHONY: run test lint build wheel-test clean
+
+run: $(VENV)/.installed  ## start the daemon on IN -> OUT (a sample photo is in the demo's inbox)
+	@mkdir -p "$(IN)" "$(OUT)"
+	@if [ "$(IN)" = demo/inbox ]; then cp -n demo/astronaut.jpg demo/inbox/ || true; fi
+	@echo "Drop photos into $(IN); they come out blurred in $(OUT). Ctrl-C stops."
+	@FACEBLURD_STATE_DIR="$${FACEBLURD_STATE_DIR:-demo/state}" $(BIN)/faceblurd run --watch "$(IN)" --to "$(OUT)"
+
+test: $(VENV)/.installed-dev  ## every test, with TensorFlow for the reference
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+build: $(VENV)/.installed-dev
+	rm -rf dist
+	$(BIN)/python -m build
+
+wheel-test: build  ## the wheel in an empty venv, on a photo
+	rm -rf build/wheel-venv build/wheel-out
+	$(PYTHON) -m venv build/wheel-venv
+	build/wheel-venv/bin/pip install -q -c constraints.txt dist/faceblurd-*.whl
+	build/wheel-venv/bin/faceblurd blur demo/astronaut.jpg --to build/wheel-out --json
+	test -s build/wheel-out/astronaut.jpg
+
+$(VENV)/.installed: pyproject.toml constraints.txt hatch_build.py faceblurd/imaging/splice/splice.c
+	@$(PYTHON) -c 'import sys; sys.exit("faceblurd needs Python 3.11 or newer: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/pip install -q -c constraints.txt -e '.[dev,tensorflow,preview]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist demo/inbox demo/blurred demo/state

@@ -1,0 +1,195 @@
+"""`faceblurd blur`: the same work once, on files and folders, by hand or as a hook of another tool."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from faceblurd.cli.options import config_option, load
+from faceblurd.cli.plans import PlanMaker
+from faceblurd.errors import Exit, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from faceblurd.intake.scanner import Found
+    from faceblurd.model import Region, Report
+    from faceblurd.pipeline import RootPlan
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option("--to", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Put results into DIR.")
+@click.option("--in-place", is_flag=True, help="Blur the photos where they are.")
+@click.option("--recipe", "recipe_name", metavar="NAME", help="fast, balanced, thorough, classic  [default: balanced].")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a file on stdout; logs on stderr.")
+@click.option(
+    "--contact-sheet",
+    "sheet",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.png",
+    help="One page with every hidden box of the run.",
+)
+@click.option("--with-originals", is_flag=True, help="Show on that page what was hidden, too (not with --in-place).")
+@click.option("--replace", is_flag=True, help="Overwrite files in --to that faceblurd did not write.")
+@config_option
+def blur(  # noqa: PLR0913 - the command's flags
+    paths: tuple[str, ...], to: Path | None, recipe_name: str | None, config_path: Path | None, sheet: Path | None, *,
+    in_place: bool, as_json: bool, replace: bool, with_originals: bool,
+) -> int:  # fmt: skip
+    r"""Blur the faces in PATHs (photos and folders) once.
+
+    \b
+    faceblurd blur photo.jpg --to out/
+    faceblurd blur holiday/ --in-place
+    find . -name '*.jpg' | faceblurd blur - --to out/ --json
+
+    PATH may be `-`: a list on stdin, one path a line. Of a folder, --to gets the same tree. The config, if one is
+    given, says how to detect and blur; its roots are not used. Exit code 3 when files were held.
+    """
+    if in_place == (to is not None):
+        raise UsageError("give either --to DIR or --in-place", remedy="A photo is published in one place")
+    if with_originals and (in_place or sheet is None):
+        raise UsageError("--with-originals goes with --contact-sheet and --to", remedy="In place, no original is left")
+    maker = PlanMaker(None if config_path is None else load(config_path), recipe_name, to, replace=replace)
+    teller = _Teller(as_json=as_json)
+    code = _run(maker, list(maker.candidates(_listed(paths))), teller)
+    if sheet is not None:
+        teller.draw(str(sheet), with_originals=with_originals)
+    return code
+
+
+def _listed(paths: tuple[str, ...]) -> Iterator[str]:
+    for path in paths:
+        if path == "-":
+            yield from (os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer if line.strip())
+        else:
+            yield path
+
+
+def _run(maker: PlanMaker, candidates: list[tuple[RootPlan, str | None]], teller: _Teller) -> int:
+    from faceblurd import assembly, once  # noqa: PLC0415 - not needed for --help
+    from faceblurd.config import Hooks, Workers  # noqa: PLC0415 - same
+    from faceblurd.outlet.ledger import Ledger  # noqa: PLC0415 - same
+    from faceblurd.pipeline import Patience  # noqa: PLC0415 - same
+
+    config = maker.config
+    workers = Workers() if config is None else config.workers
+    # No ledger outlives this run, so nothing could wait for a second try of the hook.
+    hooks = Hooks() if config is None else config.hooks.model_copy(update={"max_attempts": 1})
+    patience = Patience(
+        max_attempts=2, retry_seconds=0.1, max_bytes=workers.max_file_mb * assembly.MEGABYTE, waits_for_space=False
+    )
+    ledger = Ledger(None)
+    made = assembly.assemble(
+        list(maker.plans.values()), workers=workers, hooks=hooks, ledger=ledger, state_dir=None,
+        patience=patience, voice=assembly.Voice(report=teller.report, tell=teller.tell),
+    )  # fmt: skip
+    stopping = _stop_on_signals(made.inbox.ring)
+
+    def found() -> Iterator[tuple[RootPlan, Found]]:
+        for plan, name in candidates:
+            assembly.make_mirror(plan, ledger)
+            yield from once.files_below(plan) if name is None else once.one_file(plan, name)
+
+    try:
+        with teller:
+            once.run_once(made, teller.counted(found()), stopped=lambda: bool(stopping))
+    finally:
+        made.close()
+    return 130 if stopping else teller.exit_code()
+
+
+def _stop_on_signals(wake: Callable[[], None]) -> list[int]:
+    """Let Ctrl-C end the run between two steps; what is in hand then leaves no trace."""
+    seen: list[int] = []
+
+    def stop(number: int, _frame: object) -> None:
+        seen.append(number)
+        wake()
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+    return seen
+
+
+class _Teller:
+    """Says what became of each file: JSON lines, a progress bar on a terminal, or plain lines."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._reports: list[tuple[bool, int]] = []
+        self._hidden: list[tuple[str, str, tuple[Region, ...]]] = []
+        self._progress: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> None:
+        if sys.stderr.isatty():
+            from rich.console import Console  # noqa: PLC0415 - on a terminal only
+            from rich.progress import Progress  # noqa: PLC0415 - on a terminal only
+
+            self._progress = Progress(console=Console(stderr=True), transient=True)
+            self._task = self._progress.add_task("blurring", total=0)
+            self._progress.start()
+
+    def __exit__(self, *_: object) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+        if not self._as_json:
+            held = sum(not published for published, _ in self._reports)
+            faces = sum(faces for _, faces in self._reports)
+            click.echo(f"{len(self._reports)} files, {faces} faces blurred, {held} held", err=True)
+
+    def counted(self, found: Iterator[tuple[RootPlan, Found]]) -> Iterator[tuple[RootPlan, Found]]:
+        """Count candidates into the progress bar's total as they are found."""
+        for number, one in enumerate(found, start=1):
+            if self._progress is not None:
+                self._progress.update(self._task, total=number)
+            yield one
+
+    def report(self, report: Report) -> None:
+        """Say what became of a file."""
+        self._reports.append((report.output is not None, len(report.regions)))
+        if report.output is not None and report.regions:
+            self._hidden.append((report.path, report.output, report.regions))
+        if self._as_json:
+            click.echo(json.dumps(report.as_dict()))
+        elif report.output is None:
+            self._say(f"{report.outcome.value}: {report.path}: {report.detail or report.reason}", err=True)
+        else:
+            faces = f"({len(report.regions)} faces)"
+            self._say(f"{report.outcome.value}: {report.path} -> {report.output} {faces}", err=False)
+        if self._progress is not None:
+            self._progress.advance(self._task)
+
+    def _say(self, text: str, *, err: bool) -> None:
+        """Print a line: above the progress bar where there is one and the line would land on the same terminal."""
+        from faceblurd.telemetry.logs import printable_line  # noqa: PLC0415 - not needed for --help
+
+        if self._progress is not None and (err or sys.stdout.isatty()):
+            self._progress.console.print(printable_line(text), markup=False, highlight=False, soft_wrap=True)
+        else:
+            click.echo(printable_line(text), err=err)
+
+    def tell(self, event: str, **fields: Any) -> None:  # noqa: ANN401 - whatever a log line holds
+        """Say what a person should know beside the outcomes."""
+        if event not in {"file.retried", "file.skipped", "root.scanned"}:
+            click.echo(f"{event}: {json.dumps(fields)}", err=True)
+
+    def draw(self, path: str, *, with_originals: bool) -> None:
+        """Draw the contact sheet of everything that was hidden."""
+        from faceblurd.imaging.sheet import Shown, draw_sheet  # noqa: PLC0415 - cv2, only when asked for
+
+        shown = (Shown(output, source if with_originals else None, regions) for source, output, regions in self._hidden)
+        tiles = draw_sheet(shown, path)
+        click.echo(f"{path}: {tiles} boxes" if tiles else "nothing was hidden: no contact sheet", err=True)
+
+    def exit_code(self) -> Exit:
+        """Give the exit code for what became of the files."""
+        return Exit.OK if all(published for published, _ in self._reports) else Exit.HELD

@@ -1,0 +1,43 @@
+"""`faceblurd hooks test`: fire the command hook once, with an example."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from faceblurd.cli.options import config_option, load
+from faceblurd.errors import Exit, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@click.group()
+def hooks() -> None:
+    """Try out hooks."""
+
+
+@hooks.command("test")
+@config_option
+def test(config_path: Path | None) -> int:
+    """Run the command hook of a config with an example file, and show how it ended."""
+    if config_path is None:
+        raise UsageError("no config", remedy="Give --config FILE")
+    from faceblurd.model import Outcome, Region, Report  # noqa: PLC0415 - not needed for --help
+    from faceblurd.outlet.command_hook import fire_once  # noqa: PLC0415 - same
+
+    config = load(config_path)
+    if not config.hooks.command:
+        raise UsageError("the config names no command hook", remedy="Set hooks.command")
+    root = str(config.roots[0].path)
+    report = Report(
+        root=root, path=f"{root}/example.jpg", outcome=Outcome.PUBLISHED, output=f"{root}/example.jpg", reason=None,
+        detail="this is a test", regions=(Region(10, 20, 30, 40, 0.9, "test"),), recipe="balanced", lossless=False,
+        milliseconds=1,
+    )  # fmt: skip
+    code, said = fire_once(
+        config.hooks.command, {"root": root, **report.as_dict()}, timeout_seconds=config.hooks.timeout_seconds
+    )  # fmt: skip
+    click.echo(f"exit code {code}" + (f"\n{said}" if said else ""))
+    return Exit.OK if code == 0 else Exit.OTHER

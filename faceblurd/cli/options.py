@@ -1,0 +1,57 @@
+"""Options that several commands share, and the way to the config they name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from faceblurd.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from faceblurd.config import Config
+
+config_option = click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="FACEBLURD_CONFIG",
+    metavar="FILE",
+    help="The configuration (also FACEBLURD_CONFIG).",
+)
+state_dir_option = click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Where state lives, without a config  [default: ~/.local/state/faceblurd].",
+)
+
+
+def both(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --config and --state-dir."""
+    return config_option(state_dir_option(function))
+
+
+def load(config_path: Path) -> Config:
+    """Read a config file; ConfigError when it is refused."""
+    from faceblurd.config import load_config  # noqa: PLC0415 - pydantic is not needed for --help
+
+    return load_config(config_path, environ=os.environ)
+
+
+def state_dir_of(config_path: Path | None, state_dir: Path | None) -> Path:
+    """Find the state directory that a command is about."""
+    if config_path is not None and state_dir is not None:
+        raise UsageError("--state-dir does not go with --config", remedy="The config names it")
+    if config_path is not None:
+        return load(config_path).state_dir
+    if state_dir is not None:
+        return state_dir
+    from faceblurd.config import default_state_dir  # noqa: PLC0415 - pydantic is not needed for --help
+
+    return default_state_dir(os.environ, Path.home())

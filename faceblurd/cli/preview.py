@@ -1,0 +1,49 @@
+"""`faceblurd preview`: a figure of what a recipe does to a photo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from faceblurd.cli.options import config_option, load
+from faceblurd.errors import UsageError
+
+
+@click.command()
+@click.argument("image", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--to", type=click.Path(path_type=Path, dir_okay=False), required=True, metavar="FIGURE.png")
+@click.option(
+    "--recipe", "recipe_name", metavar="NAME", help="The recipe to show  [default: the config's, or balanced]."
+)
+@click.option("--compare", is_flag=True, help="All recipes that are installed, a row each.")
+@config_option
+def preview(image: Path, to: Path, recipe_name: str | None, config_path: Path | None, *, compare: bool) -> None:
+    """Draw the steps of the method on IMAGE, one beside the other: photo, grayscale, detections, a face, the result.
+
+    The figure shows un-blurred faces: it is for you. Needs matplotlib (pip install 'faceblurd[preview]').
+    """
+    from faceblurd.config import BUILTIN_RECIPES, DEFAULT_RECIPE, builtin_recipe  # noqa: PLC0415 - not for --help
+    from faceblurd.errors import SetupError  # noqa: PLC0415 - same
+    from faceblurd.imaging.figure import draw_comparison, draw_steps  # noqa: PLC0415 - same
+    from faceblurd.workers.rehearsal import rehearse  # noqa: PLC0415 - same
+
+    if compare and recipe_name is not None:
+        raise UsageError("--recipe does not go with --compare", remedy="It shows all of them")
+    content = image.read_bytes()
+    if not compare:
+        config = None if config_path is None else load(config_path)
+        given = config is not None and recipe_name is None
+        recipe = (
+            config.recipe_for(config.roots[0]) if given and config else builtin_recipe(recipe_name or DEFAULT_RECIPE)
+        )
+        draw_steps(rehearse(content, recipe, name=str(image)), str(to))
+    else:
+        looks = []
+        for name in BUILTIN_RECIPES:
+            try:
+                looks.append(rehearse(content, builtin_recipe(name), name=str(image)))
+            except SetupError as error:
+                click.echo(f"{name} is left out: {error}", err=True)
+        draw_comparison(looks, str(to))
+    click.echo(str(to))

@@ -1,0 +1,107 @@
+"""`faceblurd run` and `faceblurd scan`: the roots of a config, for good or once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from faceblurd.cli.options import config_option, load, state_dir_option
+from faceblurd.errors import Exit, UsageError
+
+if TYPE_CHECKING:
+    from faceblurd.assembly import Voice
+    from faceblurd.config import Config
+
+
+def _voice(config: Config) -> Voice:
+    """Configure the log and say everything there."""
+    from faceblurd.assembly import Voice  # noqa: PLC0415 - not needed for --help
+    from faceblurd.telemetry.logs import configure_logging, get_logger, log_report  # noqa: PLC0415 - same
+
+    configure_logging(format=config.logging.format.value, level=config.logging.level.value, stream=sys.stderr)
+    return Voice(report=log_report, tell=get_logger("faceblurd").info)
+
+
+@click.command()
+@config_option
+@click.option("--watch", type=click.Path(path_type=Path), metavar="DIR", help="Watch this folder, without a config.")
+@click.option("--to", type=click.Path(path_type=Path), metavar="DIR", help="Publish into this mirror tree.")
+@click.option("--in-place", is_flag=True, help="Blur the photos where they are.")
+@click.option("--recipe", metavar="NAME", help="fast, balanced, thorough, classic  [default: balanced].")
+@state_dir_option
+def run(
+    config_path: Path | None, watch: Path | None, to: Path | None, *, in_place: bool, recipe: str | None,
+    state_dir: Path | None,
+) -> None:  # fmt: skip
+    r"""Watch the roots and blur what arrives, until SIGTERM.
+
+    \b
+    faceblurd run --config /etc/faceblurd/config.yaml
+    faceblurd run --watch ~/inbox --to ~/blurred
+    faceblurd run --watch ~/photos --in-place
+
+    SIGHUP reloads the config; a bad one is refused and the old one kept. The log goes to stderr: one line a file.
+    """
+    from faceblurd.daemon import Daemon  # noqa: PLC0415 - not needed for --help
+    from faceblurd.telemetry.sd_notify import Notifier  # noqa: PLC0415 - same
+
+    given: dict[str, Any] = {"to": to, "in_place": in_place, "recipe": recipe, "state_dir": state_dir}
+
+    def read() -> Config:
+        return _config(config_path, watch, given)
+
+    Daemon(read, voice=_voice(read()), notifier=Notifier(os.environ)).run()
+
+
+def _config(config_path: Path | None, watch: Path | None, given: dict[str, Any]) -> Config:
+    if watch is None:
+        if config_path is None:
+            raise UsageError("nothing to watch", remedy="Give --config FILE, or --watch DIR and --to DIR or --in-place")
+        if any(given.values()):
+            raise UsageError("--to, --in-place, --recipe, --state-dir go with --watch", remedy="Set them in the config")
+        return load(config_path)
+    from faceblurd.config import config_from_flags, default_state_dir  # noqa: PLC0415 - not needed for --help
+
+    state_dir = given.pop("state_dir", None) or default_state_dir(os.environ, Path.home())
+    given["state_dir"] = state_dir
+    return config_from_flags(watch=watch, environ=os.environ, **given)
+
+
+@click.command()
+@config_option
+def scan(config_path: Path | None) -> int:
+    """Catch up once: blur what is new in the roots of a config, then exit.
+
+    For cron, or after a restore. What the ledger knows as done is not read again. Exit code 3 when files are held.
+    """
+    if config_path is None:
+        raise UsageError("no config", remedy="Give --config FILE")
+    from faceblurd import assembly, once  # noqa: PLC0415 - not needed for --help
+    from faceblurd.model import State  # noqa: PLC0415 - same
+    from faceblurd.outlet import delivery  # noqa: PLC0415 - same
+    from faceblurd.outlet.ledger import Ledger  # noqa: PLC0415 - same
+
+    config = load(config_path)
+    voice, plans = _voice(config), [assembly.plan_for(config, root) for root in config.roots]
+    lock = assembly.lock_state(config.state_dir)
+    ledger = Ledger(config.state_dir / assembly.LEDGER_NAME)
+    delivery.recover(ledger)
+    made = assembly.assemble(
+        plans, workers=config.workers, hooks=config.hooks, ledger=ledger, state_dir=config.state_dir,
+        patience=assembly.patience_of(config.workers), voice=voice,
+    )  # fmt: skip
+    try:
+        assembly.wait_until_ready(made.pool)
+        for plan in plans:
+            assembly.make_mirror(plan, ledger)
+            once.run_once(made, once.files_below(plan), stopped=lambda: False)
+        held = len(ledger.in_state(State.QUARANTINED))
+    finally:
+        made.close()
+        ledger.close()
+        os.close(lock)
+    return Exit.HELD if held else Exit.OK

@@ -1,0 +1,177 @@
+"""What only the machine can answer about a config: which folders are the same, and whether its files load.
+
+Runs after the schema has accepted the values; returns every problem, raises none. Never imports cv2 or tensorflow: a
+cascade is tried in a child process.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from faceblurd.config.overrides import BlurConfig, CenterfaceConfig, DetectionConfig, HaarConfig, YunetConfig
+from faceblurd.config.problems import Loc, Problem, nearest
+from faceblurd.config.recipes import builtin_recipe
+from faceblurd.config.strength import weak_settings
+from faceblurd.errors import SetupError
+from faceblurd.imaging.detectors import weights
+from faceblurd.model import CenterfaceSpec, Engine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from faceblurd.config.schema import Config
+
+CASCADE_CHECK_SECONDS: Final = 60.0
+_CASCADE_REMEDY: Final = "Name a cascade that OpenCV ships, or the path of a trained classifier (.xml)."
+
+
+def problems_with(config: Config) -> list[Problem]:
+    """Return everything that folders, files and installed packages have against `config`."""
+    return [*_folders(config), *_recipes(config), *_detectors(config), *_engines(config), *weak_settings(config)]
+
+
+def _folders(config: Config) -> Iterator[Problem]:
+    roots: list[tuple[Loc, Path]] = [(("roots", at, "path"), root.path) for at, root in enumerate(config.roots)]
+    outputs: list[tuple[Loc, Path]] = [
+        (("roots", at, "to"), root.to) for at, root in enumerate(config.roots) if root.to is not None
+    ]
+    for (_, first), (loc, second) in combinations(roots, 2):
+        if _overlap(first, second):
+            yield Problem(loc, f"overlaps the root {first}", str(second), "Watch the upper folder only, or split them.")
+    for (_, first), (loc, second) in combinations(outputs, 2):
+        if _overlap(first, second):
+            yield Problem(loc, f"overlaps the output {first}", str(second), "Give each root a folder of its own.")
+    yield from _loops(roots, outputs)
+    yield from _exposed_state(config.state_dir, [*roots, *outputs])
+
+
+def _loops(roots: list[tuple[Loc, Path]], outputs: list[tuple[Loc, Path]]) -> Iterator[Problem]:
+    for out_loc, output in outputs:
+        for root_loc, root in roots:
+            if _inside(output, root):
+                message = f"lies inside the root {root}: results would be watched again"
+                yield Problem(out_loc, message, str(output), "Choose a folder beside the root.")
+            elif _inside(root, output):
+                message = f"lies inside the output {output}: results could land among the originals"
+                yield Problem(root_loc, message, str(root), "Choose an output beside the root.")
+
+
+def _exposed_state(state_dir: Path, folders: list[tuple[Loc, Path]]) -> Iterator[Problem]:
+    """Quarantined photos lie in the state directory: they must be neither watched nor published."""
+    for _, folder in folders:
+        if _inside(state_dir, folder):
+            message = f"lies inside {folder}, which is watched or published"
+            remedy = "Choose a folder of its own, such as /var/lib/faceblurd."
+            yield Problem(("state_dir",), message, str(state_dir), remedy)
+
+
+def _overlap(one: Path, other: Path) -> bool:
+    return _inside(one, other) or _inside(other, one)
+
+
+def _inside(path: Path, folder: Path) -> bool:
+    """Tell whether `path` is `folder` or below it, through symlinks and bind mounts, and if neither exists yet."""
+    real, wanted = Path(os.path.realpath(path)), Path(os.path.realpath(folder))
+    if real.is_relative_to(wanted):
+        return True
+    identity = _identity(wanted)
+    return identity is not None and any(_identity(step) == identity for step in (real, *real.parents))
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:  # away for now, or not ours to see: then its name has to do
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _detectors(config: Config) -> Iterator[Problem]:
+    yield from _detectors_of(config.detection, ("detection",))
+    for at, root in enumerate(config.roots):
+        yield from _detectors_of(root.detection, ("roots", at, "detection"))
+
+
+def _detectors_of(detection: DetectionConfig, loc: Loc) -> Iterator[Problem]:
+    for at, detector in enumerate(detection.detectors or ()):
+        here = (*loc, "detectors", at)
+        match detector:
+            case HaarConfig():
+                yield from _cascade(detector.cascade, (*here, "cascade"))
+            case YunetConfig(model=str(model)) | CenterfaceConfig(model=str(model)) if not _is_readable(model):
+                remedy = "Name a readable .onnx file, or leave the key out for the weights that come with faceblurd."
+                yield Problem((*here, "model"), "is no readable file", model, remedy)
+            case CenterfaceConfig(model=None):
+                yield from _installed((*here, "kind"), "centerface")
+            case _:
+                pass
+
+
+def _recipes(config: Config) -> Iterator[Problem]:
+    """Look for the weights that built-in recipes need, unless another list of detectors stands in their place."""
+    named = [(("recipe",), config.recipe, (config.detection,))] if "recipe" in config.model_fields_set else []
+    places: list[tuple[Loc, str, tuple[DetectionConfig, ...]]] = [*named]
+    for at, root in enumerate(config.roots):
+        if root.recipe is not None:
+            places.append((("roots", at, "recipe"), root.recipe, (config.detection, root.detection)))
+    for loc, name, overrides in places:
+        replaced = any(detection.detectors is not None for detection in overrides)
+        if not replaced and any(isinstance(spec, CenterfaceSpec) for spec in builtin_recipe(name).detection.detectors):
+            yield from _installed(loc, name)
+
+
+def _installed(loc: Loc, value: str) -> Iterator[Problem]:
+    try:
+        weights.find(weights.CENTERFACE)
+    except SetupError as error:
+        yield Problem(loc, "needs weights that are not installed", value, f"Run `{error.remedy}`.")
+
+
+def _is_readable(file: str) -> bool:
+    return os.access(file, os.R_OK) and Path(file).is_file()
+
+
+def _cascade(cascade: str, loc: Loc) -> Iterator[Problem]:
+    if "/" not in cascade:
+        shipped = _shipped_cascades()
+        if cascade not in shipped:
+            yield Problem(loc, "is no cascade that OpenCV ships", cascade, nearest(cascade, shipped))
+    elif not Path(cascade).is_file():
+        yield Problem(loc, "is no file", cascade, _CASCADE_REMEDY)
+    elif (complaint := _does_not_load(cascade)) is not None:
+        yield Problem(loc, f"does not load: {complaint}", cascade, _CASCADE_REMEDY)
+
+
+def _shipped_cascades() -> frozenset[str]:
+    """Return the names of the cascades beside cv2, without importing it (70 MB resident in a parent that needs 80)."""
+    spec = find_spec("cv2")
+    folders = () if spec is None else spec.submodule_search_locations or ()
+    return frozenset(file.name for folder in folders for file in Path(folder, "data").glob("haarcascade_*.xml"))
+
+
+def _does_not_load(cascade: str) -> str | None:
+    """Return why OpenCV refuses the file, or None. A broken cascade can crash OpenCV: hence a process of its own."""
+    command = [sys.executable, "-P", "-m", "faceblurd.imaging.detectors.haar", cascade]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=CASCADE_CHECK_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return f"OpenCV was not done with it after {CASCADE_CHECK_SECONDS:.0f} s"
+    if done.returncode == 0:
+        return None
+    last = done.stderr.strip().splitlines()[-1:] or [f"OpenCV ended with status {done.returncode}"]
+    return last[0]
+
+
+def _engines(config: Config) -> Iterator[Problem]:
+    places: list[tuple[Loc, BlurConfig]] = [(("blur", "engine"), config.blur)]
+    places += [(("roots", at, "blur", "engine"), root.blur) for at, root in enumerate(config.roots)]
+    for loc, blur in places:
+        if blur.engine is Engine.TENSORFLOW and find_spec("tensorflow") is None:
+            remedy = "pip install 'faceblurd[tensorflow]', or choose the engine opencv."
+            yield Problem(loc, "is not installed", blur.engine.value, remedy)

@@ -1,0 +1,72 @@
+"""The recipes that come with faceblurd, and how a config's overrides change them.
+
+Pure: no pydantic, no files. Overrides arrive as mappings that hold only the fields which somebody wrote.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from faceblurd.errors import UsageError
+from faceblurd.model import BlurSpec, CenterfaceSpec, DetectionSpec, HaarSpec, Recipe, YunetSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+DEFAULT_RECIPE: Final = "balanced"
+
+BUILTIN_RECIPES: Final[Mapping[str, Recipe]] = {
+    # The reference method exactly: full-size grayscale, Haar (1.1, 4), a fixed 20 pixel window, no margin.
+    "classic": Recipe(
+        name="classic",
+        detection=DetectionSpec(detectors=(HaarSpec(),), working_size_px=None, turned=False, merge=False),
+        blur=BlurSpec(pool_size_px=20, pool_face_fraction=0.0, stride_px=1, levels=None, margin=0.0, allow_weak=True),
+    ),
+    # For weak machines: large and middle-sized faces only.
+    "fast": Recipe(
+        name="fast",
+        detection=DetectionSpec(detectors=(YunetSpec(passes_px=(320, 640)),), working_size_px=640),
+        blur=BlurSpec(),
+    ),
+    # YuNet at three or four scales of a scaled decode, weighed together, and a window that grows with the face.
+    "balanced": Recipe(
+        name="balanced",
+        detection=DetectionSpec(detectors=(YunetSpec(),), working_size_px=1920),
+        blur=BlurSpec(),
+    ),
+    # A second network beside YuNet, whose weights are installed separately.
+    "thorough": Recipe(
+        name="thorough",
+        detection=DetectionSpec(detectors=(YunetSpec(), CenterfaceSpec()), working_size_px=1920),
+        blur=BlurSpec(),
+    ),
+}
+
+
+def builtin_recipe(name: str) -> Recipe:
+    """Return the recipe called `name`; UsageError lists the names when there is none."""
+    try:
+        return BUILTIN_RECIPES[name]
+    except KeyError:
+        known = ", ".join(sorted(BUILTIN_RECIPES))
+        raise UsageError(f"there is no recipe {name!r}", remedy=f"The recipes are: {known}.") from None
+
+
+def combine(
+    base: Recipe, *, detection: Iterable[Mapping[str, Any]] = (), blur: Iterable[Mapping[str, Any]] = ()
+) -> Recipe:
+    """Lay overrides over `base`, the later over the earlier; a `+` in the name says that something changed."""
+    changed = replace(
+        base,
+        detection=replace(base.detection, **_merged(detection)),
+        blur=replace(base.blur, **_merged(blur)),
+    )
+    return changed if changed.digest == base.digest else replace(changed, name=f"{base.name}+")
+
+
+def _merged(layers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        merged |= layer
+    return merged

@@ -1,0 +1,237 @@
+"""The config as types: every key, its bounds and its default. Knows nothing of files and lines.
+
+What one model can see is checked in it; what needs the disk is in `checks`.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal, Self, get_args
+
+from pydantic import BaseModel, Field, PlainValidator, StrictBool, model_validator
+
+from faceblurd.config.defaults import IMAGE_GLOBS, Hooks, Workers, cores
+from faceblurd.config.overrides import BlurConfig, DetectionConfig, Section, ZonesConfig
+from faceblurd.config.recipes import DEFAULT_RECIPE, builtin_recipe, combine
+from faceblurd.config.values import (
+    EMPTY_IS_DEFAULT,
+    NOT_EMPTY,
+    AbsolutePath,
+    Glob,
+    Number,
+    RecipeName,
+    Seconds,
+    Whole,
+    Word,
+    refusal,
+    whole_or,
+)
+from faceblurd.errors import SetupError
+from faceblurd.model import CenterfaceSpec, HaarSpec, MetadataPolicy, MetadataSpec, Mode, Recipe, Verify, YunetSpec
+
+_WORKERS, _HOOKS = Workers(), Hooks()
+
+
+class OnFailure(StrEnum):
+    """What becomes of a source that could not be made safe."""
+
+    LEAVE = "leave"
+    HOLD = "hold"
+
+
+class HardLinks(StrEnum):
+    """What becomes of a file that has other names."""
+
+    HOLD = "hold"
+    PROCESS = "process"
+
+
+class Mtime(StrEnum):
+    """Which time a result carries: auto is keep in a mirror, now in place."""
+
+    AUTO = "auto"
+    KEEP = "keep"
+    NOW = "now"
+
+
+class Existing(StrEnum):
+    """What becomes of a file in the mirror that faceblurd did not put there."""
+
+    HOLD = "hold"
+    REPLACE = "replace"
+
+
+class Unsupported(StrEnum):
+    """What becomes of files that are pictures, or none, but cannot be blurred."""
+
+    HOLD = "hold"
+    IGNORE = "ignore"
+
+
+class LogFormat(StrEnum):
+    """How log lines look: auto is console on a terminal, else json."""
+
+    AUTO = "auto"
+    JSON = "json"
+    CONSOLE = "console"
+
+
+class LogLevel(StrEnum):
+    """The least important lines that are still written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class RootConfig(Section):
+    """One watched folder."""
+
+    path: AbsolutePath
+    mode: Mode
+    to: AbsolutePath | None = None
+    include: Annotated[tuple[Glob, ...], NOT_EMPTY] = IMAGE_GLOBS
+    exclude: tuple[Glob, ...] = ()
+    quiet_seconds: Annotated[Number, Field(ge=0, le=3600)] = 2.0
+    settle_max_seconds: Seconds = 600.0
+    rescan_seconds: Seconds = 300.0
+    on_failure: OnFailure = OnFailure.LEAVE
+    hard_links: HardLinks = HardLinks.HOLD
+    mtime: Mtime = Mtime.AUTO
+    existing: Existing = Existing.HOLD
+    unsupported: Unsupported = Unsupported.HOLD
+    metadata: MetadataPolicy = MetadataPolicy.KEEP
+    keep_names: StrictBool = False
+    verify: Verify = Verify.FULL
+    recipe: RecipeName | None = None
+    detection: Annotated[DetectionConfig, EMPTY_IS_DEFAULT] = Field(default_factory=DetectionConfig)
+    blur: Annotated[BlurConfig, EMPTY_IS_DEFAULT] = Field(default_factory=BlurConfig)
+    regions: Annotated[ZonesConfig, EMPTY_IS_DEFAULT] = Field(default_factory=ZonesConfig)
+
+    @model_validator(mode="after")
+    def _output_fits_mode(self) -> Self:
+        if self.mode is Mode.MIRROR and self.to is None:
+            raise refusal("is missing", "A mirror needs `to:`, the folder for results.", below=("to",), value=None)
+        if self.mode is Mode.IN_PLACE and self.to is not None:
+            raise refusal(
+                "has no meaning in place", "Remove it, or write `mode: mirror`.", below=("to",), value=str(self.to)
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _settles_after_quiet(self) -> Self:
+        if self.settle_max_seconds <= self.quiet_seconds:
+            raise refusal(
+                f"must be more than quiet_seconds {self.quiet_seconds}, or no file ever settles",
+                "Raise it, or lower quiet_seconds.",
+                below=("settle_max_seconds",),
+                value=self.settle_max_seconds,
+            )
+        return self
+
+
+class WorkersConfig(Section):
+    """The processes that do the work, and what one file may cost."""
+
+    count: Annotated[int | Literal["auto"], PlainValidator(whole_or("auto", at_least=1, at_most=256))] = _WORKERS.count
+    deadline_seconds: Seconds = _WORKERS.deadline_seconds
+    memory_limit_mb: Annotated[Whole, Field(ge=512, le=1_000_000)] = _WORKERS.memory_limit_mb
+    recycle_after_files: Annotated[Whole, Field(ge=1)] = _WORKERS.recycle_after_files
+    idle_seconds: Seconds = _WORKERS.idle_seconds
+    max_attempts: Annotated[Whole, Field(ge=1, le=100)] = _WORKERS.max_attempts
+    retry_seconds: Seconds = _WORKERS.retry_seconds
+    stop_seconds: Annotated[Number, Field(ge=0, le=3600)] = _WORKERS.stop_seconds
+    max_file_mb: Annotated[Whole, Field(ge=1, le=100_000)] = _WORKERS.max_file_mb
+    max_megapixels: Annotated[Whole, Field(ge=1, le=10_000)] = _WORKERS.max_megapixels
+
+    def process_count(self) -> int:
+        """Return how many workers may run: for `auto`, the cores that this process may use."""
+        return cores() if isinstance(self.count, str) else self.count
+
+
+class LoggingConfig(Section):
+    """Log lines, on stderr."""
+
+    format: LogFormat = LogFormat.AUTO
+    level: LogLevel = LogLevel.INFO
+
+
+class HooksConfig(Section):
+    """Plugins by name, and a command that runs after every file."""
+
+    plugins: tuple[Word, ...] = ()
+    command: tuple[Word, ...] = ()
+    timeout_seconds: Seconds = _HOOKS.timeout_seconds
+    max_attempts: Annotated[Whole, Field(ge=1, le=100)] = _HOOKS.max_attempts
+
+
+class Config(Section):
+    """A whole, valid configuration."""
+
+    state_dir: AbsolutePath
+    roots: Annotated[tuple[RootConfig, ...], NOT_EMPTY]
+    recipe: RecipeName = DEFAULT_RECIPE
+    detection: Annotated[DetectionConfig, EMPTY_IS_DEFAULT] = Field(default_factory=DetectionConfig)
+    blur: Annotated[BlurConfig, EMPTY_IS_DEFAULT] = Field(default_factory=BlurConfig)
+    workers: Annotated[WorkersConfig, EMPTY_IS_DEFAULT] = Field(default_factory=WorkersConfig)
+    logging: Annotated[LoggingConfig, EMPTY_IS_DEFAULT] = Field(default_factory=LoggingConfig)
+    hooks: Annotated[HooksConfig, EMPTY_IS_DEFAULT] = Field(default_factory=HooksConfig)
+
+    def recipe_for(self, root: RootConfig) -> Recipe:
+        """Return what decides the pixels below `root`: its recipe, the global overrides, then its own.
+
+        Reads the cascades and models that the config names as files (their digests are part of the recipe);
+        SetupError when one of them cannot be read.
+        """
+        base = combine(
+            builtin_recipe(root.recipe or self.recipe),
+            detection=(self.detection.given(), root.detection.given()),
+            blur=(self.blur.given(), root.blur.given()),
+        )
+        return Recipe(
+            name=base.name,
+            detection=base.detection,
+            blur=base.blur,
+            max_pixels=self.workers.max_megapixels * 1_000_000,
+            plugins=self.hooks.plugins,
+            zones=root.regions.zones(),
+            metadata=MetadataSpec(root.metadata, root.keep_names),
+            verify=root.verify,
+            materials=tuple(_file_digest(path) for path in _named_files(base)),
+        )
+
+
+def _named_files(recipe: Recipe) -> Iterator[Path]:
+    for detector in recipe.detection.detectors:
+        if isinstance(detector, HaarSpec) and "/" in detector.cascade:
+            yield Path(detector.cascade)
+        if isinstance(detector, YunetSpec | CenterfaceSpec) and detector.model is not None:
+            yield Path(detector.model)
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32)).hexdigest()
+    except OSError as error:
+        remedy = "Put the file back, or name another."
+        raise SetupError(f"cannot read {path}: {error.strerror}", remedy=remedy) from error
+
+
+def keys_by_section(model: type[BaseModel] = Config, prefix: str = "") -> Mapping[str, frozenset[str]]:
+    """Return the valid keys of every section, by its path without indices (`roots.detection.detectors.haar`)."""
+    keys = {prefix: frozenset(model.model_fields)}
+    for name, field in model.model_fields.items():
+        for below in _models_in(field.annotation):
+            kind = f".{get_args(below.model_fields['kind'].annotation)[0]}" if "kind" in below.model_fields else ""
+            keys |= keys_by_section(below, f"{prefix}.{name}{kind}".removeprefix("."))
+    return keys
+
+
+def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)

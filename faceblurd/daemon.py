@@ -1,0 +1,232 @@
+"""The long-running service: start order, signals, reload, and the same order backwards at the stop.
+
+Start: lock, ledger, recovery, a first worker (all detectors and plugins load, or nothing starts), watchers, READY.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from faceblurd import assembly
+from faceblurd.errors import FaceblurdError, SetupError
+from faceblurd.intake.root import RootWatch
+from faceblurd.model import State
+from faceblurd.outlet import delivery
+from faceblurd.outlet.ledger import Ledger
+from faceblurd.telemetry.status import StatusFile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from faceblurd.assembly import Assembly, Voice
+    from faceblurd.config import Config
+    from faceblurd.pipeline import RootPlan
+    from faceblurd.telemetry.sd_notify import Notifier
+
+STATUS_SECONDS = 2.0
+
+
+class Daemon:
+    """One instance on one state directory."""
+
+    def __init__(self, load: Callable[[], Config], *, voice: Voice, notifier: Notifier) -> None:
+        """`load` reads the configuration; it is called again at a reload."""
+        self._load, self._voice, self._notifier = load, voice, notifier
+        self._config = load()
+        self._plans = self._plan(self._config)
+        self._stop_asked = self._reload_asked = False
+        self._status = StatusFile(self._config.state_dir)
+        self._next_status = 0.0
+        self._started_at = int(time.time())
+
+    @staticmethod
+    def _plan(config: Config) -> list[RootPlan]:
+        return [assembly.plan_for(config, root) for root in config.roots]
+
+    def run(self) -> None:
+        """Run until SIGTERM or SIGINT. Raises FaceblurdError when it cannot start."""
+        lock = assembly.lock_state(self._config.state_dir)
+        ledger = Ledger(self._config.state_dir / assembly.LEDGER_NAME)
+        try:
+            self._recover(ledger)
+            self._assembly = self._assemble(self._config, self._plans, ledger)
+            assembly.wait_until_ready(self._assembly.pool)
+            self._handle_signals()
+            self._open_roots(self._assembly, self._config, self._plans, ledger)
+            self._assembly.plugins.daemon_started([plan.path for plan in self._plans])
+            self._voice.tell("daemon.started", roots=[plan.path for plan in self._plans], pid=os.getpid())
+            self._notifier.ready()
+            self._loop(ledger)
+            self._stop()
+        except sqlite3.Error as error:  # a full disk below the state directory: files are safe, the ledger is behind
+            raise FaceblurdError(
+                f"the ledger in {self._config.state_dir} cannot be written: {error}",
+                remedy="Make room there; the service then starts again and goes on where it was",
+            ) from error
+        finally:
+            self._close(ledger)
+            os.close(lock)
+        self._voice.tell("daemon.stopped")
+
+    def _close(self, ledger: Ledger) -> None:
+        with suppress(sqlite3.Error):  # what it could not write down is an intent, and the next start deals with it
+            if hasattr(self, "_assembly"):
+                self._assembly.close()
+            ledger.close()
+        self._status.remove()
+
+    def _recover(self, ledger: Ledger) -> None:
+        for intent, what in delivery.recover(ledger):
+            self._voice.tell("file.recovered", path=f"{intent.root}/{intent.path}", detail=what)
+
+    def _assemble(self, config: Config, plans: list[RootPlan], ledger: Ledger) -> Assembly:
+        return assembly.assemble(
+            plans, workers=config.workers, hooks=config.hooks, ledger=ledger, state_dir=config.state_dir,
+            patience=assembly.patience_of(config.workers), voice=self._voice,
+        )  # fmt: skip
+
+    def _open_roots(self, made: Assembly, config: Config, plans: list[RootPlan], ledger: Ledger) -> None:
+        for plan, root in zip(plans, config.roots, strict=True):
+            assembly.make_mirror(plan, ledger)
+
+            def tell(event: str, detail: str, path: str = plan.path) -> None:
+                self._voice.tell(event, root=path, detail=detail)
+
+            made.pipeline.roots[plan.path] = RootWatch(
+                plan.path, plan.selection, to=plan.to, rescan_seconds=root.rescan_seconds, inbox=made.inbox, tell=tell
+            )
+
+    def _handle_signals(self) -> None:
+        def stop(_number: int, _frame: object) -> None:
+            self._stop_asked = True
+            self._assembly.inbox.ring()
+
+        def reload(_number: int, _frame: object) -> None:
+            self._reload_asked = True
+            self._assembly.inbox.ring()
+
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
+        signal.signal(signal.SIGHUP, reload)
+
+    # --- running
+
+    def _loop(self, ledger: Ledger) -> None:
+        while not self._stop_asked:
+            self._assembly.pipeline.step(self._most_seconds())
+            self._heed_setup()
+            self._tell_systemd()
+            self._write_status(ledger)
+            if self._reload_asked:
+                self._reload_asked = False
+                self._reload(ledger)
+
+    def _most_seconds(self) -> float:
+        interval = self._notifier.watchdog_interval_seconds
+        return 5.0 if interval is None else min(5.0, interval)
+
+    def _heed_setup(self) -> None:
+        failed = self._assembly.pipeline.setup_failed
+        if failed is not None:  # a detector that loaded at the start no longer does: better to stop than to miss faces
+            raise SetupError(failed.message, remedy=failed.remedy)
+
+    def _tell_systemd(self) -> None:
+        """Ping the service's watchdog: the loop has just ticked, and every root is watched as it says."""
+        if all(root.alive for root in self._assembly.pipeline.roots.values()):
+            self._notifier.watchdog()
+
+    def _write_status(self, ledger: Ledger) -> None:
+        now = time.monotonic()
+        if now < self._next_status:
+            return
+        self._next_status = now + STATUS_SECONDS
+        try:
+            self._status.write(self.status(ledger, now))
+        except OSError as error:
+            self._voice.tell("status.failed", detail=error.strerror)
+        pipeline = self._assembly.pipeline
+        self._notifier.status(f"{len(pipeline.roots)} roots, {len(pipeline.waiting)} files on their way")
+
+    def status(self, ledger: Ledger, now: float) -> dict[str, Any]:
+        """Tell how every root is."""
+        pipeline = self._assembly.pipeline
+        return {
+            "pid": os.getpid(),
+            "started": self._started_at,
+            "workers": {"busy": self._assembly.pool.busy, "restarts": self._assembly.pool.restarts},
+            "roots": [self._root_status(plan, ledger, now) for plan in self._plans if plan.path in pipeline.roots],
+        }
+
+    def _root_status(self, plan: RootPlan, ledger: Ledger, now: float) -> dict[str, Any]:
+        root = self._assembly.pipeline.roots[plan.path]
+        files = [file for file in self._assembly.pipeline.waiting if file.plan.path == plan.path]
+        oldest = min((file.settling.first_seen for file in files), default=None)
+        counts = {state.value: number for state, number in ledger.counts(plan.path).items()}
+        return {
+            "path": plan.path,
+            "mode": plan.mode.value,
+            "to": plan.to,
+            "state": root.state.value,
+            "problems": list(root.problems),
+            "scanning": root.scanning,
+            "settling": sum(file.state is State.SETTLING for file in files),
+            "queued": sum(file.state is State.QUEUED for file in files),
+            "working": sum(file.state in {State.WORKING, State.STAGED} for file in files),
+            "retrying": sum(file.state is State.RETRY for file in files),
+            "oldest_waiting_seconds": None if oldest is None else round(now - oldest),
+            "counts": counts,
+        }
+
+    # --- reload and stop
+
+    def _reload(self, ledger: Ledger) -> None:
+        """Take over a new configuration whole, or none of it."""
+        self._notifier.reloading()
+        try:
+            self._take_over(ledger)
+        except FaceblurdError as error:
+            self._voice.tell("config.refused", detail=str(error))
+        else:
+            self._voice.tell("config.reloaded", roots=[plan.path for plan in self._plans])
+        self._notifier.ready()
+
+    def _take_over(self, ledger: Ledger) -> None:
+        config = self._load()
+        if config.state_dir != self._config.state_dir:
+            raise FaceblurdError("state_dir cannot change while running", remedy="Restart the service for that")
+        plans = self._plan(config)
+        for plan in plans:
+            assembly.make_mirror(plan, ledger)  # before anything is closed: a failed reload leaves the old one at work
+        made = self._assemble(config, plans, ledger)
+        try:
+            assembly.wait_until_ready(made.pool, meanwhile=lambda: self._assembly.pipeline.step(0.1))
+        except FaceblurdError:
+            made.close()
+            raise
+        self._finish_in_hand()
+        self._assembly.close()
+        self._open_roots(made, config, plans, ledger)
+        self._assembly, self._config, self._plans = made, config, plans
+
+    def _finish_in_hand(self) -> None:
+        """Let workers finish what they have, for a while; the rest is given up without a trace."""
+        pipeline = self._assembly.pipeline
+        pipeline.stopping = True
+        until = time.monotonic() + self._config.workers.stop_seconds
+        while pipeline.in_hand and time.monotonic() < until:
+            pipeline.step(0.1)
+            self._tell_systemd()
+
+    def _stop(self) -> None:
+        self._notifier.stopping()
+        self._voice.tell("daemon.stopping", in_hand=self._assembly.pipeline.in_hand)
+        for root in self._assembly.pipeline.roots.values():
+            root.stop()
+        self._assembly.pipeline.roots.clear()
+        self._finish_in_hand()
+        self._assembly.plugins.daemon_stopping()

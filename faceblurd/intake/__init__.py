@@ -1,0 +1,1 @@
+"""Where photos are noticed: the watcher and the scanner."""

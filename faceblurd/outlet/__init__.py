@@ -1,0 +1,1 @@
+"""Where results go: publisher, ledger, quarantine."""

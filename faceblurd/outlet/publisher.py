@@ -1,0 +1,236 @@
+"""The one moment in which a result takes its name.
+
+Must not decide what is published, nor write any pixels: the worker does that through the staging file's descriptor.
+
+A staging file has no name where the file system allows it (O_TMPFILE): a killed worker or daemon then leaves nothing,
+and whoever lists the folder never sees a partial file. A new target gets its name by linkat, which refuses an existing
+one. An existing target is exchanged (RENAME_EXCHANGE), and what came out is looked at: if it is not what was blurred,
+it is a newer upload and goes back. A stat before a plain rename would leave a race; it is the fall-back only where the
+file system cannot exchange (NFS, some FUSE).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import hashlib
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from faceblurd.model import Fingerprint
+from faceblurd.outlet import beneath
+from faceblurd.rules.naming import staging_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from faceblurd.outlet.staging import Staging, Target
+
+_NOREPLACE, _EXCHANGE = 1, 2
+_UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EISDIR, errno.ENOENT})
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The result has its name, durably."""
+
+    fingerprint: Fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class Newer:
+    """The target is not what was read: somebody was faster. Nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Occupied:
+    """The target's name is taken by a file that is not ours. Nothing was changed."""
+
+
+def publish(
+    staging: Staging,
+    *,
+    expected: Fingerprint | None,
+    expected_digest: str | None,
+    before_rename: Callable[[str | None], None],
+) -> Published | Newer | Occupied:
+    """Give the finished, fsynced staging file its name.
+
+    `expected` is what the target is believed to be: None for nothing, else the file that was read (in place) or
+    published before (mirror), with its digest. `before_rename` gets the staging path (None: no name) and must write it
+    down, since from here on a crash may leave it. Raises OSError; the target is then whole, old or new.
+    """
+    if expected is None:
+        before_rename(staging.absolute)
+        result: Published | Newer | Occupied = _publish_new(staging)
+    else:
+        _give_name(staging, before_rename)
+        result = _exchange(staging, expected, expected_digest)
+    if isinstance(result, Published):
+        os.fsync(staging.directory_fd)
+    return result
+
+
+def _publish_new(staging: Staging) -> Published | Occupied:
+    try:
+        if staging.name is None:
+            _link(staging, staging.target.name)
+        else:
+            _rename_no_replace(staging)
+    except FileExistsError:
+        return Occupied()
+    return Published(Fingerprint.from_stat(os.fstat(staging.fd)))
+
+
+def _link(staging: Staging, name: str) -> None:
+    # Both dir_fds are needed: without them Python calls link(), which does not follow the /proc link (EXDEV).
+    fd = staging.directory_fd
+    os.link(f"/proc/self/fd/{staging.fd}", name, src_dir_fd=fd, dst_dir_fd=fd, follow_symlinks=True)
+
+
+def _rename_no_replace(staging: Staging) -> None:
+    assert staging.name is not None  # noqa: S101 - the caller looked
+    try:
+        _renameat2(staging.directory_fd, staging.name, staging.target.name, _NOREPLACE)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+        fd = staging.directory_fd
+        os.link(staging.name, staging.target.name, src_dir_fd=fd, dst_dir_fd=fd, follow_symlinks=False)
+        os.unlink(staging.name, dir_fd=fd)
+    staging.name = None
+
+
+def _give_name(staging: Staging, before_rename: Callable[[str | None], None]) -> None:
+    if staging.name is not None:
+        before_rename(staging.absolute)
+        return
+    name = staging_name(staging.token)
+    before_rename(f"{staging.target.absolute.rpartition('/')[0]}/{name}")
+    _link(staging, name)
+    staging.name = name
+
+
+def _exchange(staging: Staging, expected: Fingerprint, expected_digest: str | None) -> Published | Newer:
+    fd, name, target = staging.directory_fd, staging.name, staging.target.name
+    assert name is not None  # noqa: S101 - _give_name was called
+    try:
+        _renameat2(fd, name, target, _EXCHANGE)
+    except FileNotFoundError:
+        return Newer()
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+        return _replace(staging, expected)
+    staging.name = None  # from here on that name is somebody else's file: a failure must not discard it
+    if not _is_what_was_read(fd, name, expected, expected_digest):
+        _put_back(staging, name)
+        return Newer()
+    os.unlink(name, dir_fd=fd)  # one fsync for both: whichever a power cut keeps, a whole file is at the target
+    return Published(Fingerprint.from_stat(os.fstat(staging.fd)))
+
+
+def _put_back(staging: Staging, name: str) -> None:
+    """Exchange a newer upload back to the target.
+
+    Another one may take the target's name meanwhile: it comes out in place of what we put there, and goes back too.
+    """
+    fd, placed = staging.directory_fd, os.fstat(staging.fd).st_ino
+    while True:
+        coming = os.stat(name, dir_fd=fd, follow_symlinks=False).st_ino
+        _renameat2(fd, name, staging.target.name, _EXCHANGE)
+        out = os.stat(name, dir_fd=fd, follow_symlinks=False).st_ino
+        if out == placed:
+            staging.name = name  # our own result, or an upload that a newer one has replaced
+            return
+        placed = coming
+
+
+def _replace(staging: Staging, expected: Fingerprint) -> Published | Newer:
+    """Rename over the target after a look: the best there is without RENAME_EXCHANGE."""
+    fd, name = staging.directory_fd, staging.name
+    try:
+        now = Fingerprint.from_stat(os.stat(staging.target.name, dir_fd=fd, follow_symlinks=False))
+    except FileNotFoundError:
+        return Newer()
+    if now != expected or name is None:
+        return Newer()
+    os.rename(name, staging.target.name, src_dir_fd=fd, dst_dir_fd=fd)
+    staging.name = None
+    return Published(Fingerprint.from_stat(os.fstat(staging.fd)))
+
+
+def _is_what_was_read(directory_fd: int, name: str, expected: Fingerprint, digest: str | None) -> bool:
+    """Compare what the exchange brought out. ctime is left out: the rename itself has just changed it.
+
+    What cannot be opened (a link, another user's file) is not what was read.
+    """
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory_fd)
+    except OSError:
+        return False
+    try:
+        st = os.fstat(fd)
+        same = (st.st_dev, st.st_ino, st.st_size, st.st_mtime_ns) == (
+            expected.device, expected.inode, expected.size, expected.mtime_ns,
+        )  # fmt: skip
+        return same and not open_for_writing(fd) and (digest is None or digest_of(fd) == digest)
+    finally:
+        os.close(fd)
+
+
+def open_for_writing(fd: int) -> bool:
+    """Tell whether some program has the file open for writing (or mapped), by asking for a read lease.
+
+    The kernel refuses the lease then (EAGAIN). Where leases do not work (foreign owner without CAP_LEASE, network file
+    systems) the answer is no. The lease is given back at once; SIGIO must be ignored by the caller's process, since an
+    opener in between would raise it.
+    """
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as error:
+        return error.errno == errno.EAGAIN
+    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return False
+
+
+def digest_of(fd: int) -> str:
+    """Hash a whole open file (BLAKE2b, 32 bytes, as the worker does)."""
+    digest, offset = hashlib.blake2b(digest_size=32), 0
+    while chunk := os.pread(fd, _CHUNK, offset):
+        digest.update(chunk)
+        offset += len(chunk)
+    return digest.hexdigest()
+
+
+def exchange(target: Target, other: str) -> None:
+    """Exchange a target with `other` in the same directory, durably (recovery after a crash)."""
+    with beneath.directory(target.root, target.path.rpartition("/")[0]) as fd:
+        _renameat2(fd, other, target.name, _EXCHANGE)
+        os.fsync(fd)
+
+
+def sync(target: Target) -> None:
+    """Make the name of a target durable."""
+    with beneath.directory(target.root, target.path.rpartition("/")[0]) as fd:
+        os.fsync(fd)
+
+
+def remove(target: Target) -> None:
+    """Unlink a staging file that the ledger names, durably."""
+    with beneath.directory(target.root, target.path.rpartition("/")[0]) as fd:
+        os.unlink(target.name, dir_fd=fd)
+        os.fsync(fd)
+
+
+def _renameat2(directory_fd: int, old: str, new: str, flags: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    call = getattr(libc, "renameat2", None)  # glibc 2.28, musl 1.2.? - else the fall-back
+    if call is None:
+        raise OSError(errno.ENOSYS, "no renameat2 in the C library")
+    if call(directory_fd, os.fsencode(old), directory_fd, os.fsencode(new), flags) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), new)

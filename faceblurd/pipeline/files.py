@@ -1,0 +1,107 @@
+"""What the pipeline is given, and what it remembers of a file on its way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from faceblurd.model import Mode, Source, State
+from faceblurd.rules.decide import TRANSITIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from faceblurd.intake.inbox import Inbox
+    from faceblurd.intake.scanner import Selection
+    from faceblurd.model import Recipe, Report
+    from faceblurd.outlet.command_hook import CommandHook
+    from faceblurd.outlet.delivery import Work
+    from faceblurd.outlet.ledger import Ledger
+    from faceblurd.outlet.quarantine import Quarantine
+    from faceblurd.plugins.host import PluginHost
+    from faceblurd.rules.settle import Settling
+    from faceblurd.workers.pool import Pool
+
+
+@dataclass(frozen=True, slots=True)
+class RootPlan:
+    """What is to be done with the files of one root."""
+
+    path: str
+    mode: Mode
+    to: str  # the tree's top: the root itself in place
+    recipe: Recipe
+    selection: Selection
+    quiet_seconds: float
+    settle_max_seconds: float
+    hard_links_ok: bool
+    keep_mtime: bool
+    replace_others: bool
+    take_away_held: bool
+    ignore_unsupported: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How often and how long a file is tried."""
+
+    max_attempts: int
+    retry_seconds: float
+    max_bytes: int
+    waits_for_space: bool = True  # False for a single run: better to say so than to wait for room
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the pipeline works with; all of it injected."""
+
+    inbox: Inbox
+    ledger: Ledger
+    pool: Pool
+    quarantine: Quarantine
+    plugins: PluginHost
+    hook: CommandHook | None
+    clock: Callable[[], float]
+    report: Callable[[Report], None]
+    tell: Callable[..., None]  # (event name, **fields) for the log
+
+
+@dataclass(slots=True)
+class File:
+    """A file on its way, from the first sighting to the outcome."""
+
+    plan: RootPlan
+    path: str
+    source: Source
+    settling: Settling
+    due: float
+    attempts: int
+    state: State = State.SETTLING
+    job: int = 0
+    work: Work | None = None
+    skipped: str = ""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Root and path: what the file is known by."""
+        return self.plan.path, self.path
+
+    @property
+    def absolute(self) -> str:
+        """The whole path."""
+        return f"{self.plan.path}/{self.path}"
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the result takes the file's own place."""
+        return self.plan.mode is Mode.IN_PLACE
+
+    def move(self, state: State) -> None:
+        """Go to another state, legally."""
+        if state not in TRANSITIONS[self.state]:
+            raise AssertionError(f"illegal transition {self.state} -> {state}")
+        self.state = state
+
+    def overdue(self, now: float) -> bool:
+        """Tell whether it has been waited for longer than the root allows."""
+        return now - self.settling.first_seen >= self.plan.settle_max_seconds

@@ -1,0 +1,1 @@
+"""What is told: logs and service notifications."""

@@ -1,0 +1,205 @@
+"""The log: one canonical line per file, JSON unless somebody watches on a terminal.
+
+Owns the configuration of structlog and the names of events. Must never log pixels (only plain values pass `_plain`),
+and never raise: a full disk under the log must not stop the daemon. structlog takes 0.13 s and 17 MB to import, 0.08 s
+and 13 MB without rich, which it would only use for tracebacks with local variables, that is, with pixels. So it is
+imported at the first line, and without rich.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from contextlib import contextmanager, suppress
+from math import isfinite
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Literal
+
+from faceblurd.model import Outcome, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, MutableMapping
+    from types import ModuleType
+    from typing import TextIO
+
+    from faceblurd.model import Report
+
+    Format = Literal["auto", "json", "console"]
+    EventDict = MutableMapping[str, Any]
+
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+EVENTS = {
+    Outcome.PUBLISHED: "file.published",
+    Outcome.CLEAN: "file.clean",
+    Outcome.HELD: "file.quarantined",
+    Outcome.UNSUPPORTED: "file.quarantined",
+}
+UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f"  # control characters: new lines, terminal commands
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # change the direction of what is read
+    "\u2028\u2029\ufeff\ufff9-\ufffb"  # line separators, invisible marks
+    "\ud800-\udfff]"  # lone surrogates: a name's bytes that are no UTF-8, which no encoder takes
+)
+"""What a file's name must not bring into a log: it could forge lines or hide parts of them."""
+
+
+class Logger:
+    """Writes events with fields; works before `configure_logging` too (then with its defaults)."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        """Name the part of the program that speaks."""
+        self.name = name
+
+    def debug(self, event: str, **fields: object) -> None:
+        """Say something that only helps to find a fault of ours."""
+        self._write("debug", event, fields)
+
+    def info(self, event: str, **fields: object) -> None:
+        """Say what happens."""
+        self._write("info", event, fields)
+
+    def warning(self, event: str, **fields: object) -> None:
+        """Say what somebody should look at."""
+        self._write("warning", event, fields)
+
+    def error(self, event: str, **fields: object) -> None:
+        """Say what does not work; `exc_info=True` adds the traceback."""
+        self._write("error", event, fields)
+
+    def _write(self, level: str, event: str, fields: dict[str, object]) -> None:
+        structlog = _structlog()
+        if not structlog.is_configured():
+            configure_logging()
+        getattr(structlog.get_logger(), level)(event, logger=self.name, **fields)
+
+
+def get_logger(name: str) -> Logger:
+    """Give a logger; costs nothing until its first line."""
+    return Logger(name)
+
+
+def configure_logging(*, format: Format = "auto", level: str = "info", stream: TextIO | None = None) -> None:  # noqa: A002 - the config key's name
+    """Log to `stream` (default stderr) from `level` on; `auto` is console on a terminal, else JSON."""
+    structlog = _structlog()
+    stream = sys.stderr if stream is None else stream
+    console = format == "console" or (format == "auto" and stream.isatty())
+    last = _console(structlog, colors=stream.isatty()) if console else [_render_json]
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            _plain,
+            *last,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        logger_factory=lambda *_: _Writer(stream),
+        cache_logger_on_first_use=False,  # a reload may change level and format
+    )
+
+
+def log_report(report: Report) -> None:
+    """Write the canonical line of a finished file: the documented object, and its root."""
+    logger = Logger("file")
+    write = logger.info if report.reason is None else logger.warning
+    write(EVENTS[report.outcome], root=report.root, **report.as_dict())
+
+
+class _Writer:
+    """What structlog calls with a rendered line; a line that cannot be written is lost, and nothing else."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def msg(self, line: str) -> None:
+        with suppress(OSError, ValueError):  # ValueError: the stream is closed
+            encoding = getattr(self._stream, "encoding", None) or "utf-8"
+            self._stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+            self._stream.flush()
+
+    debug = info = warning = error = critical = msg
+
+
+def _console(structlog: ModuleType, *, colors: bool) -> list[Any]:
+    renderer = structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
+    return [_escape_all, renderer]
+
+
+def _render_json(_logger: object, _method: str, event_dict: EventDict) -> str:
+    """Render one line. Unsafe characters stand inside JSON strings only, so JSON's own escape keeps their value."""
+    text = json.dumps(event_dict, ensure_ascii=False, separators=(", ", ": "))
+    return UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _escape_all(_logger: object, _method: str, event_dict: EventDict) -> EventDict:
+    """Escape every text for a terminal; each line of a traceback gets a margin that no message can forge."""
+    escaped: EventDict = {key: _escaped(value) for key, value in event_dict.items()}
+    if isinstance(trace := event_dict.get("exception"), str):
+        escaped["exception"] = "\n".join(f"  | {_escaped(line)}" for line in trace.split("\n"))
+    return escaped
+
+
+def _escaped(value: object) -> object:
+    """Escape texts (what is nested is shown as its repr, which escapes as well)."""
+    return printable_line(value) if isinstance(value, str) else value
+
+
+def _plain(_logger: object, _method: str, event_dict: EventDict) -> EventDict:
+    return {key: _plain_value(value) for key, value in event_dict.items()}
+
+
+def _plain_value(value: object) -> object:
+    """Let plain values pass, and give only the type of everything else: an array would be pixels."""
+    if value is None or isinstance(value, int):
+        return value
+    if isinstance(value, float):
+        return value if isfinite(value) else str(value)  # JSON has no infinity
+    if isinstance(value, dict):
+        return {printable_text(str(key)): _plain_value(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain_value(inner) for inner in value]
+    return printable_text(_described(value))
+
+
+def _described(value: object) -> str:
+    if isinstance(value, BaseException):
+        return f"{type(value).__name__}: {value}"
+    return str(value) if isinstance(value, str | PurePath) else f"<{type(value).__name__}>"
+
+
+def printable_text(text: str) -> str:
+    """Write bytes that are no UTF-8, and alien surrogates, as backslash escapes."""
+    try:
+        return printable(text)
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def printable_line(text: str) -> str:
+    """Write a text for one line of a terminal: no file name can end the line, move the cursor or turn its direction."""
+    return UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), printable_text(text))
+
+
+def _structlog() -> ModuleType:
+    if (loaded := sys.modules.get("structlog")) is not None:
+        return loaded
+    with _without_rich():
+        import structlog  # noqa: PLC0415 - see the module docstring
+
+    return structlog
+
+
+@contextmanager
+def _without_rich() -> Iterator[None]:
+    """Let `import rich` fail for a moment, as a None in sys.modules makes it; structlog then does without."""
+    if "rich" in sys.modules:  # paid for already, by the progress bar
+        yield
+        return
+    sys.modules["rich"] = None  # type: ignore[assignment]  # typeshed has no None, the language does
+    try:
+        yield
+    finally:
+        del sys.modules["rich"]

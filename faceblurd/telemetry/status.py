@@ -1,0 +1,47 @@
+"""The daemon's own account of itself, for `faceblurd status`: a small JSON file in the state directory.
+
+Replaced atomically and only when something changed, so that a sleeping disk may sleep. Never names what is in a photo.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAME = "status.json"
+
+
+class StatusFile:
+    """Writes the file."""
+
+    def __init__(self, state_dir: Path) -> None:
+        """Remember where it is; nothing is written yet."""
+        self._path = state_dir / NAME
+        self._last = ""
+
+    def write(self, content: dict[str, Any]) -> None:
+        """Replace the file if `content` is new. Raises OSError."""
+        text = json.dumps(content, indent=1)
+        if text == self._last:
+            return
+        partial = self._path.with_suffix(".tmp")
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, self._path)
+        self._last = text
+
+    def remove(self) -> None:
+        """Remove the file: no daemon runs any more."""
+        self._path.unlink(missing_ok=True)
+
+
+def read_status(state_dir: Path) -> dict[str, Any]:
+    """Read what a daemon last said of itself; empty when none did."""
+    try:
+        content = json.loads((state_dir / NAME).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

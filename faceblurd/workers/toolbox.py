@@ -1,0 +1,124 @@
+"""What a worker holds between files: opened detectors for each recipe, and plugins; and the way from bytes to bytes.
+
+Lives in the worker only (imports cv2 and numpy). Reads and writes no files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from faceblurd.errors import PluginError, SetupError
+from faceblurd.imaging import geometry
+from faceblurd.imaging.detectors import open_detectors
+from faceblurd.imaging.finding import find_faces
+from faceblurd.imaging.formats import open_image
+from faceblurd.imaging.metadata import Scrub
+from faceblurd.imaging.redaction import average_pool
+from faceblurd.imaging.splice import library
+from faceblurd.imaging.thumbnail import redacted_thumbnail
+from faceblurd.imaging.verification import verify, verify_clean
+from faceblurd.plugins.host import PluginHost
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from faceblurd.imaging.detectors import Detector
+    from faceblurd.imaging.formats import Picture
+    from faceblurd.model import Recipe, Region
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A finished file: its bytes, and the regions in pixels as stored."""
+
+    content: bytes
+    regions: tuple[Region, ...]
+    lossless: bool
+    note: str
+
+
+class Toolbox:
+    """Everything that costs time to open."""
+
+    def __init__(self, detectors: dict[str, list[Detector]], plugins: PluginHost) -> None:
+        """Keep what `open` made."""
+        self._detectors = detectors
+        self._plugins = plugins
+
+    @classmethod
+    def open(cls, recipes: Sequence[Recipe], plugins: Sequence[str]) -> Toolbox:
+        """Open the detectors and engines of all recipes, and the plugins. Raises SetupError when one does not load."""
+        cv2.setNumThreads(1)  # the pool is the parallelism: two workers on two cores gave 1.8 times one
+        library.load()  # files are opened by name now or never
+        host = PluginHost.load(plugins, on_error=_raise)
+        detectors: dict[str, list[Detector]] = {}
+        for recipe in recipes:
+            detectors[recipe.digest] = [*open_detectors(recipe.detection), *host.open_detectors(recipe)]
+            if not detectors[recipe.digest]:
+                raise SetupError(f"recipe {recipe.name} has no detector", remedy="Name one under detection.detectors")
+            # Loads TensorFlow, if that is the engine, before the memory limit counts; SetupError when it is missing.
+            average_pool(np.zeros((4, 4), np.uint8), pool_size_px=2, stride_px=1, engine=recipe.blur.engine)
+        return cls(detectors, host)
+
+    def make(self, content: bytes, recipe: Recipe, *, name: str, copy_when_clean: bool) -> Made | None:
+        """Give the file that may be shown instead of `content`; None when it may be shown as it is.
+
+        None is for in place only: neither a face nor anything embedded was found.
+        Raises ImageError when no safe file can be made, PluginError when a plugin's look failed.
+        """
+        picture = open_image(content, max_pixels=recipe.max_pixels)
+        regions = self.look(picture, recipe, name=name)
+        if regions:
+            return _redacted(picture, regions, recipe)
+        made = _scrubbed(picture, recipe)
+        return made if copy_when_clean or made.content != content else None
+
+    def look(self, picture: Picture, recipe: Recipe, *, name: str) -> list[Region]:
+        """Find what must be hidden, in upright full-size pixels, with the recipe's detectors and the plugins."""
+        detectors = [*self._detectors[recipe.digest], _PluginRegions(self._plugins, name)]
+        return find_faces(picture, detectors, recipe)
+
+
+@dataclass(frozen=True, slots=True)
+class _PluginRegions:
+    """What plugins add for one file, seen as one more detector."""
+
+    host: PluginHost
+    path: str
+    name: str = "plugins"
+
+    def detect(self, bgr: npt.NDArray[np.uint8]) -> list[Region]:
+        return self.host.add_regions(bgr, self.path)
+
+
+def _redacted(picture: Picture, regions: list[Region], recipe: Recipe) -> Made:
+    encoded = picture.redacted(regions, recipe.blur, _scrub(picture, regions, recipe))
+    hidden = regions if encoded.regions is None else list(encoded.regions)
+    verify(encoded, picture=picture, regions=hidden, max_pixels=recipe.max_pixels)
+    stored = tuple(_as_stored(region, picture) for region in hidden)
+    return Made(encoded.data, stored, encoded.lossless, encoded.note)
+
+
+def _as_stored(region: Region, picture: Picture) -> Region:
+    width, height, orientation = picture.size_of(region.frame)
+    return geometry.to_stored(region, orientation=orientation, width=width, height=height)
+
+
+def _scrub(picture: Picture, regions: list[Region], recipe: Recipe) -> Scrub:
+    return Scrub(recipe.metadata, redacted_thumbnail(picture, regions, recipe.blur), clean=not regions)
+
+
+def _scrubbed(picture: Picture, recipe: Recipe) -> Made:
+    content = picture.scrubbed(_scrub(picture, [], recipe))
+    verify_clean(content, picture=picture, max_pixels=recipe.max_pixels)
+    return Made(content, (), lossless=True, note="")
+
+
+def _raise(plugin: str, hook: str, error: BaseException) -> None:
+    raise PluginError(f"plugin {plugin} failed in {hook}: {error}") from error

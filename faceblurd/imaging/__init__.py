@@ -1,0 +1,1 @@
+"""Pixels: formats, detectors, redaction, metadata."""

@@ -1,0 +1,155 @@
+"""The structure of EXIF blocks and TIFF files: directories, tags, and changes in place that move no offset."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from faceblurd.errors import ImageError
+from faceblurd.imaging import jpeg_segments
+from faceblurd.imaging.signatures import JPEG_START
+
+ORIENTATION, STRIPS, STRIP_SIZES, SUB_IFDS, TILES, TILE_SIZES = 0x112, 0x111, 0x117, 0x14A, 0x144, 0x145
+JPEG_OFFSET, JPEG_SIZE, XMP, RESOURCES = 0x201, 0x202, 0x2BC, 0x8649
+EXIF_IFD, GPS_IFD, INTEROP_IFD, MAKER_NOTE = 0x8769, 0x8825, 0xA005, 0x927C
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+_INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I"}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One tag: where its 12 bytes lie, and where its value lies (inside them, or elsewhere in the block)."""
+
+    tag: int
+    type: int
+    count: int
+    position: int
+    value: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ifd:
+    """One directory: its entries by tag, and where the offset of the next one is written."""
+
+    start: int
+    entries: dict[int, Entry]
+    link: int
+    next: int
+
+
+class TiffBlock:
+    """A TIFF structure over bytes that may be changed in place. Raises ValueError where it makes no sense."""
+
+    def __init__(self, content: bytes | bytearray) -> None:
+        """Read the header."""
+        self.content = bytearray(content)
+        order = {b"II*\0": "<", b"MM\0*": ">"}.get(bytes(content[:4]))
+        if order is None:
+            raise ValueError("no TIFF header")
+        self.order = order
+
+    def number(self, code: str, position: int) -> int:
+        """Read one integer."""
+        try:
+            return int(struct.unpack_from(self.order + code, self.content, position)[0])
+        except struct.error as error:
+            raise ValueError("an offset points outside") from error
+
+    def ifd(self, start: int) -> Ifd:
+        """Read a directory."""
+        if start < 8:  # noqa: PLR2004 - inside the header
+            raise ValueError("a directory inside the header")
+        count = self.number("H", start)
+        entries = [self._entry(start + 2 + 12 * i) for i in range(count)]
+        link = start + 2 + 12 * count
+        following = self.number("I", link) if link + 4 <= len(self.content) else 0
+        return Ifd(start, {entry.tag: entry for entry in reversed(entries)}, link, following)
+
+    def _entry(self, position: int) -> Entry:
+        tag, type_, count = (self.number(code, position + at) for code, at in (("H", 0), ("H", 2), ("I", 4)))
+        size = _SIZES.get(type_, 0) * count
+        value = position + 8 if size <= 4 else self.number("I", position + 8)  # noqa: PLR2004 - as TIFF says
+        return Entry(tag, type_, count, position, value, size)
+
+    def integers(self, entry: Entry) -> list[int]:
+        """Return the values of an integer tag."""
+        code = _INTEGERS.get(entry.type)
+        if code is None or entry.value + entry.size > len(self.content):
+            raise ValueError(f"tag {entry.tag:#x} holds no integers")
+        return list(struct.unpack_from(f"{self.order}{entry.count}{code}", self.content, entry.value))
+
+    def first(self) -> Ifd:
+        """Return the first directory."""
+        return self.ifd(self.number("I", 4))
+
+    def integers_or_none(self, entry: Entry | None) -> list[int]:
+        """Return the values of a tag, none when it is absent or no integer."""
+        try:
+            return self.integers(entry) if entry else []
+        except ValueError:
+            return []
+
+    def remove(self, ifd: Ifd, tag: int) -> None:
+        """Take a tag out of a directory, whose following tags move up by one place; `ifd` is stale then."""
+        entry, end = ifd.entries[tag], min(ifd.link + 4, len(self.content))
+        self.content[entry.position : end] = self.content[entry.position + 12 : end] + bytes(12)
+        struct.pack_into(self.order + "H", self.content, ifd.start, self.number("H", ifd.start) - 1)
+
+    def bytes_of(self, entry: Entry) -> bytes:
+        """Return a tag's value as bytes."""
+        return bytes(self.content[entry.value : entry.value + entry.size])
+
+    def blank(self, start: int, size: int, filler: bytes = b"\0") -> None:
+        """Overwrite a range, cut to the block."""
+        end = min(start + size, len(self.content))
+        if 0 <= start < end:
+            self.content[start:end] = filler * (end - start)
+
+    def replace(self, entry: Entry, content: bytes | None, filler: bytes) -> None:
+        """Overwrite a value by one that is no longer, filled up; None blanks it."""
+        self.blank(entry.value, entry.size, filler)
+        shorter = (content or b"")[: entry.size]
+        self.content[entry.value : entry.value + len(shorter)] = shorter
+
+
+def orientation_of(block: bytes) -> int:
+    """Return the EXIF orientation, 1 when there is none or none that makes sense."""
+    try:
+        tiff = TiffBlock(bare(block))
+        entry = tiff.first().entries.get(ORIENTATION)
+        value = tiff.integers(entry)[0] if entry and entry.count else 1
+    except (ValueError, IndexError):
+        return 1
+    return value if 1 <= value <= 8 else 1  # noqa: PLR2004 - the eight orientations
+
+
+def minimal(orientation: int) -> bytes:
+    """Return an EXIF block that says nothing but the orientation."""
+    return struct.pack("<2sHIHHHIHHI", b"II", 42, 8, 1, ORIENTATION, 3, 1, orientation, 0, 0)
+
+
+def bare(block: bytes) -> bytes:
+    """Return the block without the prefix that JPEG demands and some WebP and PNG writers add."""
+    return block[6:] if block[:4] == b"Exif" else block
+
+
+def wipe_jpegs(content: bytearray, start: int = 0, end: int | None = None) -> None:
+    """Overwrite every JPEG stream inside the bytes (MakerNote previews) by zeros; one that is cut, to the end."""
+    stop = len(content) if end is None else end
+    whole = bytes(content)
+    found = JPEG_START.search(whole, start, stop)
+    while found:
+        last = _jpeg_end(whole, found.start(), stop)
+        content[found.start() : last] = bytes(last - found.start())
+        found = JPEG_START.search(whole, last, stop)
+
+
+def _jpeg_end(content: bytes, start: int, stop: int) -> int:
+    """Return where the nested JPEG ends: at its end marker, or at the end of the block when it is cut."""
+    if content[start + 3 : start + 4] < b"\xc0":  # three bytes by chance: no segment follows
+        return start + 3
+    try:
+        return jpeg_segments.scan(content, start, stop)[-1].end
+    except ImageError:
+        return stop

@@ -1,0 +1,205 @@
+"""Scrub EXIF blocks (a small TIFF inside another file) in place: pictures, and places where they are not wanted.
+
+No offset moves, so MakerNotes stay valid. What cannot be parsed is not trusted: it is replaced by a block that holds
+the orientation only. The thumbnail is the one picture that may stay, as a redacted one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from faceblurd.errors import ImageError
+from faceblurd.imaging import jpeg_segments
+from faceblurd.imaging.exif import (
+    EXIF_IFD,
+    GPS_IFD,
+    JPEG_OFFSET,
+    JPEG_SIZE,
+    MAKER_NOTE,
+    RESOURCES,
+    STRIP_SIZES,
+    STRIPS,
+    SUB_IFDS,
+    TILE_SIZES,
+    TILES,
+    XMP,
+    Ifd,
+    TiffBlock,
+    bare,
+    minimal,
+    orientation_of,
+    wipe_jpegs,
+)
+from faceblurd.imaging.photoshop import scrub_iptc, scrub_resources
+from faceblurd.imaging.scrub import BARE, Scrub
+from faceblurd.imaging.signatures import contains_picture
+from faceblurd.imaging.thumbnail import replacement
+from faceblurd.imaging.xmp import scrub_xmp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+IPTC = 0x83BB
+_ROWS = ((STRIPS, STRIP_SIZES), (TILES, TILE_SIZES))
+_PICTURES = ((JPEG_OFFSET, JPEG_SIZE), *_ROWS)
+_MAX_IFDS = 64
+
+Span = tuple[int, int]
+
+
+def scrub_exif(block: bytes, scrub: Scrub = BARE) -> bytes:
+    """Return an EXIF block (with or without its `Exif` prefix) of the same length, without pictures.
+
+    A block that does not parse, or that still shows a signature, becomes a short one with the orientation only.
+    """
+    prefix = block[: len(block) - len(bare(block))]
+    short = prefix + minimal(orientation_of(block))
+    if not scrub.anything:
+        return short
+    try:
+        tiff = TiffBlock(bare(block))
+        start, end = _scrub(tiff, scrub)
+    except ValueError:
+        return short
+    wipe_jpegs(tiff.content, 0, start)
+    wipe_jpegs(tiff.content, end)
+    scrubbed = prefix + bytes(tiff.content)
+    return short if contains_picture(without_thumbnail(scrubbed)) else scrubbed
+
+
+def thumbnail_of(block: bytes) -> bytes | None:
+    """Return the JPEG thumbnail that the second directory names, None when there is none that is sound."""
+    span = _span_in(block)
+    return bare(block)[slice(*span)] if span else None
+
+
+def without_thumbnail(block: bytes) -> bytes:
+    """Return the block with zeros in the place of its thumbnail: whatever picture is left should not be there."""
+    start, end = _span_in(block) or (0, 0)
+    content = bare(block)
+    return content[:start] + bytes(end - start) + content[end:]
+
+
+def _span_in(block: bytes) -> Span | None:
+    try:
+        tiff = TiffBlock(bare(block))
+        return _thumbnail_span(tiff, tiff.first())
+    except ValueError:
+        return None
+
+
+def _thumbnail_span(tiff: TiffBlock, first: Ifd) -> Span | None:
+    """Return where a whole JPEG lies that the second directory names, away from both. Raises ValueError."""
+    if not first.next:
+        return None
+    second = tiff.ifd(first.next)
+    starts, sizes = (tiff.integers_or_none(second.entries.get(tag)) for tag in (JPEG_OFFSET, JPEG_SIZE))
+    if len(starts) != 1 or len(sizes) != 1:
+        return None
+    start, end = starts[0], starts[0] + sizes[0]
+    apart = all(end <= ifd.start or start >= ifd.link + 4 for ifd in (first, second))
+    try:
+        whole = start >= 8 and jpeg_segments.scan(bytes(tiff.content), start, end)[-1].end <= end  # noqa: PLR2004
+    except ImageError:
+        return None
+    return (start, end) if whole and apart and end <= len(tiff.content) else None
+
+
+def _scrub(tiff: TiffBlock, scrub: Scrub) -> Span:
+    """Scrub what the directories name; return where the redacted thumbnail lies, an empty range without one."""
+    first = tiff.first()
+    span = _thumbnail_span(tiff, first)
+    fresh = replacement(bytes(tiff.content[slice(*span)]), scrub) if span else None
+    _wipe_named(tiff, first, _PICTURES)
+    if fresh is None:
+        _wipe_chain(tiff, first, {first.start})
+    else:
+        second = tiff.ifd(first.next)
+        _wipe_named(tiff, second, _ROWS)
+        _wipe_chain(tiff, second, {first.start, second.start})
+    _wipe_children(tiff, first)
+    scrub_payloads(tiff, first, scrub)
+    if not scrub.location:
+        strip_location(tiff)
+    if fresh is None or span is None:
+        return 0, 0
+    tiff.content[slice(*span)] = fresh.ljust(span[1] - span[0], b"\0")
+    return span
+
+
+def _wipe_chain(tiff: TiffBlock, last: Ifd, seen: set[int]) -> None:
+    """End the chain of directories at `last`, and wipe all that followed."""
+    start = last.next
+    tiff.blank(last.link, 4)
+    while start and start not in seen and len(seen) < _MAX_IFDS:
+        seen.add(start)
+        start = _wipe_directory(tiff, start)
+
+
+def _wipe_children(tiff: TiffBlock, first: Ifd) -> None:
+    """Wipe the sub-directories, which hold pictures."""
+    if entry := first.entries.get(SUB_IFDS):
+        for child in tiff.integers_or_none(entry)[:_MAX_IFDS]:
+            _wipe_directory(tiff, child)
+        tiff.blank(entry.value, entry.size)
+
+
+def scrub_payloads(tiff: TiffBlock, ifd: Ifd, scrub: Scrub) -> None:
+    """Scrub the XMP, the Photoshop resources and the IPTC that a directory carries, in place."""
+    if entry := ifd.entries.get(XMP):
+        tiff.replace(entry, scrub_xmp(tiff.bytes_of(entry), scrub), b" ")
+    if entry := ifd.entries.get(RESOURCES):
+        tiff.replace(entry, scrub_resources(tiff.bytes_of(entry), scrub), b"\0")
+    if entry := ifd.entries.get(IPTC):
+        tiff.replace(entry, scrub_iptc(tiff.bytes_of(entry), scrub), b"\0")
+
+
+def strip_location(tiff: TiffBlock) -> None:
+    """Take the GPS directory out, and the MakerNote: nobody knows the places in all of them."""
+    first = tiff.first()
+    for child in tiff.integers_or_none(first.entries.get(EXIF_IFD))[:1]:
+        try:
+            _remove_value(tiff, tiff.ifd(child), MAKER_NOTE)
+        except ValueError:
+            continue
+    for child in tiff.integers_or_none(first.entries.get(GPS_IFD))[:1]:
+        _wipe_values(tiff, child)
+    if GPS_IFD in first.entries:
+        tiff.remove(first, GPS_IFD)
+
+
+def _remove_value(tiff: TiffBlock, ifd: Ifd, tag: int) -> None:
+    if entry := ifd.entries.get(tag):
+        tiff.blank(entry.value, entry.size)
+        tiff.remove(ifd, tag)
+
+
+def _wipe_values(tiff: TiffBlock, start: int) -> None:
+    """Wipe a directory with the values of its tags."""
+    try:
+        ifd = tiff.ifd(start)
+    except ValueError:
+        return
+    for entry in ifd.entries.values():
+        tiff.blank(entry.value, entry.size)
+    tiff.blank(ifd.start, ifd.link + 4 - ifd.start)
+
+
+def _wipe_directory(tiff: TiffBlock, start: int) -> int:
+    """Wipe a directory with its pictures; return the next one's offset, 0 when it does not parse."""
+    try:
+        ifd = tiff.ifd(start)
+    except ValueError:
+        return 0
+    _wipe_named(tiff, ifd, _PICTURES)
+    tiff.blank(ifd.start, ifd.link + 4 - ifd.start)
+    return ifd.next
+
+
+def _wipe_named(tiff: TiffBlock, ifd: Ifd, kinds: Iterable[tuple[int, int]]) -> None:
+    """Blank the bytes of the pictures that a directory names."""
+    for offsets, sizes in kinds:
+        starts = tiff.integers_or_none(ifd.entries.get(offsets))
+        lengths = tiff.integers_or_none(ifd.entries.get(sizes))
+        for start, length in zip(starts, lengths, strict=False):
+            tiff.blank(start, length)

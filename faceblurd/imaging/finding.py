@@ -1,0 +1,72 @@
+"""Find the faces of a picture with every detector of a recipe.
+
+Owns the way between scales: detectors see an upright, scaled decode; regions come back in upright full-size pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from faceblurd.imaging import geometry
+from faceblurd.model import Region
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from faceblurd.imaging.detectors import Detector
+    from faceblurd.imaging.formats import Picture
+    from faceblurd.model import Recipe, Zone
+
+ALWAYS: Final = "always"
+"""What a region carries as `found_by` that the config names."""
+
+_INSIDE: Final = 0.9  # a find counts as lying in a `never` zone from this share of its area
+_WASTE: Final = 0.15  # two boxes become one where the box around them is larger than both by no more than this
+
+
+def find_faces(picture: Picture, detectors: Sequence[Detector], recipe: Recipe) -> list[Region]:
+    """Return regions in upright full-size pixels, grown by the margin, clipped, and united if the recipe says so.
+
+    The order is that of the detectors; the recipe's `always` zones come last, as they are.
+    """
+    return [region for frame in range(picture.frames) for region in _in_frame(picture, frame, detectors, recipe)]
+
+
+def _in_frame(picture: Picture, frame: int, detectors: Sequence[Detector], recipe: Recipe) -> list[Region]:
+    """Search one page, or one frame of an animation."""
+    width, height, orientation = picture.size_of(frame)
+    width, height = geometry.upright_size(width, height, orientation=orientation)
+    never = _areas(recipe.zones.never, width, height)
+    preview = picture.preview(recipe.detection.working_size_px, frame) if detectors else None
+    found = [
+        region
+        for region in _found(preview, detectors, width=width, height=height)
+        if not any(geometry.covers_most(zone, region, share=_INSIDE) for zone in never)
+    ]
+    grown = (geometry.grow(region, recipe.blur.margin) for region in found)
+    clipped = [kept for region in grown if (kept := geometry.clip(region, width=width, height=height))]
+    united = geometry.merge(clipped, waste=_WASTE) if recipe.detection.merge else clipped
+    regions = [*united, *_areas(recipe.zones.always, width, height)]
+    return [replace(region, frame=frame) for region in regions]
+
+
+def _found(
+    preview: npt.NDArray[np.uint8] | None, detectors: Iterable[Detector], *, width: int, height: int
+) -> Iterable[Region]:
+    """Search, and map what is found to full size."""
+    if preview is None:
+        return
+    by_x, by_y = width / preview.shape[1], height / preview.shape[0]
+    for detector in detectors:
+        for region in detector.detect(preview):
+            yield geometry.scale(region, by_x=by_x, by_y=by_y)
+
+
+def _areas(zones: Iterable[Zone], width: int, height: int) -> list[Region]:
+    """Give zones in pixels, rounded outward."""
+    unit = Region(x=0, y=0, width=width, height=height, score=1.0, found_by=ALWAYS)
+    return [area for zone in zones if (area := geometry.part(unit, zone))]

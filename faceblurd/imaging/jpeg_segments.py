@@ -1,0 +1,132 @@
+"""The marker structure of a JPEG stream: where each segment lies, and what the frame header says.
+
+Reads bytes only: no pixels, and no opinion on what should be kept.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import dataclass
+
+from faceblurd.errors import ImageError
+from faceblurd.model import Reason
+
+SOI, EOI, SOS, DQT, DHT, COM = 0xD8, 0xD9, 0xDA, 0xDB, 0xC4, 0xFE
+APP0, APP1, APP2, APP13, APP14, APP15 = 0xE0, 0xE1, 0xE2, 0xED, 0xEE, 0xEF
+_STANDALONE = frozenset({0x01, SOI, *range(0xD0, 0xD8)})
+_FRAMES = frozenset({*range(0xC0, 0xD0)} - {DHT, 0xC8, 0xCC})
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One marker segment: `data[start:end]` from its 0xFF on; an SOS reaches to the end of its entropy-coded bytes."""
+
+    marker: int
+    start: int
+    end: int
+
+    def payload(self, data: bytes) -> bytes:
+        """Return what follows marker and length."""
+        return data[self.start + 4 : self.end]
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One colour component of the frame."""
+
+    id: int
+    horizontal: int
+    vertical: int
+    table: int
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What the frame header says."""
+
+    marker: int
+    precision: int
+    height: int
+    width: int
+    components: tuple[Component, ...]
+
+
+def is_app(marker: int) -> bool:
+    """Say whether a marker is one of APP0 to APP15."""
+    return APP0 <= marker <= APP15
+
+
+def scan(data: bytes, start: int = 0, limit: int | None = None) -> tuple[Segment, ...]:
+    """Return all segments between SOI and EOI, both left out; the last one's end is where EOI lies.
+
+    Raises ImageError: INCOMPLETE when the bytes end before EOI, DAMAGED when the structure makes no sense.
+    """
+    stop = len(data) if limit is None else limit
+    segments: list[Segment] = []
+    position = start + 2
+    while True:
+        position, marker = _marker(data, position, stop)
+        if marker == EOI:
+            return (*segments, Segment(EOI, position, position + 2))
+        end = _segment_end(data, position, marker, stop)
+        if marker not in _STANDALONE:
+            segments.append(Segment(marker, position, end))
+        position = end
+
+
+def _marker(data: bytes, position: int, stop: int) -> tuple[int, int]:
+    """Return position and code of the next marker; stray bytes before it are passed over, as decoders do."""
+    if data[position : position + 1] != b"\xff":
+        position = _next_marker(data, position, stop)
+    while data[position : position + 2] == b"\xff\xff":
+        position += 1
+    if position + 2 > stop:
+        raise ImageError(Reason.INCOMPLETE, "The JPEG ends before its end marker", retryable=True)
+    return position, data[position + 1]
+
+
+def _segment_end(data: bytes, position: int, marker: int, stop: int) -> int:
+    """Return where a segment ends."""
+    if marker in _STANDALONE:
+        return position + 2
+    if position + 4 > stop:
+        raise ImageError(Reason.INCOMPLETE, "The JPEG ends inside a segment", retryable=True)
+    length = int(struct.unpack_from(">H", data, position + 2)[0])
+    if marker == 0 or length < 2:  # noqa: PLR2004 - the length counts its own two bytes
+        raise ImageError(Reason.DAMAGED, "The JPEG has a segment without a length")
+    end = position + 2 + length
+    if end > stop:
+        raise ImageError(Reason.INCOMPLETE, "The JPEG ends inside a segment", retryable=True)
+    if marker != SOS:
+        return end
+    return _next_marker(data, end, stop)
+
+
+def _next_marker(data: bytes, position: int, stop: int) -> int:
+    """Return where the next marker is: 1.3 ms for 3 MB, `find` in a loop took 7."""
+    found = _MARKER.search(data, position, stop)
+    if found is None:
+        raise ImageError(Reason.INCOMPLETE, "The JPEG ends before its end marker", retryable=True)
+    return found.start()
+
+
+def read_frame(data: bytes, segments: tuple[Segment, ...]) -> Frame:
+    """Return the one frame header. Raises ImageError when there is none, several, or one that makes no sense."""
+    frames = [segment for segment in segments if segment.marker in _FRAMES]
+    if len(frames) != 1 or not any(segment.marker == SOS for segment in segments):
+        raise ImageError(Reason.DAMAGED, f"The JPEG has {len(frames)} frames")
+    body = frames[0].payload(data)
+    try:
+        precision, height, width, count = struct.unpack_from(">BHHB", body)
+        parts = [struct.unpack_from("BBB", body, 6 + 3 * i) for i in range(count)]
+    except struct.error as error:
+        raise ImageError(Reason.DAMAGED, "The JPEG's frame header is cut") from error
+    components = tuple(Component(id_, factors >> 4, factors & 15, table) for id_, factors, table in parts)
+    return Frame(frames[0].marker, precision, height, width, components)
+
+
+def build(marker: int, payload: bytes) -> bytes:
+    """Return one segment's bytes."""
+    return struct.pack(">BBH", 0xFF, marker, len(payload) + 2) + payload

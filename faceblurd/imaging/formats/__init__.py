@@ -1,0 +1,132 @@
+"""Bytes to pixels and back, one file per family of formats.
+
+Owns the contract `Picture` and the choice by content. A file is refused from its header and its container's lengths
+before anything is decoded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from faceblurd.errors import ImageError
+from faceblurd.imaging.signatures import sniff
+from faceblurd.model import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from faceblurd.imaging.metadata import Scrub
+    from faceblurd.model import BlurSpec, Region
+
+__all__ = ["Encoded", "Picture", "open_image", "sniff"]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A result. `lossless`: every pixel outside the regions is as it was; `note`: what a person should know.
+
+    `intended`: the stored pixels after redaction, an array a frame, None where nobody made them all. `regions`: the
+    upright boxes that really changed, None where they are those that were asked for.
+    """
+
+    data: bytes
+    lossless: bool
+    note: str = ""
+    intended: tuple[npt.NDArray[Any], ...] | None = None
+    regions: tuple[Region, ...] | None = None
+
+
+class Picture(Protocol):
+    """A picture file, opened from bytes; nothing but the headers is decoded yet.
+
+    It shows one frame, or several: pages, or the frames of an animation. `width`, `height` and `orientation` are those
+    of the first.
+    """
+
+    @property
+    def format(self) -> str:
+        """One of jpeg, png, webp, tiff, bmp, gif, avif, heif."""
+
+    @property
+    def width(self) -> int:
+        """Columns as stored."""
+
+    @property
+    def height(self) -> int:
+        """Rows as stored."""
+
+    @property
+    def orientation(self) -> int:
+        """EXIF orientation 1 to 8, 1 when absent or invalid."""
+
+    @property
+    def frames(self) -> int:
+        """How many pictures the file shows, at least 1."""
+
+    def size_of(self, frame: int) -> tuple[int, int, int]:
+        """Return columns and rows as stored, and the orientation, of one frame."""
+
+    def preview(self, longest_px: int | None, frame: int = 0) -> npt.NDArray[Any]:
+        """Return BGR uint8, upright and contiguous, with a longest side of at most `longest_px` (None: full size)."""
+
+    def pixels(self, frame: int = 0) -> npt.NDArray[Any]:
+        """Return all pixels as stored, writable, at their own depth (uint8 or uint16), HxW or HxWxC in BGR(A) order."""
+
+    def redacted(self, regions: Sequence[Region], blur: BlurSpec, scrub: Scrub) -> Encoded:
+        """Return a file of the same format with these upright regions hidden and its metadata scrubbed."""
+
+    def scrubbed(self, scrub: Scrub) -> bytes:
+        """Return the file with its pixels untouched bit for bit and its metadata scrubbed; itself if there was none."""
+
+    def thumbnails(self) -> list[bytes]:
+        """Return the embedded thumbnails, whole files, that may stay once they are redacted."""
+
+    def embedded(self) -> list[str]:
+        """Name what in this file, besides its pixels and thumbnails, looks like a picture; for verification."""
+
+
+def open_image(data: bytes, *, max_pixels: int) -> Picture:
+    """Open a file by its content. Raises ImageError: UNSUPPORTED, DAMAGED, INCOMPLETE or TOO_LARGE."""
+    if not data.strip(b"\0"):
+        raise ImageError(Reason.INCOMPLETE, "The file is empty or holds only zeros", retryable=True)
+    found = sniff(data[:64])
+    if found is None:
+        raise ImageError(Reason.UNSUPPORTED, "The file is not an image")
+    picture = _open(found, data)
+    if picture.width < 1 or picture.height < 1:
+        raise ImageError(Reason.DAMAGED, f"The {found} header says {picture.width} x {picture.height} pixels")
+    if picture.width * picture.height > max_pixels:
+        size = f"{picture.width} x {picture.height}"
+        raise ImageError(Reason.TOO_LARGE, f"{size} pixels are more than max_pixels ({max_pixels})")
+    return picture
+
+
+def _open(found: str, data: bytes) -> Picture:
+    """Build the picture of a format. Imported here, since each format's file imports this one for `Encoded`."""
+    # ruff: noqa: PLC0415 - see above
+    match found:
+        case "jpeg":
+            from faceblurd.imaging.formats.jpeg import JpegPicture
+
+            return JpegPicture(data)
+        case "png":
+            from faceblurd.imaging.formats.png import PngPicture
+
+            return PngPicture(data)
+        case "webp":
+            from faceblurd.imaging.formats.webp import WebpPicture
+
+            return WebpPicture(data)
+        case "tiff":
+            from faceblurd.imaging.formats.tiff import TiffPicture
+
+            return TiffPicture(data)
+        case "bmp":
+            from faceblurd.imaging.formats.bmp import BmpPicture
+
+            return BmpPicture(data)
+        case _:
+            raise ImageError(Reason.UNSUPPORTED, f"The format {found} is not supported")

@@ -1,0 +1,229 @@
+"""JPEG: replace the blocks of the regions and copy every other bit; graft the scrubbed metadata.
+
+What cannot be spliced (progressive, arithmetic, several scans) is decoded with OpenCV (Pillow for CMYK) and encoded
+anew with Pillow, with the old quantisation tables and chroma sampling; the note says so, and why. A clean copy keeps
+every entropy-coded byte.
+"""
+
+from __future__ import annotations
+
+import io
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from PIL import Image, ImageFile
+
+from faceblurd.errors import ImageError
+from faceblurd.imaging import geometry
+from faceblurd.imaging import jpeg_segments as js
+from faceblurd.imaging.formats import Encoded
+from faceblurd.imaging.formats.codecs import (
+    check_size,
+    decode_cv,
+    decoding,
+    library_warnings,
+    pillow,
+    preview_of,
+    reduction,
+)
+from faceblurd.imaging.formats.jpeg_metadata import (
+    adobe_transform,
+    has_jfif,
+    kept_segments,
+    leftovers,
+    orientation,
+    thumbnails,
+)
+from faceblurd.imaging.formats.still import Still
+from faceblurd.imaging.metadata import BARE
+from faceblurd.imaging.splice.huffman import SpliceError
+from faceblurd.imaging.splice.layout import read_layout
+from faceblurd.imaging.splice.painting import CHROMA, Paint
+from faceblurd.imaging.splice.surgery import splice
+from faceblurd.model import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import numpy.typing as npt
+
+    from faceblurd.imaging.metadata import Scrub
+    from faceblurd.model import BlurSpec, Region
+
+_CHANNELS = {1: "L", 3: "RGB", 4: "CMYK"}
+_PROGRESSIVE = frozenset({0xC2, 0xCA})
+_DECODABLE = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})
+_REDUCED = {
+    1: cv2.IMREAD_COLOR,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
+_SAMPLING = {(1, 1): 0, (2, 1): 1, (2, 2): 2}  # luma's factors over chroma's -> Pillow's names
+_HARMLESS = "extraneous bytes before marker"  # padding that some cameras write; no pixel is missing
+_RGB_IDS = (82, 71, 66)
+_YCCK = 2  # Adobe's transform
+
+
+class JpegPicture(Still):
+    """The first picture of a JPEG file; whatever follows its end marker is not part of it."""
+
+    format = "jpeg"
+
+    def __init__(self, data: bytes) -> None:
+        """Walk the markers to the end marker: a cut file is refused here."""
+        self._segments = js.scan(data)
+        self._data = data[: self._segments[-1].end]
+        self._frame = js.read_frame(data, self._segments)
+        self.width, self.height = self._frame.width, self._frame.height
+        self._mode = _CHANNELS.get(len(self._frame.components), "")
+        frame = self._frame
+        if frame.precision != 8 or not self._mode or frame.marker not in _DECODABLE:  # noqa: PLR2004 - bits
+            kind = f"{frame.precision} bit, {len(frame.components)} components, SOF{frame.marker - 0xC0}"
+            raise ImageError(Reason.UNSUPPORTED, f"This kind of JPEG is not supported ({kind})")
+        self.orientation = orientation(self._data, self._segments)
+
+    def preview(self, longest_px: int | None, frame: int = 0) -> npt.NDArray[Any]:  # noqa: ARG002 - there is one
+        """Decode at a half, a quarter or an eighth where that is enough, which costs a third of a full decode."""
+        if self._mode == "CMYK":
+            stored = self._cmyk_as_bgr(longest_px)
+        else:
+            by = reduction(max(self.width, self.height), longest_px)
+            stored = self._decode(_REDUCED[by])
+        return preview_of(stored, orientation=self.orientation, longest_px=longest_px)
+
+    def _decode(self, flags: int) -> npt.NDArray[Any]:
+        """Decode with OpenCV; a warning of its JPEG library counts as a failure, since it goes on with gray."""
+        with library_warnings() as warned:
+            array = decode_cv(self._data, flags | cv2.IMREAD_IGNORE_ORIENTATION, what="JPEG")
+        if harm := [line for line in warned if _HARMLESS not in line]:
+            raise ImageError(Reason.DAMAGED, f"The JPEG is damaged: {harm[0]}", retryable=True)
+        return array
+
+    def _cmyk_as_bgr(self, longest_px: int | None) -> npt.NDArray[Any]:
+        with pillow(self._data, "JPEG") as image:
+            if longest_px is not None:
+                image.draft(None, (longest_px, longest_px))
+            return np.asarray(image.convert("RGB"))[:, :, ::-1].copy()
+
+    def pixels(self, frame: int = 0) -> npt.NDArray[Any]:  # noqa: ARG002 - there is one
+        """Decode all of it: gray, BGR, or CMYK in Pillow's sense."""
+        if self._mode == "CMYK":
+            with pillow(self._data, "JPEG") as image:
+                array: npt.NDArray[Any] = np.array(image)
+        else:
+            colour = cv2.IMREAD_GRAYSCALE if self._mode == "L" else cv2.IMREAD_COLOR
+            array = self._decode(colour)
+        check_size(array, width=self.width, height=self.height)
+        return array
+
+    def redacted(self, regions: Sequence[Region], blur: BlurSpec, scrub: Scrub) -> Encoded:
+        """Hide upright regions: replace their blocks, or encode all of it anew where that cannot be, and say why."""
+        try:
+            return self._spliced(regions, blur, scrub)
+        except SpliceError as error:
+            again = super().redacted(regions, blur, scrub)
+            return replace(again, note=f"{again.note}, since only the blocks could not be replaced: {error}")
+
+    def _spliced(self, regions: Sequence[Region], blur: BlurSpec, scrub: Scrub) -> Encoded:
+        """Replace the blocks that the regions meet. Raises SpliceError."""
+        layout = read_layout(self._data, self._segments, self._frame)
+        size = {"orientation": self.orientation, "width": self.width, "height": self.height}
+        stored = [geometry.to_stored(region, **size) for region in regions]
+        inside = [cut for one in stored if (cut := geometry.clip(one, width=self.width, height=self.height))]
+        paint = Paint(blur, self.orientation, CHROMA if self._is_ycc() else {})
+        done = splice(self._data, layout, inside, paint)
+        kept = kept_segments(self._data, self._segments, keep_adobe=True, scrub=scrub)
+        parts = (
+            (done.tables, self._data[segment.start : layout.start], done.scan) if segment.marker == js.SOS else (part,)
+            for segment, part in kept
+        )
+        data = b"".join((b"\xff\xd8", *(piece for several in parts for piece in several), b"\xff\xd9"))
+        return Encoded(data, lossless=True, regions=tuple(geometry.to_upright(r, **size) for r in done.regions))
+
+    def encode(self, pixels: npt.NDArray[Any], scrub: Scrub = BARE) -> Encoded:
+        """Encode with the file's own tables, and put its scrubbed segments before the new scan."""
+        sampling = self._sampling()
+        out = io.BytesIO()
+        with decoding("JPEG"), _one_buffer(2 * len(self._data)):
+            self._image(pixels).save(
+                out,
+                "JPEG",
+                qtables=self._tables(),
+                subsampling=max(sampling, 0),
+                progressive=self._frame.marker in _PROGRESSIVE,
+                keep_rgb=self._is_rgb(),
+            )
+        note = "the whole picture was encoded anew" + ("" if sampling >= 0 else ", chroma sampling became 4:4:4")
+        return Encoded(self._graft(out.getvalue(), scrub), lossless=False, note=note)
+
+    def _image(self, pixels: npt.NDArray[Any]) -> Image.Image:
+        """Wrap pixels for Pillow, whose raw decoder takes BGR as it is."""
+        raw = {"L": "L", "RGB": "BGR", "CMYK": "CMYK"}[self._mode]
+        return Image.frombytes(self._mode, (self.width, self.height), np.ascontiguousarray(pixels).data, "raw", raw)
+
+    def _tables(self) -> list[list[int]]:
+        """Return the quantisation table of each component, as Pillow wants them."""
+        with pillow(self._data, "JPEG") as image:
+            known = dict(image.quantization)  # type: ignore[attr-defined]  # only JpegImageFile has it
+            tables = [list(known[component.table]) for component in self._frame.components]
+        return tables[:2] if tables[1:2] * 2 == tables[1:3] and self._mode == "RGB" else tables
+
+    def _sampling(self) -> int:
+        """Return Pillow's number for the chroma sampling, -1 for one that it cannot write."""
+        if self._mode != "RGB":
+            return 0
+        luma, *chroma = ((part.horizontal, part.vertical) for part in self._frame.components)
+        if chroma[0] != chroma[1] or luma[0] % chroma[0][0] or luma[1] % chroma[0][1]:
+            return -1
+        return _SAMPLING.get((luma[0] // chroma[0][0], luma[1] // chroma[0][1]), -1)
+
+    def _is_rgb(self) -> bool:
+        """Tell RGB from YCbCr as libjpeg does: JFIF, then Adobe's marker, then the components' names."""
+        if self._mode != "RGB" or has_jfif(self._data, self._segments):
+            return False
+        transform = adobe_transform(self._data, self._segments)
+        names = tuple(component.id for component in self._frame.components)
+        return names == _RGB_IDS if transform is None else transform == 0
+
+    def _is_ycc(self) -> bool:
+        """Tell whether the second and third component are differences of colour."""
+        if self._mode == "CMYK":
+            return adobe_transform(self._data, self._segments) == _YCCK
+        return self._mode == "RGB" and not self._is_rgb()
+
+    def _graft(self, encoded: bytes, scrub: Scrub) -> bytes:
+        """Join the old file's metadata and the new one's picture; Adobe's marker goes with the encoder's choice."""
+        segments = js.scan(encoded)
+        own = self._mode == "CMYK" or self._is_rgb()
+        old = kept_segments(self._data, self._segments, keep_adobe=not own, scrub=scrub)
+        new = (s for s in segments[:-1] if not js.is_app(s.marker) or (own and s.marker == js.APP14))
+        picture = b"".join(encoded[segment.start : segment.end] for segment in new)
+        metadata = b"".join(part for segment, part in old if js.is_app(segment.marker) or segment.marker == js.COM)
+        return b"\xff\xd8" + metadata + picture + b"\xff\xd9"
+
+    def scrubbed(self, scrub: Scrub = BARE) -> bytes:
+        """Filter the segments; tables, headers and scans stay byte for byte."""
+        kept = kept_segments(self._data, self._segments, keep_adobe=True, scrub=scrub)
+        return b"\xff\xd8" + b"".join(part for _, part in kept) + b"\xff\xd9"
+
+    def thumbnails(self) -> list[bytes]:
+        """Return the EXIF thumbnails, which may stay once they are redacted."""
+        return thumbnails(self._data, self._segments)
+
+    def embedded(self) -> list[str]:
+        """Name what looks like a picture in the metadata."""
+        return leftovers(self._data, self._segments)
+
+
+@contextmanager
+def _one_buffer(size: int) -> Iterator[None]:
+    """Let Pillow's buffer hold a whole progressive file: its own guess fails noise at quality 100."""
+    before, ImageFile.MAXBLOCK = ImageFile.MAXBLOCK, max(size, ImageFile.MAXBLOCK)
+    try:
+        yield
+    finally:
+        ImageFile.MAXBLOCK = before

@@ -1,0 +1,177 @@
+"""The chunks of a PNG: read and checked, and which of the ancillary ones may stay (an allow-list)."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+
+from faceblurd.errors import ImageError
+from faceblurd.imaging.metadata import BARE, Scrub, contains_picture, scrub_exif, scrub_xmp, without_thumbnail
+from faceblurd.model import Reason
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+CRITICAL = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
+_PIXEL_MEANING = frozenset({b"tRNS", b"bKGD", b"sBIT"})  # in terms of the stored colour type
+_PLAIN = frozenset({b"sRGB", b"gAMA", b"cHRM", b"pHYs", b"tIME", b"cICP", b"mDCV", b"cLLI"})
+_XMP = b"XML:com.adobe.xmp\0"
+_PROFILE = b"Raw profile type "  # ImageMagick's: EXIF, XMP and IPTC in hexadecimal, which our parsers do not see
+_MAX_TEXT = 64 << 20
+_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One chunk."""
+
+    kind: bytes
+    body: bytes
+
+    def build(self) -> bytes:
+        """Return its bytes in a file."""
+        crc = zlib.crc32(self.body, zlib.crc32(self.kind))
+        return struct.pack(">I", len(self.body)) + self.kind + self.body + struct.pack(">I", crc)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The fields of IHDR."""
+
+    width: int
+    height: int
+    depth: int
+    colour: int
+    interlaced: bool
+
+
+def read_chunks(data: bytes) -> list[Chunk]:
+    """Return all chunks up to IEND, each CRC checked. Raises ImageError; what follows IEND is not looked at."""
+    chunks: list[Chunk] = []
+    position = len(SIGNATURE)
+    while not chunks or chunks[-1].kind != b"IEND":
+        chunk, position = _read_chunk(data, position)
+        chunks.append(chunk)
+    return chunks
+
+
+def _read_chunk(data: bytes, position: int) -> tuple[Chunk, int]:
+    """Read one chunk; return it and where the next one starts."""
+    if position + 12 > len(data):
+        raise ImageError(Reason.INCOMPLETE, "The PNG ends before its end chunk", retryable=True)
+    length, kind = struct.unpack_from(">I4s", data, position)
+    end = position + 12 + length
+    if end > len(data):
+        raise ImageError(Reason.INCOMPLETE, "The PNG ends inside a chunk", retryable=True)
+    body = data[position + 8 : end - 4]
+    if zlib.crc32(body, zlib.crc32(kind)) != struct.unpack_from(">I", data, end - 4)[0]:
+        raise ImageError(Reason.INCOMPLETE, "A chunk of the PNG does not match its checksum", retryable=True)
+    return Chunk(kind, body), end
+
+
+def read_header(chunks: list[Chunk]) -> Header:
+    """Return IHDR. Raises ImageError when it is not first or makes no sense."""
+    if chunks[0].kind != b"IHDR" or len(chunks[0].body) != 13:  # noqa: PLR2004 - its one size
+        raise ImageError(Reason.DAMAGED, "The PNG does not start with its header")
+    width, height, depth, colour, _, _, interlace = struct.unpack(">IIBBBBB", chunks[0].body)
+    if colour not in _SAMPLES:
+        raise ImageError(Reason.DAMAGED, f"The PNG has the unknown colour type {colour}")
+    return Header(width, height, depth, colour, bool(interlace))
+
+
+def check_rows(header: Header, chunks: list[Chunk]) -> None:
+    """Inflate all IDATs and count, whatever a decoder does with a short stream (4.14 refuses). Raises ImageError."""
+    inflater, got = zlib.decompressobj(), 0
+    wanted = _inflated_size(header)
+    try:
+        for chunk in chunks:
+            if chunk.kind == b"IDAT":
+                got += _count(inflater, chunk.body, wanted - got)
+    except zlib.error as error:
+        raise ImageError(Reason.DAMAGED, f"The PNG's rows do not inflate: {error}") from error
+    if got < wanted:
+        raise ImageError(Reason.DAMAGED, f"The PNG has {got} of {wanted} bytes of rows")
+
+
+def _count(inflater: zlib._Decompress, body: bytes, wanted: int) -> int:
+    """Inflate in pieces of a megabyte; return how many bytes came out (one more than wanted at most)."""
+    got = 0
+    while body and not inflater.eof and got <= wanted:
+        got += len(inflater.decompress(body, 1 << 20))
+        body = inflater.unconsumed_tail
+    return got
+
+
+def _inflated_size(header: Header) -> int:
+    """Return how many bytes the rows and their filter bytes take."""
+    bits = header.depth * _SAMPLES[header.colour]
+    if not header.interlaced:
+        return header.height * (1 + (header.width * bits + 7) // 8)
+    total = 0
+    for x, y, step_x, step_y in _PASSES:
+        columns, rows = -(-(header.width - x) // step_x), -(-(header.height - y) // step_y)
+        total += rows * (1 + (columns * bits + 7) // 8) if columns > 0 and rows > 0 else 0
+    return total
+
+
+def scrub_chunk(chunk: Chunk, scrub: Scrub = BARE, *, same_pixels: bool) -> Chunk | None:
+    """Return what may stay of a chunk. `same_pixels`: the stored pixels stay, and what speaks of them with them."""
+    if chunk.kind in CRITICAL:
+        return chunk if same_pixels else None
+    if chunk.kind == b"eXIf":
+        return Chunk(chunk.kind, scrub_exif(chunk.body, scrub))
+    if chunk.kind in _PLAIN or (same_pixels and chunk.kind in _PIXEL_MEANING) or chunk.kind == b"iCCP":
+        return None if contains_picture(chunk.body) else chunk
+    return _scrub_text(chunk, scrub) if scrub.anything else None
+
+
+def _scrub_text(chunk: Chunk, scrub: Scrub) -> Chunk | None:
+    """Return a text chunk without pictures; None for any other chunk."""
+    if chunk.kind == b"iTXt" and chunk.body.startswith(_XMP):
+        return _scrub_xmp(chunk, scrub)
+    if chunk.kind in {b"tEXt", b"zTXt", b"iTXt"} and chunk.body.startswith(_PROFILE):
+        return None if _is_metadata_profile(chunk.body) else chunk
+    texts = text_of(chunk)
+    return chunk if texts is not None and not contains_picture(texts) else None
+
+
+def _is_metadata_profile(body: bytes) -> bool:
+    """Say whether a raw profile may carry thumbnails, names or places: any but a colour profile."""
+    return not body[len(_PROFILE) :].startswith((b"icc\0", b"icm\0"))
+
+
+def _scrub_xmp(chunk: Chunk, scrub: Scrub) -> Chunk | None:
+    text = text_of(chunk)
+    packet = None if text is None else scrub_xmp(text, scrub)
+    if packet is None or packet == text:
+        return chunk if packet is not None else None
+    return Chunk(chunk.kind, _XMP + b"\0\0\0\0" + packet)
+
+
+def shown_by(chunk: Chunk) -> bytes:
+    """Return what of a chunk has to be free of pictures: its text, or its bytes but for EXIF's thumbnail."""
+    return without_thumbnail(chunk.body) if chunk.kind == b"eXIf" else text_of(chunk) or chunk.body
+
+
+def text_of(chunk: Chunk) -> bytes | None:
+    """Return the text of tEXt, zTXt or iTXt, inflated; None for other chunks and for what does not inflate."""
+    _, _, rest = chunk.body.partition(b"\0")
+    try:
+        match chunk.kind:
+            case b"tEXt":
+                return rest
+            case b"zTXt":
+                return _inflate(rest[1:])
+            case b"iTXt":
+                text = rest[2:].split(b"\0", 2)[2]
+                return _inflate(text) if rest[:1] == b"\x01" else text
+    except (zlib.error, IndexError):
+        return None
+    return None
+
+
+def _inflate(body: bytes) -> bytes | None:
+    """Inflate with a bound; None beyond it."""
+    inflater = zlib.decompressobj()
+    text = inflater.decompress(body, _MAX_TEXT)
+    return text if inflater.eof else None

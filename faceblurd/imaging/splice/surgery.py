@@ -1,0 +1,163 @@
+"""Replace the blocks of some regions in a JPEG's scan: read them, have them redacted, and write the scan anew.
+
+Owns the order and the bookkeeping of MCUs and restart intervals. Intervals without a region are not even read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from faceblurd.imaging.splice.areas import changed, touched
+from faceblurd.imaging.splice.fallback import FallbackCoder
+from faceblurd.imaging.splice.huffman import MissingCodesError
+from faceblurd.imaging.splice.layout import interval_bytes, intervals, stream_of, stuffed
+from faceblurd.imaging.splice.library import available
+from faceblurd.imaging.splice.native import NativeCoder
+from faceblurd.imaging.splice.painting import Blocks, repaint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import numpy.typing as npt
+
+    from faceblurd.imaging.splice.coding import Coder, Walk
+    from faceblurd.imaging.splice.huffman import Table
+    from faceblurd.imaging.splice.layout import Layout, Stream
+    from faceblurd.imaging.splice.painting import Paint
+    from faceblurd.model import Region
+
+
+@dataclass(frozen=True, slots=True)
+class Spliced:
+    """A new scan, the tables that must stand before its header, and what changed of the stored picture."""
+
+    scan: bytes
+    tables: bytes
+    regions: tuple[Region, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Interval:
+    """A restart interval that was read: its bits, where its runs lie, and its MCUs in `Blocks.coefficients`."""
+
+    bits: bytes
+    walk: Walk
+    taken: slice
+
+
+def best_coder(stream: Stream) -> Coder:
+    """Return the compiled bit loop, or the one in Python where that is not to be had."""
+    return NativeCoder(stream) if available() is None else FallbackCoder(stream)
+
+
+def splice(
+    data: bytes,
+    layout: Layout,
+    regions: Sequence[Region],
+    paint: Paint,
+    *,
+    coder_for: Callable[[Stream], Coder] = best_coder,
+) -> Spliced:
+    """Hide stored regions of a JPEG. Raises SpliceError when its bits make no sense."""
+    areas = [touched(region, layout) for region in regions]
+    mask = np.zeros((layout.down, layout.across), np.bool_)
+    for area in areas:
+        mask[area.top : area.bottom, area.left : area.right] = True
+    stream = stream_of(layout, layout.dc, layout.ac)
+    work = _Work(data, layout, stream, coder_for, _with_next(mask, layout))
+    blocks = work.read(mask.shape)
+    repaint(blocks, layout, regions, paint)
+    scan, tables = work.written(blocks.coefficients)
+    return Spliced(scan, tables, tuple(changed(a, r, layout) for a, r in zip(areas, regions, strict=True)))
+
+
+def _with_next(mask: npt.NDArray[np.bool_], layout: Layout) -> npt.NDArray[np.uint8]:
+    """Add to the touched MCUs the one after each: its DC values are written as differences to them.
+
+    Not across a restart: there, differences start from nothing.
+    """
+    wanted = mask.ravel().astype(np.uint8)
+    after = np.roll(wanted, 1)
+    after[:: layout.every or len(after)] = 0
+    joined: npt.NDArray[np.uint8] = wanted | after
+    return joined
+
+
+class _Work:
+    """One scan under the knife."""
+
+    def __init__(
+        self, data: bytes, layout: Layout, stream: Stream, coder_for: Callable[[Stream], Coder],
+        wanted: npt.NDArray[np.uint8],
+    ) -> None:  # fmt: skip
+        self._data, self._layout, self._stream, self._coder_for = data, layout, stream, coder_for
+        self._coder = coder_for(stream)
+        self._spans = intervals(data, layout)
+        self._wanted = wanted
+        self._taken = np.concatenate([[0], np.cumsum(wanted, dtype=np.int32)])  # wanted MCUs before each one
+        self._every = layout.every or len(wanted)
+        self._read: dict[int, _Interval] = {}
+
+    def read(self, shape: tuple[int, ...]) -> Blocks:
+        """Read the intervals that hold a wanted MCU."""
+        count = int(np.count_nonzero(self._wanted))
+        coefficients = np.zeros((count, len(self._stream.component), 64), np.int16)
+        for number in np.unique(self._wanted.nonzero()[0] // self._every).tolist():
+            self._read[number] = self._walked(number, coefficients)
+        return Blocks(coefficients, self._taken[:-1].reshape(shape))
+
+    def _walked(self, number: int, coefficients: npt.NDArray[np.int16]) -> _Interval:
+        first = number * self._every
+        wanted = self._wanted[first : first + self._every]
+        taken = slice(int(self._taken[first]), int(self._taken[first + len(wanted)]))
+        bits = self._coder.unstuffed(interval_bytes(self._data, self._spans[number]))
+        return _Interval(bits, self._coder.walk(bits, wanted, coefficients[taken]), taken)
+
+    def written(self, coefficients: npt.NDArray[np.int16]) -> tuple[bytes, bytes]:
+        """Return the new scan, and the tables that it needs besides those that the file has."""
+        try:
+            return self._scan(self._coder, coefficients, source=None), b""
+        except MissingCodesError:  # an optimised table has only the symbols that its own scan needed
+            return self._with_more_codes(coefficients)
+
+    def _with_more_codes(self, coefficients: npt.NDArray[np.int16]) -> tuple[bytes, bytes]:
+        """Write with tables that have the missing symbols too."""
+        dc, ac = self._extended_tables(coefficients)
+        stream = stream_of(self._layout, dc, ac)
+        pairs = zip((*self._stream.dc, *self._stream.ac), (*stream.dc, *stream.ac), strict=True)
+        kept = all(old.agrees_with(new) for old, new in pairs)
+        if not kept:  # the codes of the whole scan change, so every interval is read
+            for number in set(range(len(self._spans))) - set(self._read):
+                self._read[number] = self._walked(number, coefficients)
+        scan = self._scan(self._coder_for(stream), coefficients, source=None if kept else self._coder)
+        old = [*self._layout.dc.items(), *self._layout.ac.items()]
+        new = [*dc.items(), *ac.items()]
+        return scan, b"".join(table.segment(identifier) for identifier, table in new if (identifier, table) not in old)
+
+    def _extended_tables(self, coefficients: npt.NDArray[np.int16]) -> tuple[dict[int, Table], dict[int, Table]]:
+        dc, ac = dict(self._layout.dc), dict(self._layout.ac)
+        for interval in self._read.values():
+            try:
+                self._coder.write(interval.bits, interval.walk, coefficients[interval.taken])
+            except MissingCodesError as missing:
+                for plane, of_dc, of_ac in zip(self._layout.planes, missing.dc, missing.ac, strict=True):
+                    dc[plane.dc] = dc[plane.dc].extended(of_dc)
+                    ac[plane.ac] = ac[plane.ac].extended(of_ac)
+        return dc, ac
+
+    def _scan(self, coder: Coder, coefficients: npt.NDArray[np.int16], *, source: Coder | None) -> bytes:
+        return b"".join(self._pieces(coder, coefficients, source))
+
+    def _pieces(
+        self, coder: Coder, coefficients: npt.NDArray[np.int16], source: Coder | None
+    ) -> Iterator[bytes | memoryview]:
+        view, copied = memoryview(self._data), self._layout.start
+        for number, interval in sorted(self._read.items()):
+            start, end = self._spans[number]
+            yield view[copied:start]
+            yield stuffed(coder.write(interval.bits, interval.walk, coefficients[interval.taken], source=source))
+            copied = end
+        yield view[copied : self._layout.end]

@@ -1,0 +1,1 @@
+"""What others add: hook specifications and their typed, isolating caller."""

@@ -1,0 +1,325 @@
+"""A crash at every step of a delivery: the original or the finished result is there, whole, and nothing else.
+
+A child process delivers and kills itself with SIGKILL before or after its Nth call to the kernel or the ledger; the
+parent recovers. N grows until the child gets to its end.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from faceblurd.model import BlurSpec, DetectionSpec, Entry, Fingerprint, Intent, Mode, Reason, Recipe, Staged, State
+from faceblurd.outlet import delivery, publisher
+from faceblurd.outlet.ledger import Ledger
+from faceblurd.outlet.publisher import Occupied, Published
+from faceblurd.outlet.staging import Target
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ORIGINAL, RESULT, OLD_RESULT, UPLOAD = b"the original", b"the result", b"an older result", b"a newer upload"
+
+CHILD = r"""
+import errno, os, signal, sys
+from pathlib import Path
+from faceblurd.model import Fingerprint, Mode, Staged
+from faceblurd.outlet import delivery, publisher
+from faceblurd.outlet import staging as staging_files
+from faceblurd.outlet.ledger import Ledger
+from faceblurd.outlet.staging import Target
+
+root, mode, ways, last_step = sys.argv[1], Mode(sys.argv[2]), sys.argv[3].split(","), int(sys.argv[4])
+steps, armed = 0, False
+
+def point(function):
+    def wrapped(*arguments, **named):
+        step()
+        result = function(*arguments, **named)
+        step()
+        return result
+    def step():
+        global steps
+        if armed:
+            if steps == last_step:
+                os.kill(os.getpid(), signal.SIGKILL)
+            steps += 1
+    return wrapped
+
+ledger = Ledger(Path(root, "ledger"))
+real_open, real_renameat2 = os.open, publisher._renameat2
+
+def without_tmpfile(path, flags, *arguments, **named):
+    if flags & os.O_TMPFILE == os.O_TMPFILE:
+        raise OSError(errno.EOPNOTSUPP, "no O_TMPFILE")
+    return real_open(path, flags, *arguments, **named)
+
+def without_exchange(*_):
+    raise OSError(errno.EINVAL, "no renameat2")
+
+if "named" in ways:
+    os.open = without_tmpfile
+if "plain" in ways:
+    publisher._renameat2 = without_exchange
+for module, name in ((os, "link"), (os, "rename"), (os, "unlink"), (os, "fsync"), (publisher, "_renameat2"),
+                     (staging_files, "_create"), (Ledger, "begin"), (os, "mkdir")):
+    setattr(module, name, point(getattr(module, name)))
+
+source_fd = os.open(f"{root}/in/photo.jpg", os.O_RDONLY)
+fingerprint = Fingerprint.from_stat(os.fstat(source_fd))
+to = f"{root}/in" if mode is Mode.IN_PLACE else f"{root}/out"
+armed = True
+work = delivery.begin(
+    ledger, delivery.Origin(f"{root}/in", "photo.jpg", fingerprint, "R", 1), mode=mode,
+    target=Target(to, "photo.jpg"), source_fd=source_fd,
+)
+work.digest = publisher.digest_of(source_fd)
+os.pwrite(work.staging.fd, b"the result", 0)
+os.fsync(work.staging.fd)
+staged = Staged(1, (), publisher.digest_of(work.staging.fd), 10, True, "", 1)
+if "upload" in ways:
+    Path(f"{root}/upload").write_bytes(b"a newer upload")
+    os.replace(f"{root}/upload", f"{root}/in/photo.jpg")
+delivery.deliver(
+    ledger, work, staged, known=ledger.entry(f"{root}/in", "photo.jpg"), replace_others="replace" in ways, payload="{}"
+)
+work.close()
+print("the end")
+"""
+
+
+@dataclass
+class Desk:
+    root: Path
+
+    @property
+    def photo(self) -> Path:
+        return self.root / "in" / "photo.jpg"
+
+    @property
+    def mirrored(self) -> Path:
+        return self.root / "out" / "photo.jpg"
+
+    def open_ledger(self) -> Ledger:
+        return Ledger(self.root / "ledger")
+
+    def crash(self, mode: Mode, ways: str, step: int) -> bool:
+        """Deliver in a child that dies at `step`; False when it got to its end first."""
+        arguments = [sys.executable, "-c", CHILD, str(self.root), mode.value, ways, str(step)]
+        child = subprocess.run(arguments, capture_output=True, text=True, check=False)
+        if child.returncode == 0:
+            assert "the end" in child.stdout
+            return False
+        assert child.returncode == -signal.SIGKILL, child.stderr
+        return True
+
+    def recovered(self) -> tuple[Entry | None, int]:
+        """Recover; give the entry, and how many hook calls are owed."""
+        with closing(self.open_ledger()) as ledger:
+            delivery.recover(ledger)
+            assert ledger.intents() == []
+            assert delivery.recover(ledger) == []
+            entry = ledger.entry(str(self.root / "in"), "photo.jpg")
+            calls = 0
+            while (call := ledger.outbox_next()) is not None:
+                ledger.outbox_done(call.id)
+                calls += 1
+            return entry, calls
+
+    def hidden(self) -> list[Path]:
+        return list(self.root.rglob(".faceblurd-*"))
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Desk:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "in" / "photo.jpg").write_bytes(ORIGINAL)
+    return Desk(tmp_path)
+
+
+def _reset(desk: Desk) -> None:
+    for path in (*desk.root.glob("ledger*"), *desk.root.glob("in/*"), *desk.root.glob("out/*")):
+        path.unlink()
+    desk.photo.write_bytes(ORIGINAL)
+
+
+def _check(entry: Entry | None, calls: int, *, done: bool, source: Path, target: Path) -> None:
+    """Compare the ledger with what is on the disk."""
+    if not done:
+        assert entry is None or (entry.state, entry.reason) == (State.RETRY, Reason.INTERRUPTED)
+        assert entry is None or (entry.attempts, entry.recipe) == (1, "R")  # a crash counts, on these bytes
+        assert calls == 0
+        return
+    assert entry is not None
+    assert entry.state is State.PUBLISHED
+    assert entry.source == Fingerprint.from_stat(source.lstat())
+    assert entry.target == Fingerprint.from_stat(target.lstat())
+    assert calls == 1
+
+
+@pytest.mark.parametrize("ways", ["", "named", "named,plain"])
+def test_in_place_a_crash_leaves_the_original_or_the_result(fresh: Desk, ways: str) -> None:
+    step, outcomes = 0, set()
+    while fresh.crash(Mode.IN_PLACE, ways, step):
+        entry, calls = fresh.recovered()
+        content = fresh.photo.read_bytes()
+        assert content in {ORIGINAL, RESULT}, step
+        assert fresh.hidden() == [], step
+        _check(entry, calls, done=content == RESULT, source=fresh.photo, target=fresh.photo)
+        outcomes.add(content)
+        _reset(fresh)
+        step += 1
+    assert outcomes == {ORIGINAL, RESULT}
+    assert step >= 10
+
+
+@pytest.mark.parametrize("ways", ["", "named", "named,plain"])
+def test_in_a_mirror_a_crash_leaves_nothing_or_the_result(fresh: Desk, ways: str) -> None:
+    step, outcomes = 0, set()
+    while fresh.crash(Mode.MIRROR, ways, step):
+        entry, calls = fresh.recovered()
+        assert fresh.photo.read_bytes() == ORIGINAL
+        assert fresh.hidden() == [], step
+        done = fresh.mirrored.exists()
+        assert not done or fresh.mirrored.read_bytes() == RESULT
+        _check(entry, calls, done=done, source=fresh.photo, target=fresh.mirrored)
+        outcomes.add(done)
+        _reset(fresh)
+        step += 1
+    assert outcomes == {True, False}
+
+
+def _publish_an_older_result(desk: Desk) -> None:
+    desk.mirrored.write_bytes(OLD_RESULT)
+    fd = os.open(desk.mirrored, os.O_RDONLY)
+    entry = Entry(
+        str(desk.root / "in"), "photo.jpg", State.PUBLISHED, "R", Fingerprint(1, 2, 3, 4, 5), "old input",
+        publisher.digest_of(fd), Fingerprint.from_stat(os.fstat(fd)),
+    )  # fmt: skip
+    os.close(fd)
+    with closing(desk.open_ledger()) as ledger:
+        ledger.put(entry)
+
+
+@pytest.mark.parametrize("ways", ["", "named"])
+def test_in_a_mirror_a_crash_leaves_the_older_or_the_newer_result_and_never_a_held_file(fresh: Desk, ways: str) -> None:
+    step, outcomes = 0, set()
+    _publish_an_older_result(fresh)
+    while fresh.crash(Mode.MIRROR, ways, step):
+        entry, calls = fresh.recovered()
+        content = fresh.mirrored.read_bytes()
+        assert content in {OLD_RESULT, RESULT}, step
+        assert fresh.hidden() == [], step
+        if content == RESULT:
+            _check(entry, calls, done=True, source=fresh.photo, target=fresh.mirrored)
+        assert isinstance(_deliver_again(fresh), Published), step  # the name is still ours
+        assert fresh.mirrored.read_bytes() == RESULT
+        outcomes.add(content)
+        _reset(fresh)
+        _publish_an_older_result(fresh)
+        step += 1
+    assert outcomes == {OLD_RESULT, RESULT}
+
+
+def _deliver_again(desk: Desk, *, replace_others: bool = False) -> object:
+    with closing(desk.open_ledger()) as ledger:
+        root, fd = str(desk.root / "in"), os.open(desk.photo, os.O_RDONLY)
+        origin = delivery.Origin(root, "photo.jpg", Fingerprint.from_stat(os.fstat(fd)), "R", 1)
+        target = Target(str(desk.root / "out"), "photo.jpg")
+        work = delivery.begin(ledger, origin, mode=Mode.MIRROR, target=target, source_fd=fd)
+        os.pwrite(work.staging.fd, RESULT, 0)
+        staged = Staged(1, (), publisher.digest_of(work.staging.fd), len(RESULT), True, "", 1)
+        known = ledger.entry(root, "photo.jpg")
+        result = delivery.deliver(ledger, work, staged, known=known, replace_others=replace_others, payload="")
+        ledger.end(work.intent.token)
+        work.close()
+        return result
+
+
+@pytest.mark.parametrize("ways", ["upload", "upload,named"])
+def test_a_newer_upload_survives_a_crash_at_any_step(fresh: Desk, ways: str) -> None:
+    step = 0
+    while fresh.crash(Mode.IN_PLACE, ways, step):
+        uploaded = fresh.photo.read_bytes() == UPLOAD or any(one.read_bytes() == UPLOAD for one in fresh.hidden())
+        fresh.recovered()
+        if uploaded:
+            assert fresh.photo.read_bytes() == UPLOAD, step
+        assert fresh.photo.read_bytes() != RESULT, step
+        assert fresh.hidden() == [], step
+        _reset(fresh)
+        step += 1
+    assert step >= 10
+    assert fresh.photo.read_bytes() == UPLOAD
+
+
+def test_a_crash_while_another_file_is_replaced_leaves_no_staging_file(fresh: Desk) -> None:
+    step = 0
+    fresh.mirrored.write_bytes(UPLOAD)
+    while fresh.crash(Mode.MIRROR, "replace", step):
+        fresh.recovered()
+        assert fresh.mirrored.read_bytes() in {UPLOAD, RESULT}, step
+        assert fresh.hidden() == [], step
+        _reset(fresh)
+        fresh.mirrored.write_bytes(UPLOAD)
+        step += 1
+    assert fresh.mirrored.read_bytes() == RESULT
+
+
+# --- without a crash
+
+
+def test_a_file_that_is_not_ours_is_not_replaced_unless_told_to(fresh: Desk) -> None:
+    fresh.mirrored.write_bytes(UPLOAD)
+    assert isinstance(_deliver_again(fresh), Occupied)
+    assert fresh.mirrored.read_bytes() == UPLOAD
+    assert isinstance(_deliver_again(fresh, replace_others=True), Published)
+    assert fresh.mirrored.read_bytes() == RESULT
+    assert fresh.hidden() == []
+
+
+def test_a_result_that_is_there_already_counts_as_published(fresh: Desk) -> None:
+    fresh.mirrored.write_bytes(RESULT)
+    assert isinstance(_deliver_again(fresh), Published)
+
+
+def test_a_place_that_is_not_mounted_keeps_its_intent(fresh: Desk) -> None:
+    """The staging file's name is known again when the disk is back."""
+    away = fresh.root / "away"
+    fd = os.open(fresh.photo, os.O_RDONLY)
+    digest, source = publisher.digest_of(fd), Fingerprint.from_stat(os.fstat(fd))
+    os.close(fd)
+    staging = fresh.root / "in" / ".faceblurd-0011.tmp"
+    staging.write_bytes(RESULT)
+    intent = Intent("0011", str(fresh.root / "in"), "photo.jpg", str(fresh.photo), str(staging), source, "R", 1, digest)
+    with closing(fresh.open_ledger()) as ledger:
+        ledger.begin(intent)
+        (fresh.root / "in").rename(away)
+        assert delivery.recover(ledger) == [(intent, delivery.POSTPONED)]
+        assert ledger.intents() == [intent]
+        away.rename(fresh.root / "in")
+        assert delivery.recover(ledger) == [(intent, "redo")]
+        assert ledger.intents() == []
+    assert fresh.hidden() == []
+    assert fresh.photo.read_bytes() == ORIGINAL
+
+
+def test_an_older_recipes_result_is_not_our_own_output_after_a_crash(fresh: Desk) -> None:
+    """In place, the same bytes under a new recipe must be looked at again, crash or not."""
+    root = str(fresh.root / "in")
+    fd = os.open(fresh.photo, os.O_RDONLY)
+    digest, source = publisher.digest_of(fd), Fingerprint.from_stat(os.fstat(fd))
+    os.close(fd)
+    old, new = (Recipe("r", DetectionSpec((), size), BlurSpec()).digest for size in (100, 200))
+    with closing(fresh.open_ledger()) as ledger:
+        ledger.put(Entry(root, "photo.jpg", State.PUBLISHED, old, source, "in", digest, source))
+        ledger.begin(Intent("1", root, "photo.jpg", str(fresh.photo), None, source, new, 1, digest))
+        delivery.recover(ledger)
+        assert not ledger.is_output(root, digest, new)

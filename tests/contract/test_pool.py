@@ -1,0 +1,285 @@
+"""The pool with real processes: a plugin crashes, hangs, hoards and kills for real; only its own job is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from contextlib import suppress
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from faceblurd.model import (
+    Abandoned,
+    BlurSpec,
+    DetectionSpec,
+    Fingerprint,
+    HaarSpec,
+    Hashed,
+    Job,
+    Mode,
+    Reason,
+    Recipe,
+    Refused,
+    Staged,
+)
+from faceblurd.workers import messages
+from faceblurd.workers.job import Setup
+from faceblurd.workers.pool import Limits, Lost, Pool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+RECIPE = Recipe("test", DetectionSpec((HaarSpec(),), 200), BlurSpec())
+PATIENT = Limits(count=2, deadline_seconds=60.0, recycle_after_files=500, idle_seconds=60.0)
+PLUGIN = """
+    import ctypes, os, signal, time
+    from faceblurd.plugins.hookspecs import hookimpl
+
+    @hookimpl
+    def add_regions(image, path):
+        if "segfault" in path:
+            ctypes.string_at(0)
+        if "hang" in path:
+            while True:
+                pass
+        if "memory" in path:
+            bytearray(2 << 30)
+        if "kill" in path:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if "exit" in path:
+            os._exit(0)
+        if "raise" in path:
+            raise RuntimeError("a bug in the plugin")
+        return []
+"""
+
+
+@pytest.fixture
+def misbehaving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Install the plugin where this process and its workers find it."""
+    site = tmp_path / "site"
+    info = site / "misbehaving_pool_plugin-1.0.dist-info"
+    info.mkdir(parents=True)
+    (site / "misbehaving_pool_plugin.py").write_text(textwrap.dedent(PLUGIN))
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: misbehaving-pool-plugin\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[faceblurd]\nmisbehaving = misbehaving_pool_plugin\n")
+    monkeypatch.syspath_prepend(str(site))
+    return "misbehaving"
+
+
+class Bench:
+    """A pool and the loop around it, as the pipeline has one."""
+
+    def __init__(self, folder: Path, limits: Limits, plugins: tuple[str, ...] = ()) -> None:
+        self.folder = folder
+        setup = Setup((RECIPE,), plugins, 300 << 20, os.getpid())
+        self.pool = Pool(setup, limits, clock=time.monotonic)
+        self.pids: list[int] = []
+
+    def step(self, seconds: float = 0.2) -> list[Any]:
+        due = self.pool.next_due()
+        left = seconds if due is None else max(0.0, min(seconds, due - time.monotonic()))
+        return [*self.pool.collect(wait(self.pool.waitables(), left)), *self.pool.expire()]
+
+    def run(self, *names: str, proceed: bool = True, seconds: float = 60.0) -> dict[str, Any]:
+        """Give each name as a job to the pool and wait for what becomes of it."""
+        todo, results, out = list(enumerate(names, 1)), dict[str, Any](), dict[int, list[int]]()
+        until = time.monotonic() + seconds
+        while len(results) < len(names):
+            assert time.monotonic() < until, f"only {results}"
+            self.pool.warm(len(todo) + self.pool.busy)
+            while todo and self.pool.idle:
+                number, name = todo.pop(0)
+                out[number] = self._submit(number, name)
+            for event in self.step():
+                if isinstance(event, Hashed):
+                    self.pool.answer(event.job, proceed=proceed)
+                elif not isinstance(event, messages.Ready):
+                    results[names[event.job - 1]] = event
+                    for fd in out.pop(event.job):
+                        os.close(fd)
+        return results
+
+    def _submit(self, number: int, name: str) -> list[int]:
+        source = os.open(self.folder / "photo.png", os.O_RDONLY)
+        staging = os.open(self.folder, os.O_TMPFILE | os.O_RDWR, 0o600)
+        job = Job(number, name, RECIPE, Mode.MIRROR, Fingerprint.from_stat(os.fstat(source)), None, 1 << 20)
+        assert self.pool.submit(job, source_fd=source, staging_fd=staging)
+        self.pids.append(next(w.process.pid for w in self.pool._workers if w.job is job) or 0)
+        return [source, staging]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
+    from PIL import Image
+
+    Image.effect_noise((64, 48), 40).save(tmp_path / "photo.png")
+    made: list[Bench] = []
+
+    def make(limits: Limits = PATIENT, *plugins: str) -> Bench:
+        made.append(Bench(tmp_path, limits, plugins))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.pool.close()
+
+
+def test_only_the_jobs_that_misbehave_are_lost_and_the_pool_is_whole_again(
+    bench: Callable[..., Bench], misbehaving: str
+) -> None:
+    one = bench(PATIENT, misbehaving)
+    names = ("a", "segfault", "b", "kill", "c", "memory", "d", "raise", "e", "exit", "f")
+    results = one.run(*names)
+    good = {name for name, result in results.items() if isinstance(result, Staged)}
+    assert good == set("abcdef")
+    lost = {name: result.reason for name, result in results.items() if isinstance(result, Lost)}
+    assert lost == dict.fromkeys(("segfault", "kill", "exit"), Reason.WORKER_CRASHED)
+    refused = {name: result.reason for name, result in results.items() if isinstance(result, Refused)}
+    assert refused == {"memory": Reason.OUT_OF_MEMORY, "raise": Reason.PLUGIN_FAILED}
+    assert "signal 11" in results["segfault"].detail
+    assert "signal 9" in results["kill"].detail
+    assert one.pool.restarts == 3
+    assert {type(result) for result in one.run("g", "h", "i").values()} == {Staged}
+    assert one.pool.busy == 0
+
+
+def test_a_job_over_its_deadline_is_ended_and_the_others_are_not(bench: Callable[..., Bench], misbehaving: str) -> None:
+    one = bench(Limits(2, deadline_seconds=2.0, recycle_after_files=500, idle_seconds=60.0), misbehaving)
+    results = one.run("hang", "a", "b")
+    assert isinstance(results["hang"], Lost)
+    assert results["hang"].reason is Reason.DEADLINE
+    assert isinstance(results["a"], Staged)
+    assert isinstance(results["b"], Staged)
+    assert not _runs(one.pids[0])
+
+
+def test_a_job_that_the_parent_stops_at_its_digest_writes_nothing(bench: Callable[..., Bench]) -> None:
+    assert isinstance(bench().run("a", proceed=False)["a"], Abandoned)
+
+
+def test_idle_workers_retire_and_new_ones_start_when_there_is_work(bench: Callable[..., Bench]) -> None:
+    one = bench(Limits(2, deadline_seconds=60.0, recycle_after_files=500, idle_seconds=0.3))
+    one.run("a", "b")
+    while one.pool.waitables():
+        one.step()
+    assert not any(_runs(pid) for pid in one.pids)
+    assert isinstance(one.run("c")["c"], Staged)
+
+
+def test_a_worker_is_replaced_after_its_files(bench: Callable[..., Bench]) -> None:
+    one = bench(Limits(1, deadline_seconds=60.0, recycle_after_files=2, idle_seconds=60.0))
+    one.run("a", "b", "c", "d")
+    first, second, third, fourth = one.pids
+    assert first == second != third == fourth
+    assert one.pool.restarts == 0  # nobody crashed
+
+
+def test_fifty_jobs_and_five_workers_leak_no_descriptor(bench: Callable[..., Bench]) -> None:
+    one = bench(Limits(1, deadline_seconds=60.0, recycle_after_files=10, idle_seconds=60.0))
+    one.run("warm")
+    before = len(os.listdir("/proc/self/fd"))
+    one.run(*(f"n{number}" for number in range(49)))  # with the first, five times ten
+    one.pool.warm(1)
+    one.run("last")
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_killed_workers_leak_no_descriptor_and_no_process(bench: Callable[..., Bench], misbehaving: str) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    one = bench(PATIENT, misbehaving)
+    one.run("kill 1", "kill 2", "kill 3")
+    one.pool.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert not any(_runs(pid) for pid in one.pids)
+
+
+def test_a_worker_killed_while_idle_costs_nothing(bench: Callable[..., Bench]) -> None:
+    one = bench(Limits(1, deadline_seconds=60.0, recycle_after_files=500, idle_seconds=60.0))
+    one.run("a")
+    os.kill(one.pids[0], signal.SIGKILL)
+    while one.pool.waitables():
+        assert one.step() == []
+    assert isinstance(one.run("b")["b"], Staged)
+
+
+def test_a_plugin_that_is_missing_is_a_failed_setup_and_not_a_crash(bench: Callable[..., Bench]) -> None:
+    one = bench(PATIENT, "no-such-plugin")
+    one.pool.warm(1)
+    events: list[Any] = []
+    until = time.monotonic() + 30
+    while not events and time.monotonic() < until:
+        events = one.step()
+    assert isinstance(events[0], messages.SetupFailed)
+    assert "no-such-plugin" in events[0].message
+    assert not one.pool.waitables()
+
+
+@pytest.mark.parametrize("lie", [messages.Ready(), messages.SetupFailed("", ""), Hashed(99, ""), Abandoned(99)])
+def test_a_worker_that_speaks_out_of_turn_is_not_believed(bench: Callable[..., Bench], lie: messages.Message) -> None:
+    """A second Ready would take the deadline away; another job's number would end that job."""
+    one = bench(Limits(1, deadline_seconds=60.0, recycle_after_files=500, idle_seconds=60.0))
+    one.run("a")
+    with pytest.raises(ValueError, match="worker"):
+        one.pool._note(one.pool._workers[0], lie)
+
+
+PARENT = """
+import os, sys, time
+from multiprocessing.connection import wait
+from faceblurd.model import BlurSpec, DetectionSpec, Fingerprint, HaarSpec, Hashed, Job, Mode, Recipe
+from faceblurd.workers.job import Setup
+from faceblurd.workers.pool import Limits, Pool
+
+if __name__ == "__main__":
+    recipe = Recipe("test", DetectionSpec((HaarSpec(),), 200), BlurSpec())
+    setup = Setup((recipe,), ("misbehaving",), 300 << 20, os.getpid())
+    pool = Pool(setup, Limits(2, 60.0, 500, 60.0), clock=time.monotonic)
+    pool.warm(2)
+    while pool.idle < 2:
+        pool.collect(wait(pool.waitables()))
+    source = os.open(sys.argv[1], os.O_RDONLY)
+    print_ = Fingerprint.from_stat(os.fstat(source))
+    pool.submit(Job(1, "hang", recipe, Mode.MIRROR, print_, None, 1 << 20), source_fd=source, staging_fd=os.dup(1))
+    while not any(isinstance(event, Hashed) for event in pool.collect(wait(pool.waitables()))):
+        pass
+    pool.answer(1, proceed=True)
+    time.sleep(0.5)  # the busy one has left the pipe by then, and will not see that it closes
+    print(*(worker.process.pid for worker in pool._workers), flush=True)
+    time.sleep(60)  # until it is killed
+"""
+
+
+def test_workers_die_with_a_parent_that_is_killed_idle_or_busy(
+    tmp_path: Path, bench: Callable[..., Bench], misbehaving: str, wait_until: Callable[..., Any]
+) -> None:
+    (tmp_path / "parent.py").write_text(PARENT)
+    path = os.pathsep.join([str(tmp_path / "site"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    parent = subprocess.Popen(
+        [sys.executable, tmp_path / "parent.py", tmp_path / "photo.png"],
+        stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path},
+    )  # fmt: skip
+    assert parent.stdout is not None
+    pids = [int(pid) for pid in parent.stdout.readline().split()]
+    assert len(pids) == 2
+    assert all(_runs(pid) for pid in pids)
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    wait_until(lambda: not any(_runs(pid) for pid in pids), seconds=5, what="the workers' end")
+
+
+def _runs(pid: int) -> bool:
+    """Tell whether a process is there and not a zombie."""
+    with suppress(OSError):
+        return (
+            Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[0] != "Z"
+        )
+    return False

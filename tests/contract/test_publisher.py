@@ -1,0 +1,432 @@
+"""Publishing: the same promises with nameless staging files, with named ones, and without RENAME_EXCHANGE."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+import subprocess
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from faceblurd.model import Fingerprint
+from faceblurd.outlet import beneath, publisher
+from faceblurd.outlet.publisher import Newer, Occupied, Published
+from faceblurd.outlet.staging import Staging, Target, open_staging
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+ORIGINAL, RESULT, UPLOAD = b"the original", b"the result, without faces", b"a newer upload"
+
+
+@pytest.fixture(params=["nameless", "named", "named, no exchange"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How the file system lets us stage: as ext4 does, without O_TMPFILE (vfat), or without renameat2 too (NFS)."""
+    if request.param != "nameless":
+        _refuse_nameless_files(monkeypatch)
+    if request.param == "named, no exchange":
+
+        def refuse(*_: object) -> None:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+        monkeypatch.setattr(publisher, "_renameat2", refuse)
+    return str(request.param)
+
+
+def _refuse_nameless_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answer as the kernel does on a file system that has no O_TMPFILE."""
+    real_open = os.open
+
+    def without_tmpfile(path: Any, flags: int, *arguments: Any, **named: Any) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP), path)
+        return real_open(path, flags, *arguments, **named)
+
+    monkeypatch.setattr(os, "open", without_tmpfile)
+
+
+@dataclass
+class Desk:
+    """A root with one original, and what a test does there."""
+
+    root: Path
+    sources: list[int] = field(default_factory=list)
+    written_down: list[str | None] = field(default_factory=list)
+    stagings: list[Staging] = field(default_factory=list)
+
+    @property
+    def photo(self) -> Path:
+        return self.root / "in" / "photo.jpg"
+
+    def stage(self, path: str = "in/photo.jpg", content: bytes = RESULT) -> Staging:
+        """Stage a result for `path`, with the attributes of the original."""
+        source = os.open(self.photo, os.O_RDONLY)
+        self.sources.append(source)
+        staging = open_staging(Target(str(self.root), path), token=secrets.token_hex(8), source_fd=source)
+        self.stagings.append(staging)
+        os.pwrite(staging.fd, content, 0)
+        os.fsync(staging.fd)
+        return staging
+
+    def fingerprint(self) -> Fingerprint:
+        return Fingerprint.from_stat(self.photo.lstat())
+
+    def digest(self, path: Path) -> str:
+        fd = os.open(path, os.O_RDONLY)
+        self.sources.append(fd)
+        return publisher.digest_of(fd)
+
+    def publish(
+        self, staging: Staging, *, expected: Fingerprint | None = None, digest: str | None = None
+    ) -> Published | Newer | Occupied:
+        result = publisher.publish(
+            staging, expected=expected, expected_digest=digest, before_rename=self.written_down.append
+        )
+        staging.discard()
+        return result
+
+    def hidden(self) -> list[str]:
+        return [path.name for path in self.root.rglob(".faceblurd-*")]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "photo.jpg").write_bytes(ORIGINAL)
+    one = Desk(tmp_path)
+    yield one
+    for staging in one.stagings:
+        staging.discard()
+    for fd in one.sources:
+        os.close(fd)
+
+
+# --- a new target
+
+
+def test_a_new_target_appears_whole_and_nothing_else_stays(way: str, desk: Desk) -> None:
+    result = desk.publish(desk.stage("out/deep/er/photo.jpg"))
+    published = desk.root / "out/deep/er/photo.jpg"
+    assert published.read_bytes() == RESULT
+    assert isinstance(result, Published)
+    assert result.fingerprint == Fingerprint.from_stat(published.lstat())
+    assert desk.photo.read_bytes() == ORIGINAL
+    assert desk.hidden() == []
+
+
+def test_a_nameless_staging_file_is_seen_by_nobody(desk: Desk) -> None:
+    desk.stage("out/photo.jpg")
+    assert os.listdir(desk.root / "out") == []
+
+
+def test_an_occupied_target_is_never_overwritten(way: str, desk: Desk) -> None:
+    staging = desk.stage("in/other.jpg")
+    (desk.root / "in" / "other.jpg").write_bytes(UPLOAD)
+    assert desk.publish(staging) == Occupied()
+    assert (desk.root / "in" / "other.jpg").read_bytes() == UPLOAD
+    assert desk.hidden() == []
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "directory", "fifo"])
+def test_a_target_that_is_no_file_is_not_replaced(way: str, desk: Desk, kind: str) -> None:
+    staging, target = desk.stage("in/other.jpg"), desk.root / "in" / "other.jpg"
+    makers: dict[str, Callable[[], None]] = {
+        "link": lambda: target.symlink_to(desk.photo),
+        "dangling link": lambda: target.symlink_to("nowhere"),
+        "directory": target.mkdir,
+        "fifo": lambda: os.mkfifo(target),
+    }
+    makers[kind]()
+    before = stat.S_IFMT(target.lstat().st_mode)
+    assert desk.publish(staging) == Occupied()
+    assert stat.S_IFMT(target.lstat().st_mode) == before
+    assert desk.photo.read_bytes() == ORIGINAL
+    assert desk.hidden() == []
+
+
+def test_a_discarded_staging_file_leaves_nothing(way: str, desk: Desk) -> None:
+    staging = desk.stage("out/photo.jpg")
+    staging.discard()
+    staging.discard()
+    assert os.listdir(desk.root / "out") == []
+
+
+# --- an existing target
+
+
+def test_the_file_that_was_read_is_replaced(way: str, desk: Desk) -> None:
+    result = desk.publish(desk.stage(), expected=desk.fingerprint(), digest=desk.digest(desk.photo))
+    assert desk.photo.read_bytes() == RESULT
+    assert isinstance(result, Published)
+    assert result.fingerprint == desk.fingerprint()
+    assert os.listdir(desk.root / "in") == ["photo.jpg"]
+
+
+def _overwrite(photo: Path) -> None:
+    photo.write_bytes(UPLOAD)
+
+
+def _rename_over(photo: Path) -> None:
+    upload = photo.with_name("upload.tmp")
+    upload.write_bytes(UPLOAD)
+    upload.rename(photo)
+
+
+def _link_over(photo: Path) -> None:
+    elsewhere = photo.parent.parent / "elsewhere.jpg"
+    elsewhere.write_bytes(UPLOAD)
+    photo.unlink()
+    photo.symlink_to(elsewhere)
+
+
+@pytest.mark.parametrize("upload", [_overwrite, _rename_over, _link_over])
+def test_a_newer_upload_wins(way: str, desk: Desk, upload: Callable[[Path], None]) -> None:
+    expected, digest = desk.fingerprint(), desk.digest(desk.photo)
+    staging = desk.stage()
+    upload(desk.photo)
+    before = desk.photo.lstat()
+    assert desk.publish(staging, expected=expected, digest=digest) == Newer()
+    assert desk.photo.read_bytes() == UPLOAD
+    assert desk.photo.lstat().st_ino == before.st_ino
+    assert desk.photo.lstat().st_mtime_ns == before.st_mtime_ns
+    assert desk.hidden() == []
+
+
+def test_other_bytes_with_the_same_size_inode_and_mtime_are_a_newer_upload(desk: Desk) -> None:
+    expected, digest = desk.fingerprint(), desk.digest(desk.photo)
+    staging = desk.stage()
+    desk.photo.write_bytes(ORIGINAL.upper())
+    os.utime(desk.photo, ns=(expected.mtime_ns, expected.mtime_ns))
+    assert desk.publish(staging, expected=expected, digest=digest) == Newer()
+    assert desk.photo.read_bytes() == ORIGINAL.upper()
+
+
+def test_a_file_that_somebody_is_about_to_write_is_not_replaced(desk: Desk) -> None:
+    expected, digest = desk.fingerprint(), desk.digest(desk.photo)
+    staging = desk.stage()
+    with desk.photo.open("r+b") as uploader:
+        assert desk.publish(staging, expected=expected, digest=digest) == Newer()
+        uploader.write(UPLOAD)
+    assert desk.photo.read_bytes() == UPLOAD
+
+
+def test_a_file_that_was_deleted_meanwhile_does_not_come_back(way: str, desk: Desk) -> None:
+    expected, staging = desk.fingerprint(), desk.stage()
+    desk.photo.unlink()
+    assert desk.publish(staging, expected=expected) == Newer()
+    assert os.listdir(desk.root / "in") == []
+
+
+def test_a_newer_upload_that_cannot_be_read_is_put_back_and_not_deleted(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for another user's file of mode 0600; root may read that, so the kernel's answer is given here."""
+    expected, staging, real_open = desk.fingerprint(), desk.stage(), os.open
+    _rename_over(desk.photo)
+
+    def refuse(path: Any, *arguments: Any, **named: Any) -> int:
+        if str(path).startswith(".faceblurd-"):
+            raise PermissionError(errno.EACCES, "no", path)
+        return real_open(path, *arguments, **named)
+
+    monkeypatch.setattr(os, "open", refuse)
+    assert desk.publish(staging, expected=expected) == Newer()
+    assert desk.photo.read_bytes() == UPLOAD
+    assert desk.hidden() == []
+
+
+def test_an_error_after_the_exchange_deletes_neither_file(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, staging = desk.fingerprint(), desk.stage()
+
+    def fail(_fd: int) -> str:
+        raise OSError(errno.EIO, "disk error")
+
+    monkeypatch.setattr(publisher, "digest_of", fail)
+    with pytest.raises(OSError, match="disk error"):
+        publisher.publish(staging, expected=expected, expected_digest="x", before_rename=lambda _: None)
+    staging.discard()
+    contents = {path.read_bytes() for path in (desk.root / "in").iterdir()}
+    assert ORIGINAL in contents
+
+
+def test_of_two_uploads_during_one_publish_the_newest_wins(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one takes the name between our two exchanges."""
+    expected, staging, exchange, calls = desk.fingerprint(), desk.stage(), publisher._renameat2, []
+    _rename_over(desk.photo)
+
+    def busy(*arguments: Any) -> None:
+        calls.append(arguments)
+        if len(calls) == 2:
+            newest = desk.root / "in" / "newest.tmp"
+            newest.write_bytes(b"the newest upload")
+            newest.rename(desk.photo)
+        exchange(*arguments)
+
+    monkeypatch.setattr(publisher, "_renameat2", busy)
+    assert desk.publish(staging, expected=expected) == Newer()
+    assert desk.photo.read_bytes() == b"the newest upload"
+    assert os.listdir(desk.root / "in") == ["photo.jpg"]
+
+
+# --- what is written down, and when
+
+
+def test_the_staging_path_is_written_down_before_the_file_has_a_name(desk: Desk) -> None:
+    seen: list[tuple[str | None, list[str]]] = []
+    for path, expected in (("in/new.jpg", None), ("in/photo.jpg", desk.fingerprint())):
+        staging = desk.stage(path)
+        publisher.publish(
+            staging, expected=expected, expected_digest=None,
+            before_rename=lambda where: seen.append((where, os.listdir(desk.root / "in"))),
+        )  # fmt: skip
+        staging.discard()
+    assert seen[0] == (None, ["photo.jpg"])
+    where, names = seen[1]
+    assert where is not None
+    assert where.startswith(f"{desk.root}/in/.faceblurd-")
+    assert sorted(names) == ["new.jpg", "photo.jpg"]
+
+
+def test_nothing_happens_when_it_cannot_be_written_down(way: str, desk: Desk) -> None:
+    def full(_: str | None) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    staging = desk.stage()
+    with pytest.raises(OSError, match="full"):
+        publisher.publish(staging, expected=desk.fingerprint(), expected_digest=None, before_rename=full)
+    staging.discard()
+    assert desk.photo.read_bytes() == ORIGINAL
+    assert desk.hidden() == []
+
+
+def test_the_directory_is_synced_after_the_name_is_there(way: str, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsync, synced = os.fsync, []
+
+    def note(fd: int) -> None:
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            synced.append(desk.photo.read_bytes())
+        fsync(fd)
+
+    staging = desk.stage()
+    monkeypatch.setattr(os, "fsync", note)
+    desk.publish(staging, expected=desk.fingerprint())
+    assert synced == [RESULT]
+
+
+# --- attributes
+
+
+def test_mode_and_extended_attributes_are_the_originals(way: str, desk: Desk) -> None:
+    desk.photo.chmod(0o640)
+    try:
+        os.setxattr(desk.photo, "user.caption", b"a holiday")
+    except OSError as error:
+        pytest.skip(f"no extended attributes here: {error}")
+    desk.publish(desk.stage(), expected=desk.fingerprint())
+    assert stat.S_IMODE(desk.photo.stat().st_mode) == 0o640
+    assert os.getxattr(desk.photo, "user.caption") == b"a holiday"
+
+
+def test_a_time_that_was_set_on_the_staging_file_is_published(way: str, desk: Desk) -> None:
+    staging = desk.stage()
+    os.utime(staging.fd, ns=(1_234_567_890_123_456_789, 1_234_567_890_123_456_789))
+    desk.publish(staging, expected=desk.fingerprint())
+    assert desk.photo.stat().st_mtime_ns == 1_234_567_890_123_456_789
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_the_owner_is_the_originals(way: str, desk: Desk) -> None:
+    os.chown(desk.photo, 12345, 23456)
+    desk.publish(desk.stage(), expected=desk.fingerprint())
+    assert (desk.photo.stat().st_uid, desk.photo.stat().st_gid) == (12345, 23456)
+
+
+def _acl(path: Path) -> str:
+    return subprocess.run(["getfacl", "-cn", path], capture_output=True, text=True, check=True).stdout
+
+
+def _set_acl(*arguments: Any) -> None:
+    try:
+        subprocess.run(["setfacl", *arguments], check=True, capture_output=True)
+    except (FileNotFoundError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no ACLs here: {error}")
+
+
+def test_the_acl_is_the_originals(way: str, desk: Desk) -> None:
+    _set_acl("-m", "u:12345:r", desk.photo)
+    before = _acl(desk.photo)
+    desk.publish(desk.stage(), expected=desk.fingerprint())
+    assert _acl(desk.photo) == before
+    assert "user:12345:r--" in before
+
+
+def test_a_default_acl_of_the_folder_opens_the_result_to_nobody_new(way: str, desk: Desk) -> None:
+    desk.photo.chmod(0o640)
+    _set_acl("-d", "-m", "u:12345:rwx", desk.photo.parent)
+    before = _acl(desk.photo)
+    desk.publish(desk.stage(), expected=desk.fingerprint())
+    assert _acl(desk.photo) == before
+
+
+# --- only beneath the root
+
+
+def test_a_linked_folder_is_not_written_into(way: str, desk: Desk) -> None:
+    outside = desk.root.parent / f"{desk.root.name}-outside"
+    outside.mkdir()
+    (desk.root / "linked").symlink_to(outside)
+    with pytest.raises(OSError, match=r"."):
+        desk.stage("linked/photo.jpg")
+    assert os.listdir(outside) == []
+
+
+@pytest.mark.parametrize("path", ["../escaped.jpg", "in/../../escaped.jpg", "/etc/escaped.jpg", "in/./x/../y.jpg"])
+def test_a_path_that_leaves_the_root_is_refused(desk: Desk, path: str) -> None:
+    with pytest.raises(OSError, match=r"."):
+        desk.stage(path)
+
+
+def test_a_fifo_a_link_and_a_folder_are_not_opened_and_do_not_block(desk: Desk) -> None:
+    os.mkfifo(desk.root / "in" / "fifo.jpg")
+    (desk.root / "in" / "link.jpg").symlink_to("photo.jpg")
+    (desk.root / "in" / "folder.jpg").mkdir()
+    for name in ("fifo.jpg", "link.jpg", "folder.jpg"):
+        with pytest.raises(OSError, match=r"."):
+            os.close(beneath.open_file(str(desk.root), "in", name))
+
+
+def test_an_opened_file_is_that_file(desk: Desk) -> None:
+    fd = beneath.open_file(str(desk.root), "in", "photo.jpg")
+    desk.sources.append(fd)
+    assert os.read(fd, 99) == ORIGINAL
+
+
+def test_no_descriptor_is_leaked_by_successes_and_refusals(way: str, desk: Desk) -> None:
+    def once(number: int) -> None:
+        desk.publish(desk.stage(f"out/{number}.jpg"))
+        desk.publish(desk.stage(f"out/{number}.jpg"))
+        for path in ("../x.jpg", "in/photo.jpg/x.jpg"):
+            with pytest.raises(OSError, match=r"."):
+                desk.stage(path)
+        while desk.sources:
+            os.close(desk.sources.pop())
+
+    once(0)
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(1, 6):
+        once(number)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_file_open_for_writing_is_known_and_one_open_for_reading_is_not(desk: Desk) -> None:
+    fd = os.open(desk.photo, os.O_RDONLY)
+    desk.sources.append(fd)
+    assert not publisher.open_for_writing(fd)
+    with desk.photo.open("r+b"):
+        assert publisher.open_for_writing(fd)
+    assert not publisher.open_for_writing(fd)

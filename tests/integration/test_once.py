@@ -1,0 +1,61 @@
+"""The same work once, in process: every candidate has its outcome when it returns."""
+
+from __future__ import annotations
+
+import textwrap
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from faceblurd import assembly, once
+from faceblurd.config import HooksConfig, WorkersConfig, builtin_recipe
+from faceblurd.intake.scanner import Selection
+from faceblurd.model import Mode, Report
+from faceblurd.outlet.ledger import Ledger
+from faceblurd.pipeline import Patience, RootPlan
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+PLUGIN = """
+    from faceblurd.model import Region
+    from faceblurd.plugins.hookspecs import hookimpl
+
+    @hookimpl
+    def add_regions(image, path):
+        return [Region(0, 0, 8, 8, 1.0, "corner")]
+"""
+
+
+def test_a_plugins_regions_are_hidden_in_a_single_run_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plugin's version counts in the recipe: whoever feeds the pipeline must not use the recipe without it."""
+    from PIL import Image
+
+    info = tmp_path / "site" / "corner_once-1.0.dist-info"
+    info.mkdir(parents=True)
+    (tmp_path / "site" / "corner_once.py").write_text(textwrap.dedent(PLUGIN))
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: corner-once\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[faceblurd]\ncorner_once = corner_once\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    root = tmp_path / "in"
+    root.mkdir()
+    (tmp_path / "out").mkdir()
+    Image.effect_noise((64, 48), 40).save(root / "photo.png")
+    plan = RootPlan(
+        str(root), Mode.MIRROR, str(tmp_path / "out"), builtin_recipe("balanced"), Selection(("*.png",), ()),
+        quiet_seconds=0.0, settle_max_seconds=0.0, hard_links_ok=False, keep_mtime=True, replace_others=False,
+        take_away_held=False,
+    )  # fmt: skip
+    reports: list[Report] = []
+    with closing(Ledger(None)) as ledger:
+        made = assembly.assemble(
+            [plan], workers=WorkersConfig(), hooks=HooksConfig(plugins=("corner_once",)), ledger=ledger,
+            state_dir=None, patience=Patience(1, 0.1, 1 << 20),
+            voice=assembly.Voice(report=reports.append, tell=lambda *_, **__: None),
+        )  # fmt: skip
+        with closing(made):
+            once.run_once(made, once.files_below(plan), stopped=lambda: False)
+    assert [(report.outcome.value, report.detail) for report in reports] == [("published", reports[0].detail)]
+    assert "corner" in {region.found_by for region in reports[0].regions}
+    assert (tmp_path / "out" / "photo.png").exists()

@@ -1,0 +1,239 @@
+"""A root over time: deleted, made again, unmounted, mounted late; its mirror too."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from faceblurd.intake import root as root_module
+from faceblurd.intake.inbox import Inbox
+from faceblurd.intake.root import RootState, RootWatch
+from faceblurd.intake.scanner import Batch, Selection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+RESCAN_SECONDS = 1000.0
+
+
+class Desk:
+    """A watched root, a clock that the test turns, and what the scans and events brought."""
+
+    def __init__(self, path: Path, to: Path) -> None:
+        self.now = 100.0
+        self.told: list[str] = []
+        self.found: set[str] = set()
+        self.inbox = Inbox()
+        self.root = RootWatch(
+            str(path), Selection(("*.jpg",), ()), to=str(to), rescan_seconds=RESCAN_SECONDS, inbox=self.inbox,
+            tell=lambda event, _detail: self.told.append(event),
+        )  # fmt: skip
+
+    def turn(self) -> None:
+        """Let the time of one check pass, and do what the pipeline would."""
+        self.now += root_module.CHECK_SECONDS
+        self.root.tick(self.now)
+        self.found |= {sighting.path for sighting in self.inbox.events(1000)}
+        while (item := self.inbox.scan()) is not None:
+            if isinstance(item, Batch):
+                self.found |= {found.path for found in item.found}
+            else:
+                self.root.scan_finished(item, self.now)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out").mkdir()
+    return tmp_path / "in", tmp_path / "out"
+
+
+@pytest.fixture
+def desk(folders: tuple[Path, Path]) -> Iterator[Desk]:
+    one = Desk(*folders)
+    yield one
+    one.root.stop()
+    one.inbox.close()
+
+
+@pytest.fixture
+def turn_until(desk: Desk, wait_until: Callable[..., Any]) -> Callable[..., None]:
+    def until(condition: Callable[[], Any], what: str = "the condition") -> None:
+        wait_until(lambda: (desk.turn(), condition())[1], seconds=10, what=what)
+
+    return until
+
+
+def test_a_root_is_watched_and_what_was_there_is_found(
+    desk: Desk, folders: tuple[Path, Path], turn_until: Callable[..., None]
+) -> None:
+    (folders[0] / "old.jpg").write_bytes(b"x")
+    assert not desk.root.available
+    turn_until(lambda: "old.jpg" in desk.found)
+    assert desk.root.state is RootState.WATCHING
+    assert desk.root.alive
+    (folders[0] / "new.jpg").write_bytes(b"x")
+    turn_until(lambda: "new.jpg" in desk.found)
+    assert desk.told == []
+
+
+def test_a_deleted_root_is_suspended_and_found_again_when_it_is_back(
+    desk: Desk, folders: tuple[Path, Path], turn_until: Callable[..., None]
+) -> None:
+    turn_until(lambda: desk.root.available)
+    shutil.rmtree(folders[0])
+    turn_until(lambda: desk.root.state is RootState.SUSPENDED)
+    assert not desk.root.available
+    assert desk.root.alive  # the service is well: it is the root that is away
+    folders[0].mkdir()
+    (folders[0] / "back.jpg").write_bytes(b"x")
+    turn_until(lambda: "back.jpg" in desk.found)
+    (folders[0] / "live.jpg").write_bytes(b"x")
+    turn_until(lambda: "live.jpg" in desk.found)
+    assert desk.told == ["root.suspended", "root.resumed"]
+
+
+def test_a_root_that_was_replaced_between_two_looks_is_watched_and_scanned_again(
+    desk: Desk, folders: tuple[Path, Path], turn_until: Callable[..., None]
+) -> None:
+    turn_until(lambda: desk.root.available and not desk.root.scanning)
+    shutil.rmtree(folders[0])
+    folders[0].mkdir()
+    (folders[0] / "a.jpg").write_bytes(b"x")
+    turn_until(lambda: "a.jpg" in desk.found)
+    (folders[0] / "live.jpg").write_bytes(b"x")
+    turn_until(lambda: "live.jpg" in desk.found)
+
+
+def test_a_renamed_root_is_suspended(desk: Desk, folders: tuple[Path, Path], turn_until: Callable[..., None]) -> None:
+    turn_until(lambda: desk.root.available)
+    folders[0].rename(folders[0].with_name("elsewhere"))
+    turn_until(lambda: desk.root.state is RootState.SUSPENDED)
+    folders[0].with_name("elsewhere").rename(folders[0])
+    turn_until(lambda: desk.root.available)
+
+
+def test_a_root_whose_mirror_is_away_is_suspended(
+    desk: Desk, folders: tuple[Path, Path], turn_until: Callable[..., None]
+) -> None:
+    turn_until(lambda: desk.root.available)
+    folders[1].rmdir()
+    turn_until(lambda: desk.root.state is RootState.SUSPENDED)
+    folders[1].mkdir()
+    turn_until(lambda: desk.root.available)
+
+
+def test_lost_events_bring_a_new_watcher_and_a_scan(
+    desk: Desk, folders: tuple[Path, Path], turn_until: Callable[..., None]
+) -> None:
+    turn_until(lambda: desk.root.available and not desk.root.scanning)
+    assert desk.root._watcher is not None
+    assert desk.root._watcher._observer is not None
+    desk.root._watcher._observer.own_emitters[0]._inotify.lost_events = True  # type: ignore[union-attr]  # as in _Group
+    desk.turn()
+    assert desk.told == ["root.rewatched"]
+    (folders[0] / "a.jpg").write_bytes(b"x")
+    turn_until(lambda: "a.jpg" in desk.found and not desk.root.scanning)
+    assert desk.root.alive
+
+
+def test_a_directory_that_is_not_watched_means_degraded_and_soon_another_scan(
+    desk: Desk, turn_until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("faceblurd.intake.watcher.Watcher.watched_directories", property(lambda _: 0))
+    turn_until(lambda: desk.root.state is RootState.DEGRADED)
+    assert desk.root.available
+    assert "watch limit" in desk.root.problems[0]
+    monkeypatch.undo()
+    desk.now += root_module.DEGRADED_RESCAN_SECONDS
+    turn_until(lambda: desk.root.state is RootState.WATCHING)
+    assert desk.told == ["root.degraded", "root.recovered"]
+
+
+def test_a_root_is_scanned_again_after_the_rescan_time_and_not_before(
+    desk: Desk, folders: tuple[Path, Path], turn_until: Callable[..., None]
+) -> None:
+    turn_until(lambda: desk.root.available and not desk.root.scanning)
+    desk.turn()
+    assert not desk.root.scanning
+    desk.now += RESCAN_SECONDS
+    desk.root.tick(desk.now)
+    assert desk.root.scanning
+
+
+MOUNTS = """
+import os, subprocess, sys, time
+from pathlib import Path
+from faceblurd.intake.inbox import Inbox
+from faceblurd.intake.root import RootState, RootWatch
+from faceblurd.intake.scanner import Batch, Selection
+
+def mount():
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", mounted], check=True)
+
+def umount():
+    subprocess.run(["umount", "-l", mounted], check=True)
+
+def turn_until(condition):
+    global now
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        now += 2
+        root.tick(now)
+        found.update(sighting.path for sighting in inbox.events(1000))
+        while (item := inbox.scan()) is not None:
+            if isinstance(item, Batch):
+                found.update(one.path for one in item.found)
+            else:
+                root.scan_finished(item, now)
+        if condition():
+            return
+        time.sleep(0.02)
+    raise SystemExit(f"never came true; state {root.state}, told {told}, found {found}")
+
+mounted, which, first, now, found, told = sys.argv[1], sys.argv[2], sys.argv[3], 0.0, set(), []
+os.mkdir(mounted)
+other = mounted + "-other"
+os.mkdir(other)
+inbox = Inbox()
+if first == "mounted":
+    mount()
+watched, to = (mounted, other) if which == "root" else (other, mounted)
+root = RootWatch(watched, Selection(("*.jpg",), ()), to=to, rescan_seconds=1000, inbox=inbox,
+                 tell=lambda event, _: told.append(event))
+turn_until(lambda: root.available)
+if first == "bare":
+    mount()
+    turn_until(lambda: root.available)
+Path(watched, "one.jpg").write_bytes(b"x")
+turn_until(lambda: "one.jpg" in found)
+umount()
+turn_until(lambda: root.state is RootState.SUSPENDED)
+Path(watched, "below.jpg").write_bytes(b"x")
+mount()
+turn_until(lambda: root.available)
+Path(watched, "two.jpg").write_bytes(b"x")
+turn_until(lambda: "two.jpg" in found)
+assert which == "to" or "below.jpg" not in found, found
+root.stop()
+print("good")
+"""
+
+
+@pytest.mark.parametrize("which", ["root", "to"])
+@pytest.mark.parametrize("first", ["mounted", "bare"])
+def test_an_unmounted_root_or_mirror_is_suspended_until_it_is_back(tmp_path: Path, which: str, first: str) -> None:
+    """In a mount namespace of its own. `bare`: the disk came after the daemon."""
+    possible = subprocess.run(
+        ["unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", tmp_path], capture_output=True, text=True, check=False
+    )
+    if possible.returncode != 0:
+        pytest.skip(f"no private mounts here: {possible.stderr.strip()}")
+    command = ["unshare", "-m", sys.executable, "-c", MOUNTS, tmp_path / "mounted", which, first]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout == "good\n", done.stderr

@@ -1,0 +1,192 @@
+"""The scan of a real tree: what is found, what is not followed, and what happens when nobody listens any more."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from faceblurd.intake.inbox import SCAN_BATCHES, Inbox
+from faceblurd.intake.scanner import BATCH, Batch, Finished, RootIdentity, Scan, Selection, walk
+from faceblurd.model import Fingerprint, Sighting, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+IMAGES = Selection(("*.jpg",), ("private",))
+
+
+def _make(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+
+
+def _paths(root: Path) -> list[str]:
+    return [found.path for found in walk(str(root), IMAGES)]
+
+
+def test_candidates_are_found_depth_first_with_their_fingerprints(tmp_path: Path) -> None:
+    _make(tmp_path, "b.jpg", "a/2.jpg", "a/b/3.jpg", "z/1.jpg", "caf\udce9.jpg", "notes.txt")
+    found = list(walk(str(tmp_path), IMAGES))
+    assert [one.path for one in found] == ["b.jpg", "caf\udce9.jpg", "a/2.jpg", "a/b/3.jpg", "z/1.jpg"]
+    assert found[0].fingerprint == Fingerprint.from_stat((tmp_path / "b.jpg").lstat())
+
+
+def test_ignored_and_excluded_folders_are_not_looked_into(tmp_path: Path) -> None:
+    _make(tmp_path, "@eaDir/a.jpg", "x/#recycle/a.jpg", "private/a.jpg", "x/private/y/a.jpg", "ok/a.jpg")
+    assert _paths(tmp_path) == ["ok/a.jpg"]
+
+
+def test_links_fifos_and_folders_named_like_photos_are_no_candidates(tmp_path: Path) -> None:
+    _make(tmp_path, "outside/a.jpg", "root/real.jpg")
+    root = tmp_path / "root"
+    (root / "linked").symlink_to(tmp_path / "outside")
+    (root / "link.jpg").symlink_to("real.jpg")
+    (root / "loop").symlink_to(root)
+    os.mkfifo(root / "fifo.jpg")
+    (root / "folder.jpg").mkdir()
+    assert _paths(root) == ["real.jpg"]
+
+
+def test_a_root_that_is_not_there_is_an_error_and_not_an_empty_tree(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        _paths(tmp_path / "nowhere")
+
+
+def _scan(root: Path) -> tuple[list[str], Finished]:
+    posted: list[Batch | Finished] = []
+    done = threading.Event()
+
+    def post(item: Batch | Finished) -> None:
+        posted.append(item)
+        if isinstance(item, Finished):
+            done.set()
+
+    Scan(str(root), IMAGES, post).start()
+    assert done.wait(20)
+    *batches, last = posted
+    assert isinstance(last, Finished)
+    assert all(isinstance(batch, Batch) and len(batch.found) <= BATCH for batch in batches)
+    return [found.path for batch in batches if isinstance(batch, Batch) for found in batch.found], last
+
+
+def test_a_scan_posts_everything_in_batches_and_counts(tmp_path: Path) -> None:
+    names = [f"{number % 7}/{number:04}.jpg" for number in range(BATCH + 30)]
+    _make(tmp_path, *names)
+    paths, finished = _scan(tmp_path)
+    assert sorted(paths) == sorted(names)
+    assert (finished.directories, finished.files, finished.errors) == (8, len(names), ())
+
+
+def test_a_scan_of_a_missing_root_says_so(tmp_path: Path) -> None:
+    paths, finished = _scan(tmp_path / "nowhere")
+    assert paths == []
+    assert "No such file" in finished.errors[0]
+
+
+def test_what_cannot_be_read_is_reported_and_the_rest_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root may read everything, so the kernel's answer is given here."""
+    _make(tmp_path, "closed/a.jpg", "open/a.jpg")
+    scandir = os.scandir
+
+    def refuse(path: Any) -> Any:
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    paths, finished = _scan(tmp_path)
+    assert paths == ["open/a.jpg"]
+    assert finished.errors == ("closed: Permission denied",)
+
+
+def test_a_stopped_scan_does_not_say_that_it_finished(tmp_path: Path, wait_until: Callable[..., Any]) -> None:
+    """It would be taken for the end of the scan that was started after it."""
+    _make(tmp_path, *(f"{number}.jpg" for number in range(BATCH + 1)))
+    posted: list[Batch | Finished] = []
+    stopped = threading.Event()
+
+    def post(item: Batch | Finished) -> None:
+        posted.append(item)
+        stopped.wait(20)
+
+    scan = Scan(str(tmp_path), IMAGES, post)
+    scan.start()
+    wait_until(lambda: posted, seconds=20)
+    scan.stop()
+    stopped.set()
+    scan._thread.join(20)
+    assert not scan._thread.is_alive()
+    assert not any(isinstance(item, Finished) for item in posted)
+
+
+# --- the door into the pipeline
+
+
+def test_a_scan_waits_for_the_pipeline_and_ends_when_the_inbox_is_closed(
+    tmp_path: Path, wait_until: Callable[..., Any]
+) -> None:
+    inbox = Inbox()
+    for _ in range(SCAN_BATCHES):
+        inbox.put_scan(Batch("/r", ()))
+    _make(tmp_path, "a.jpg")
+    scan = Scan(str(tmp_path), IMAGES, inbox.put_scan)
+    scan.start()
+    assert scan._thread.is_alive()
+    inbox.close()
+    scan._thread.join(20)
+    assert not scan._thread.is_alive()
+
+
+def test_a_late_ring_goes_nowhere_else_after_the_close(tmp_path: Path) -> None:
+    """A number that is used again would get eight bytes into whatever file has it then."""
+    inbox = Inbox()
+    inbox.close()
+    path = tmp_path / "photo.jpg"
+    fd = os.open(path, os.O_RDWR | os.O_CREAT)
+    inbox.ring()
+    inbox.put_event(Sighting("/r", "a.jpg", Source.EVENT))
+    os.close(fd)
+    assert path.read_bytes() == b""
+
+
+def test_events_come_out_in_order_and_ring_until_all_are_out() -> None:
+    inbox = Inbox()
+    sightings = [Sighting("/r", f"{number}.jpg", Source.EVENT) for number in range(5)]
+    for one in sightings:
+        inbox.put_event(one)
+    inbox.clear_bell()
+    assert inbox.events(3) == sightings[:3]
+    assert os.eventfd_read(inbox.fd) > 0  # rings for the rest
+    assert inbox.events(3) == sightings[3:]
+    assert inbox.events(3) == []
+    inbox.clear_bell()
+    inbox.clear_bell()
+    inbox.close()
+
+
+def test_an_inbox_that_nobody_has_any_more_leaves_no_descriptor() -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(10):
+        Inbox().close()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_root_is_the_same_place_after_it_was_made_again_and_after_a_mount_but_not_after_an_unmount() -> None:
+    bare, remade, mounted = RootIdentity(1, 2, "/"), RootIdentity(1, 3, "/"), RootIdentity(9, 2, "/srv/photos")
+    assert bare.is_same_place(remade)
+    assert bare.is_same_place(mounted)
+    assert mounted.is_same_place(RootIdentity(10, 2, "/srv/photos"))  # another disk, or a share with a new number
+    assert not mounted.is_same_place(bare)
+    assert not mounted.is_same_place(RootIdentity(9, 2, "/srv/photos2"))
+
+
+def test_a_file_has_no_root_identity(tmp_path: Path) -> None:
+    _make(tmp_path, "a.jpg")
+    assert RootIdentity.of(str(tmp_path / "a.jpg")) is None
+    assert RootIdentity.of(str(tmp_path / "nowhere")) is None
+    assert RootIdentity.of(str(tmp_path)) == RootIdentity.of(str(tmp_path))

@@ -1,0 +1,86 @@
+"""What the documents say holds: every YAML is a valid config, every command exists, every link leads somewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+from faceblurd.cli import main
+from faceblurd.config import load_config
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+WHOLE = "state_dir: /var/lib/faceblurd\nroots:\n  - {path: /srv/in, mode: mirror, to: /srv/out}\n"
+
+
+def blocks(*languages: str) -> list[tuple[str, str]]:
+    """Name and text of every fenced block in one of the languages."""
+    found = []
+    for document in DOCUMENTS:
+        for number, match in enumerate(FENCE.finditer(document.read_text(encoding="utf-8"))):
+            if match[1] in languages:
+                found.append((f"{document.name}#{number}", match[2]))
+    return found
+
+
+COMMAND = r"faceblurd (?:run|blur|scan|status|quarantine|check-config|hooks|models)\b"
+
+
+def commands() -> list[tuple[str, str]]:
+    """Every command line of ours, in shell blocks and in backticks; not the ones that only list alternatives."""
+    found = []
+    for name, text in blocks("sh", "bash", "console", "shell", ""):
+        for line in text.replace("\\\n", " ").splitlines():
+            part = re.search(rf"(?:^|[ /|])({COMMAND}[^#|>;&]*)", line)
+            if part and "systemctl" not in line and "journalctl" not in line:
+                found.append((name, part[1].strip()))
+    for document in DOCUMENTS:
+        inline = re.findall(rf"`({COMMAND} [^`]*)`", document.read_text(encoding="utf-8"))
+        found += [
+            (document.name, line) for line in inline if "|" not in line and "..." not in line.replace("PATH...", "")
+        ]
+    return list(dict.fromkeys(found))
+
+
+@pytest.mark.parametrize(("name", "text"), blocks("yaml"), ids=lambda value: value if "#" in str(value)[:40] else "")
+def test_every_yaml_in_the_documents_is_a_valid_config(name: str, text: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    if re.search(r"^roots:", text, re.MULTILINE) and not re.search(r"^state_dir:", text, re.MULTILINE):
+        text = f"state_dir: /var/lib/faceblurd\n{text}"
+    elif not re.search(r"^roots:", text, re.MULTILINE):
+        text = WHOLE + "\n".join(line for line in text.splitlines() if not line.startswith("state_dir:"))
+    text = re.sub(r"^( *)plugins: *\[.*\]", r"\1plugins: []", text, flags=re.MULTILINE)
+    path.write_text(text)
+    assert load_config(path, environ={}).roots, name
+
+
+@pytest.mark.parametrize(("name", "line"), commands())
+def test_every_command_in_the_documents_exists_with_its_options(name: str, line: str) -> None:
+    words = shlex.split(line)[1:]
+    command: click.Command = main
+    context = click.Context(main)
+    while isinstance(command, click.Group):
+        found = command.get_command(context, words.pop(0))
+        assert found is not None, f"{name}: {line}"
+        command = found
+    if "--help" not in words:
+        with contextlib.suppress(click.MissingParameter):  # a mere mention, not a whole command line
+            command.make_context("test", words)  # raises for an option that is not there
+
+
+def test_there_are_commands_and_yaml_to_check() -> None:
+    assert len(commands()) >= 5
+    assert len(blocks("yaml")) >= 2
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_relative_link_leads_to_a_file(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", text):
+        assert (document.parent / target).exists(), f"{document.name}: {target}"

@@ -1,0 +1,269 @@
+"""Every decision about a file, and the table of its states."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from faceblurd.model import Entry, Fingerprint, Mode, Reason, State
+from faceblurd.rules.decide import (
+    DONE,
+    NO_SPACE_SECONDS,
+    TRANSITIONS,
+    Finish,
+    Hold,
+    Redo,
+    Restore,
+    Retry,
+    Skip,
+    Start,
+    on_digest,
+    on_failure,
+    on_restart,
+    on_settled,
+    on_sight,
+)
+
+PRINT = Fingerprint(1, 2, 3, 4, 5)
+OTHER = Fingerprint(1, 2, 3, 4, 6)
+DONE_ENTRY = Entry("/r", "a.jpg", State.PUBLISHED, "R", PRINT, input_digest="in", output_digest="out", target=PRINT)
+ENDS = DONE | {State.QUARANTINED, State.IGNORED, State.VANISHED}
+states = st.sampled_from(State)
+
+
+# --- the table
+
+
+def test_every_state_has_its_moves() -> None:
+    assert set(TRANSITIONS) == set(State)
+
+
+def _reachable(start: State, *, without: State | None = None) -> set[State]:
+    found, todo = {start}, [start]
+    while todo:
+        new = [state for state in TRANSITIONS[todo.pop()] if state not in found and state is not without]
+        found.update(new)
+        todo += new
+    return found
+
+
+def test_every_state_is_reached_from_the_first_sight_and_leads_to_an_end() -> None:
+    assert _reachable(State.SEEN) == set(State)
+    for state in State:
+        assert _reachable(state) & ENDS
+
+
+@pytest.mark.parametrize("without", [State.SETTLING, State.QUEUED, State.WORKING])
+def test_nothing_is_published_without_having_settled_queued_and_been_worked_on(without: State) -> None:
+    assert not _reachable(State.SEEN, without=without) & DONE
+
+
+def test_an_end_is_left_only_by_being_seen_again() -> None:
+    assert all(TRANSITIONS[end] == {State.SEEN} for end in ENDS)
+
+
+def test_a_file_can_be_held_from_everywhere_on_its_way() -> None:
+    assert all(State.QUARANTINED in TRANSITIONS[state] for state in set(State) - ENDS)
+
+
+# --- by lstat
+
+
+def test_an_ignored_file_is_left_alone_for_as_long_as_the_config_says_so() -> None:
+    ignored = replace(DONE_ENTRY, state=State.IGNORED)
+    assert on_sight(PRINT, ignored, recipe="R", ignores_unsupported=True) == Skip("ignored")
+    assert on_sight(PRINT, ignored, recipe="R") == Start()
+    assert on_sight(OTHER, ignored, recipe="R", ignores_unsupported=True) == Start()
+
+
+def test_an_unknown_or_changed_file_is_taken_on() -> None:
+    assert on_sight(PRINT, None, recipe="R") == Start()
+    assert on_sight(OTHER, DONE_ENTRY, recipe="R") == Start()
+    assert on_sight(PRINT, DONE_ENTRY, recipe="R2") == Start()
+
+
+@pytest.mark.parametrize("state", sorted(DONE))
+def test_a_finished_file_that_did_not_change_costs_no_read(state: State) -> None:
+    assert on_sight(PRINT, replace(DONE_ENTRY, state=state), recipe="R") == Skip("done")
+
+
+def test_a_held_file_rests_until_it_or_the_recipe_changes() -> None:
+    held = replace(DONE_ENTRY, state=State.QUARANTINED, reason=Reason.DAMAGED, attempts=4)
+    assert on_sight(PRINT, held, recipe="R") == Skip("held")
+    assert on_sight(OTHER, held, recipe="R") == Start()
+    assert on_sight(PRINT, held, recipe="R2") == Start()
+
+
+def test_a_file_held_because_it_was_open_is_looked_at_again() -> None:
+    held = replace(DONE_ENTRY, state=State.QUARANTINED, reason=Reason.BEING_WRITTEN)
+    assert isinstance(on_sight(PRINT, held, recipe="R"), Start)
+
+
+def test_attempts_on_the_same_bytes_are_not_forgotten_and_on_other_bytes_they_are() -> None:
+    tried = replace(DONE_ENTRY, state=State.RETRY, attempts=3)
+    assert on_sight(PRINT, tried, recipe="R") == Start(3)
+    assert on_sight(OTHER, tried, recipe="R") == Start(0)
+
+
+@given(states, st.booleans(), st.booleans(), st.integers(0, 9))
+def test_a_skip_by_lstat_needs_the_same_fingerprint_and_recipe(
+    state: State, same_print: bool, same_recipe: bool, attempts: int
+) -> None:
+    entry = replace(DONE_ENTRY, state=state, attempts=attempts, recipe="R" if same_recipe else "R0")
+    verdict = on_sight(PRINT if same_print else OTHER, entry, recipe="R")
+    if isinstance(verdict, Skip):
+        assert same_print
+        assert same_recipe
+        assert state in DONE | {State.QUARANTINED, State.VANISHED}  # vanished: a person dropped it
+
+
+# --- by fstat and lease
+
+
+def test_a_second_hard_link_holds_a_file_unless_allowed() -> None:
+    assert on_settled(links=1, hard_links_ok=False, open_for_writing=False, overdue=True) == Start()
+    assert on_settled(links=2, hard_links_ok=True, open_for_writing=False, overdue=False) == Start()
+    held = on_settled(links=2, hard_links_ok=False, open_for_writing=False, overdue=False)
+    assert isinstance(held, Hold)
+    assert held.reason is Reason.HARD_LINK
+
+
+def test_a_file_that_is_being_written_is_waited_for_and_then_held() -> None:
+    assert isinstance(on_settled(links=1, hard_links_ok=False, open_for_writing=True, overdue=False), Retry)
+    held = on_settled(links=1, hard_links_ok=False, open_for_writing=True, overdue=True)
+    assert isinstance(held, Hold)
+    assert held.reason is Reason.BEING_WRITTEN
+
+
+# --- by digest
+
+
+def _digest(digest: str, entry: Entry | None, mode: Mode, *, own: bool = False, present: bool = True) -> Start | Skip:
+    return on_digest(digest, entry, recipe="R", mode=mode, own_output=own, target_present=present)
+
+
+def test_our_own_result_is_left_alone_in_place_only() -> None:
+    assert _digest("out", DONE_ENTRY, Mode.IN_PLACE, own=True) == Skip("own output")
+    assert _digest("out", None, Mode.IN_PLACE, own=True) == Skip("own output")
+    assert _digest("out", None, Mode.MIRROR, own=True) == Start()
+
+
+def test_an_original_that_was_put_back_in_place_is_blurred_again() -> None:
+    assert _digest("in", DONE_ENTRY, Mode.IN_PLACE) == Start()
+
+
+def test_a_touched_clean_photo_is_not_searched_again() -> None:
+    assert isinstance(_digest("in", replace(DONE_ENTRY, state=State.CLEAN), Mode.IN_PLACE), Skip)
+
+
+def test_a_touched_source_is_skipped_in_the_mirror_only_while_its_result_is_there() -> None:
+    assert isinstance(_digest("in", DONE_ENTRY, Mode.MIRROR), Skip)
+    assert _digest("in", DONE_ENTRY, Mode.MIRROR, present=False) == Start()
+
+
+@given(
+    st.none() | st.builds(replace, st.just(DONE_ENTRY), state=states, recipe=st.sampled_from(["R", "R0"])),
+    st.sampled_from(["in", "out", "new"]),
+    st.sampled_from(Mode),
+    st.booleans(),
+)
+def test_a_skip_by_digest_needs_the_digest_under_the_current_recipe(
+    entry: Entry | None, digest: str, mode: Mode, present: bool
+) -> None:
+    if isinstance(_digest(digest, entry, mode, present=present), Skip):
+        assert entry is not None
+        assert entry.state in DONE
+        assert entry.recipe == "R"
+        assert digest == entry.input_digest
+        assert present or mode is Mode.IN_PLACE
+
+
+# --- after a failure
+
+
+def _failed(reason: Reason, *, retryable: bool = True, attempts: int = 1, overdue: bool = False) -> Retry | Hold:
+    return on_failure(
+        reason, retryable=retryable, attempts=attempts, max_attempts=4, retry_seconds=5.0, overdue=overdue
+    )
+
+
+def test_a_crash_is_tried_again_until_the_attempts_are_used_up() -> None:
+    waits = [_failed(Reason.WORKER_CRASHED, attempts=n) for n in (1, 2, 3)]
+    assert waits == [Retry(5.0), Retry(10.0), Retry(20.0)]
+    assert _failed(Reason.WORKER_CRASHED, attempts=4) == Hold(Reason.WORKER_CRASHED, "")
+
+
+def test_what_cannot_get_better_is_held_at_once() -> None:
+    assert _failed(Reason.DAMAGED, retryable=False) == Hold(Reason.DAMAGED, "")
+
+
+def test_a_full_disk_is_waited_out_by_the_daemon_and_reported_by_a_single_run() -> None:
+    assert isinstance(_failed(Reason.NO_SPACE, attempts=99, overdue=True), Retry)
+    single = on_failure(
+        Reason.NO_SPACE, retryable=True, attempts=4, max_attempts=4, retry_seconds=1.0, overdue=True,
+        waits_for_space=False,
+    )  # fmt: skip
+    assert single == Hold(Reason.NO_SPACE, "")
+
+
+def test_an_unfinished_file_is_waited_for_by_time_and_not_by_attempts() -> None:
+    assert isinstance(_failed(Reason.INCOMPLETE, attempts=99), Retry)
+    assert _failed(Reason.INCOMPLETE, attempts=1, overdue=True) == Hold(Reason.INCOMPLETE, "")
+
+
+def test_a_full_disk_never_holds_a_file() -> None:
+    assert _failed(Reason.NO_SPACE, attempts=999, retryable=False, overdue=True) == Retry(NO_SPACE_SECONDS)
+
+
+@given(st.sampled_from(Reason), st.booleans(), st.integers(1, 10**6), st.booleans())
+def test_a_retry_waits_at_least_a_while_and_at_most_five_minutes(
+    reason: Reason, retryable: bool, attempts: int, overdue: bool
+) -> None:
+    verdict = _failed(reason, retryable=retryable, attempts=attempts, overdue=overdue)
+    if isinstance(verdict, Retry):
+        assert 5.0 <= verdict.after_seconds <= 300.0
+    else:
+        assert verdict.reason is reason
+
+
+# --- after a crash
+
+
+def _restart(*, target: str | None, staging: str | None, output: str | None = "out") -> Finish | Redo | Restore:
+    return on_restart(target=target, staging=staging, replaced=frozenset({"in", "old out", None}), output_digest=output)
+
+
+@pytest.mark.parametrize(
+    ("target", "staging", "expected"),
+    [
+        ("in", None, Redo()),  # before anything
+        ("in", "out", Redo()),  # the staging file has its name, nothing more
+        (None, "out", Redo()),
+        ("newer", "out", Redo()),
+        ("out", None, Finish()),  # renamed
+        ("out", "in", Finish()),  # exchanged, the original not yet unlinked
+        ("out", "old out", Finish()),  # the mirror's older result came out
+        ("out", "newer", Restore()),  # exchanged with what nobody read
+        ("out", "", Restore()),  # ... and cannot be read
+        ("newer", "in", Redo()),  # exchanged, then overwritten by a newer upload
+    ],
+)
+def test_a_restart_finishes_redoes_or_restores(
+    target: str | None, staging: str | None, expected: Finish | Redo | Restore
+) -> None:
+    assert _restart(target=target, staging=staging) == expected
+
+
+@given(st.sampled_from([None, "in", "out", "newer"]), st.sampled_from([None, "in", "out", "newer"]))
+def test_a_job_without_a_result_is_done_again(target: str | None, staging: str | None) -> None:
+    assert _restart(target=target, staging=staging, output=None) == Redo()
+
+
+def test_a_dropped_file_is_left_alone_until_it_changes() -> None:
+    seen = Fingerprint(1, 2, 3, 4, 5)
+    dropped = Entry("/r", "a.jpg", State.VANISHED, "R", seen)
+    assert on_sight(seen, dropped, recipe="R") == Skip("dropped")
+    assert isinstance(on_sight(replace(seen, mtime_ns=9), dropped, recipe="R"), Start)

@@ -1,0 +1,148 @@
+"""Which names are candidates."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from faceblurd.rules.filter import ignored_directory, ignored_file, wanted
+from faceblurd.rules.naming import split, staging_name
+
+IMAGES = ("*.jpg", "*.jpeg", "*.png")
+names = st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=12).filter(lambda n: n not in {".", ".."})
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "photo.jpg",
+        "PHOTO.JPG",
+        "deep/er/photo.Jpeg",
+        "IMG_1.sync-conflict-20260101-120000-ABCDEFG.jpg",  # conflict copies are photos that nobody blurred
+        "IMG_1_conflict-20260101-120000.jpg",
+        "photo (conflicted copy).jpg",
+        ".hidden.jpg",
+        "tmp/photo.jpg",
+        "a.tmp.jpg",
+        "new\nline.jpg",
+        "caf\udce9.jpg",
+        ".holiday.png",
+    ],
+)
+def test_a_photo_is_wanted_whatever_else_its_name_says(path: str) -> None:
+    assert wanted(path, IMAGES, ())
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ".photo.jpg.Ab12Cd",
+        "in/.photo.jpg.Ab12Cd",
+        ".syncthing.photo.jpg.tmp",
+        "~syncthing~photo.jpg.tmp",
+        ".photo.jpg.~1a2b",
+        "photo.jpg.part",
+        "photo.jpg.crdownload",
+        "._photo.jpg",
+        "in/._photo.jpg",
+        ".nfs000001",
+        ".fuse_hidden0001",
+        "~$photo.jpg",
+        "Thumbs.db",
+        "THUMBS.DB",
+        ".faceblurd-0011223344556677.tmp",
+    ],
+)
+def test_unfinished_and_foreign_files_are_ignored_even_when_everything_is_included(path: str) -> None:
+    assert ignored_file(path)
+    assert not wanted(path, ("*",), ())
+
+
+@pytest.mark.parametrize(
+    "directory",
+    [".~tmp~", ".rsync-partial", ".stversions", "@eaDir", "#recycle", "#snapshot", ".Trash-1000", "__MACOSX", "@EADIR"],
+)
+def test_nothing_below_a_tools_own_directory_is_wanted_at_any_depth(directory: str) -> None:
+    assert ignored_directory(directory, ())
+    assert ignored_directory(f"a/{directory}", ())
+    assert not wanted(f"{directory}/photo.jpg", IMAGES, ())
+    assert not wanted(f"a/{directory}/b/photo.jpg", IMAGES, ())
+
+
+def test_a_directory_that_only_resembles_an_ignored_one_is_searched() -> None:
+    assert wanted("my@eaDir/photo.jpg", IMAGES, ())
+    assert wanted("tmp/photo.jpg", IMAGES, ())
+
+
+@pytest.mark.parametrize(
+    ("exclude", "path", "expected"),
+    [
+        ("private", "private/a.jpg", False),
+        ("private", "x/private/y/a.jpg", False),
+        ("private", "private.jpg", True),
+        ("private/**", "private/a.jpg", False),
+        ("private/**", "x/private/a.jpg", True),
+        ("**/private/**", "x/private/a.jpg", False),
+        ("**/private/**", "private/a.jpg", False),
+        ("a/*.jpg", "a/b.jpg", False),
+        ("a/*.jpg", "a/b/c.jpg", True),
+        ("IMG_???.jpg", "IMG_123.jpg", False),
+        ("IMG_???.jpg", "IMG_1234.jpg", True),
+        ("[ab].jpg", "a.jpg", False),
+        ("[!ab].jpg", "a.jpg", True),
+        ("[!ab].jpg", "c.jpg", False),
+        ("a+b.jpg", "aab.jpg", True),
+        ("a+b.jpg", "a+b.jpg", False),
+    ],
+)
+def test_an_exclude_pattern_means_what_it_says(exclude: str, path: str, *, expected: bool) -> None:
+    assert wanted(path, IMAGES, (exclude,)) is expected
+
+
+@pytest.mark.parametrize(
+    "odd", ["[z-a]", "[!z-a]", "[!]]", "[[]", "[]a]", "[a--b]", "[a||b]", "[\\z]", "[^a]", "[", "[]", "[!]"]
+)
+@pytest.mark.filterwarnings("error")
+def test_an_odd_character_class_does_not_stop_the_daemon(odd: str) -> None:
+    wanted("a.jpg", IMAGES, (f"{odd}.jpg", odd))
+
+
+def test_a_range_excludes_what_lies_in_it() -> None:
+    excluded = [name for name in "abcde-" if not wanted(f"{name}.jpg", IMAGES, ("[b-d].jpg",))]
+    assert excluded == ["b", "c", "d"]
+
+
+def test_nothing_is_wanted_without_an_include_pattern() -> None:
+    assert not wanted("photo.jpg", (), ())
+
+
+@given(st.lists(names, min_size=1, max_size=4), st.text(max_size=20), st.text(max_size=20))
+def test_no_name_and_no_pattern_raises(parts: list[str], include: str, exclude: str) -> None:
+    wanted("/".join(parts), (include,), (exclude,))
+
+
+@given(st.lists(names, min_size=1, max_size=4))
+def test_a_pattern_made_of_plain_text_excludes_exactly_that_path(parts: list[str]) -> None:
+    path = "/".join(parts)
+    literal = "".join(f"[{character}]" if character in "*?" else character for character in path)
+    if "[" in path or "]" in path:
+        return  # no way to write them literally
+    assert not wanted(path, ("*",), (literal,))
+
+
+@given(st.text("0123456789abcdef", min_size=16, max_size=16))
+def test_our_own_staging_files_are_ignored(token: str) -> None:
+    assert ignored_file(staging_name(token))
+    assert len(staging_name(token)) < 100
+
+
+@given(st.lists(names, min_size=1, max_size=4))
+def test_a_path_is_split_at_its_last_slash(parts: list[str]) -> None:
+    assert split("/".join(parts)) == ("/".join(parts[:-1]), parts[-1])
+
+
+def test_a_leading_slash_ties_a_glob_to_the_root() -> None:
+    assert not wanted("private/a.jpg", ("*.jpg",), ("/private",))
+    assert wanted("x/private/a.jpg", ("*.jpg",), ("/private",))
+    assert not wanted("x/private/a.jpg", ("*.jpg",), ("private",))

@@ -1,0 +1,293 @@
+"""PNG, TIFF, BMP and WebP: pixels, metadata, and what must not stay."""
+
+from __future__ import annotations
+
+import base64
+import io
+import struct
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image, PngImagePlugin, TiffImagePlugin
+
+from faceblurd.errors import ImageError
+from faceblurd.imaging.formats import Encoded, open_image
+from faceblurd.imaging.formats.png_chunks import Chunk
+from faceblurd.imaging.metadata import contains_picture
+from faceblurd.imaging.verification import verify, verify_clean
+from faceblurd.model import Reason
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+MAX = 200_000_000
+
+
+def jpeg() -> bytes:
+    out = io.BytesIO()
+    Image.effect_noise((32, 24), 80).save(out, "JPEG")
+    return out.getvalue()
+
+
+def save(image: Image.Image, kind: str, **options: Any) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def image_of(mode: str) -> Image.Image:
+    rng = np.random.default_rng(5)
+    rgba = Image.fromarray(rng.integers(0, 256, (45, 61, 4), dtype=np.uint8))
+    return rgba if mode == "RGBA" else rgba.convert("RGB").convert(mode)
+
+
+def changed(data: bytes) -> tuple[Encoded, npt.NDArray[Any]]:
+    """Open, change a corner, encode, verify."""
+    picture = open_image(data, max_pixels=MAX)
+    pixels = picture.pixels()
+    pixels[:9, :9] = 77
+    encoded = picture.encode(pixels)
+    verify(encoded, picture=picture, intended=pixels, regions=[], max_pixels=MAX)
+    verify_clean(picture.scrubbed(), picture=picture, max_pixels=MAX)
+    return encoded, pixels
+
+
+CASES = [
+    ("PNG", "L", {}), ("PNG", "RGB", {}), ("PNG", "RGBA", {}), ("PNG", "P", {}), ("PNG", "LA", {}), ("PNG", "1", {}),
+    ("BMP", "L", {}), ("BMP", "RGB", {}), ("BMP", "P", {}), ("BMP", "1", {}),
+    ("WEBP", "RGB", {"lossless": True}), ("WEBP", "RGBA", {"lossless": True, "exact": True}),
+    *[("TIFF", mode, {"compression": c}) for mode in ("L", "RGB", "RGBA", "CMYK")
+      for c in ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits")],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "mode", "options"), CASES)
+def test_every_pixel_that_was_not_changed_stays(kind: str, mode: str, options: dict[str, Any]) -> None:
+    original = image_of(mode)
+    data = save(original, kind, **options)
+    encoded, _ = changed(data)
+    assert encoded.lossless
+    with Image.open(io.BytesIO(encoded.data)) as after:
+        assert after.format == kind
+        common = "RGBA" if mode in {"RGBA", "LA"} else "CMYK" if mode == "CMYK" else "RGB"
+        left, right = np.asarray(original.convert(common)), np.asarray(after.convert(common))
+    np.testing.assert_array_equal(left[9:], right[9:])
+    np.testing.assert_array_equal(left[:, 9:], right[:, 9:])
+    assert (left[:9, :9] != right[:9, :9]).any()
+
+
+@pytest.mark.parametrize("extension", [".png", ".tiff"])
+def test_16_bit_gray_stays_16_bit(extension: str) -> None:
+    array = np.random.default_rng(2).integers(0, 65536, (30, 40)).astype(np.uint16)
+    data = cv2.imencode(extension, array)[1].tobytes()
+    encoded, pixels = changed(data)
+    assert pixels.dtype == np.uint16
+    again = np.asarray(cv2.imdecode(np.frombuffer(encoded.data, np.uint8), cv2.IMREAD_UNCHANGED))
+    np.testing.assert_array_equal(again[9:], array[9:])
+    assert open_image(data, max_pixels=MAX).preview(None).dtype == np.uint8
+
+
+def test_16_bit_colour_png_stays_16_bit() -> None:
+    array = np.random.default_rng(2).integers(0, 65536, (30, 40, 4)).astype(np.uint16)
+    encoded, _ = changed(cv2.imencode(".png", array)[1].tobytes())
+    again = np.asarray(cv2.imdecode(np.frombuffer(encoded.data, np.uint8), cv2.IMREAD_UNCHANGED))
+    np.testing.assert_array_equal(again[9:], array[9:])
+
+
+def test_a_big_endian_16_bit_tiff_is_read_in_the_right_order() -> None:
+    array = np.random.default_rng(2).integers(0, 65536, (30, 40)).astype(np.uint16)
+    out = io.BytesIO()
+    entries = [
+        (256, 4, 40),
+        (257, 4, 30),
+        (258, 3, 16),
+        (259, 3, 1),
+        (262, 3, 1),
+        (273, 4, 110),
+        (277, 3, 1),
+        (279, 4, 2400),
+    ]
+    out.write(b"MM\0*" + struct.pack(">IH", 8, len(entries)))
+    for tag, kind, value in entries:
+        out.write(
+            struct.pack(">HHI", tag, kind, 1)
+            + (struct.pack(">HH", value, 0) if kind == 3 else struct.pack(">I", value))
+        )
+    out.write(bytes(4))
+    data = out.getvalue() + array.astype(">u2").tobytes()
+    np.testing.assert_array_equal(open_image(data, max_pixels=MAX).pixels(), array)
+    encoded, _ = changed(data)
+    np.testing.assert_array_equal(open_image(encoded.data, max_pixels=MAX).pixels()[9:], array[9:])
+
+
+def leaky_png() -> bytes:
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("Title", "A title")
+    texts.add_itxt("Comment", "A comment", zip=True)
+    texts.add_text("Preview", base64.b64encode(jpeg()).decode(), zip=True)
+    texts.add_text("Raw profile type exif", "\n".join(jpeg().hex()[i : i + 72] for i in range(0, 1200, 72)))
+    exif = Image.Exif()
+    exif[0x10F], exif[0x112] = "Maker", 6
+    data = save(image_of("RGB"), "PNG", pnginfo=texts, exif=exif, dpi=(300, 300), icc_profile=b"profile" * 9)
+    ihdr = 8 + 25
+    return data[:ihdr] + Chunk(b"prVW", jpeg()).build() + data[ihdr:] + jpeg()
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_png_chunks_stay_unless_they_carry_a_picture(*, clean: bool) -> None:
+    data = leaky_png()
+    picture = open_image(data, max_pixels=MAX)
+    result = picture.scrubbed() if clean else picture.encode(picture.pixels()).data
+    assert not contains_picture(result[8:])
+    with Image.open(io.BytesIO(result)) as after:
+        after.load()
+        assert after.text == {"Title": "A title", "Comment": "A comment"}
+        assert after.info["icc_profile"] == b"profile" * 9
+        assert round(after.info["dpi"][0]) == 300
+        assert after.getexif()[0x10F] == "Maker"
+        assert after.getexif()[0x112] == 6
+    assert picture.orientation == 6
+    assert picture.preview(None).shape == (61, 45, 3)
+
+
+def test_a_clean_png_keeps_its_rows_and_palette_byte_for_byte() -> None:
+    data = save(image_of("P"), "PNG")
+    assert open_image(data, max_pixels=MAX).scrubbed() == data
+
+
+@pytest.mark.parametrize("clean", [True, False])
+@pytest.mark.parametrize("lossless", [True, False])
+def test_webp_metadata_stays_without_its_thumbnail(*, clean: bool, lossless: bool) -> None:
+    exif = Image.Exif()
+    exif[0x10F], exif[0x112] = "Maker", 3
+    body = exif.tobytes() + jpeg()
+    packet = b"<x xmlns:a='u:a' a:keep='1'/>"
+    data = save(image_of("RGBA"), "WEBP", lossless=lossless, exif=body, icc_profile=b"profile" * 9, xmp=packet)
+    picture = open_image(data, max_pixels=MAX)
+    encoded = picture.encode(picture.pixels())
+    assert encoded.lossless == lossless
+    result = picture.scrubbed() if clean else encoded.data
+    assert not contains_picture(result[12:])
+    with Image.open(io.BytesIO(result)) as after:
+        assert after.mode == "RGBA"
+        assert after.info["icc_profile"] == b"profile" * 9
+        assert after.info["xmp"] == packet
+        assert after.getexif()[0x112] == 3
+    if clean:
+        with Image.open(io.BytesIO(data)) as one, Image.open(io.BytesIO(result)) as two:
+            assert one.tobytes() == two.tobytes()
+
+
+def leaky_tiff(**options: Any) -> bytes:
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[0x10F], tags[0x112] = "Maker", 6
+    tags[700] = b"<x xmlns:G='http://ns.google.com/photos/1.0/image/' a='keep' G:Data='zzz'/>"
+    tags[34377] = b"8BIM\x04\x04\0\0\0\0\0\4iptc8BIM\x04\x0c\0\0" + struct.pack(">I", len(jpeg())) + jpeg()
+    tags.tagtype[700] = tags.tagtype[34377] = 1
+    data = save(image_of("RGB"), "TIFF", tiffinfo=tags, **options)
+    return data + jpeg()
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "tiff_lzw"}])
+@pytest.mark.parametrize("clean", [True, False])
+def test_tiff_tags_stay_without_pictures(options: dict[str, Any], *, clean: bool) -> None:
+    data = leaky_tiff(**options)
+    assert contains_picture(data)
+    picture = open_image(data, max_pixels=MAX)
+    assert picture.orientation == 6
+    assert picture.preview(None).shape == (61, 45, 3)
+    result = picture.scrubbed() if clean else picture.encode(picture.pixels()).data
+    assert jpeg()[-60:-20] not in result
+    assert b"G:Data" not in result
+    with Image.open(io.BytesIO(result)) as after:
+        assert after.tag_v2[0x10F] == "Maker"
+        assert after.tag_v2[0x112] == 6
+        assert b"a='keep'" in after.tag_v2[700]
+        assert b"iptc" in after.tag_v2[34377]
+        assert after.info["compression"] == options.get("compression", "raw")
+    again = open_image(result, max_pixels=MAX)
+    np.testing.assert_array_equal(again.pixels(), picture.pixels())
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("depth", [8, 16])
+@pytest.mark.parametrize("rows_first", [True, False])
+def test_the_exif_directory_of_a_tiff_survives_a_redaction(order: str, depth: int, *, rows_first: bool) -> None:
+    array = np.random.default_rng(2).integers(0, 2**depth, (30, 40)).astype(f"{order}u{depth // 8}")
+    data = tiff_with_exif(array, order, depth, rows_first=rows_first)
+    assert open_image(data, max_pixels=MAX).orientation == 8
+    encoded, _ = changed(data)
+    assert b"2024:01:02 03:04:05" in encoded.data
+    with Image.open(io.BytesIO(encoded.data)) as after:
+        assert after.getexif().get_ifd(0x8769)[0x9003] == "2024:01:02 03:04:05"
+    again = open_image(encoded.data, max_pixels=MAX)
+    assert again.orientation == 8
+    np.testing.assert_array_equal(again.pixels()[9:], array[9:])
+
+
+def tiff_with_exif(array: npt.NDArray[Any], order: str, depth: int, *, rows_first: bool) -> bytes:
+    """Write a TIFF by hand, with an EXIF directory, its rows before or behind the directories."""
+    rows = array.tobytes()
+    date = b"2024:01:02 03:04:05\0"
+    base = 8 + (len(rows) if rows_first else 0)
+    exif, when = base + 2 + 12 * 10 + 4, base + 2 + 12 * 10 + 4 + 18
+    strip = 8 if rows_first else when + len(date)
+    entries = [(256, 4, 40), (257, 4, 30), (258, 3, depth), (259, 3, 1), (262, 3, 1), (273, 4, strip), (274, 3, 8),
+               (277, 3, 1), (279, 4, len(rows)), (0x8769, 4, exif)]  # fmt: skip
+    ifd = struct.pack(order + "H", len(entries))
+    for tag, kind, value in entries:
+        ifd += struct.pack(order + ("HHIHH" if kind == 3 else "HHII"), tag, kind, 1, value, *[0] * (kind == 3))
+    sub = struct.pack(order + "HHHIII", 1, 0x9003, 2, len(date), when, 0)
+    header = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", base)
+    return header + (rows if rows_first else b"") + ifd + bytes(4) + sub + date + (b"" if rows_first else rows)
+
+
+def test_a_bitmap_with_alpha_is_refused_rather_than_flattened() -> None:
+    data = cv2.imencode(".bmp", np.full((20, 30, 4), 100, np.uint8))[1].tobytes()
+    with pytest.raises(ImageError) as raised:
+        open_image(data, max_pixels=MAX)
+    assert raised.value.reason is Reason.UNSUPPORTED
+
+
+def test_what_hides_around_a_bitmap_is_gone() -> None:
+    data = bytearray(save(image_of("RGB"), "BMP"))
+    hidden = jpeg()
+    start = struct.unpack_from("<I", data, 10)[0]
+    data[start:start] = hidden
+    struct.pack_into("<I", data, 10, start + len(hidden))
+    data += hidden
+    picture = open_image(bytes(data), max_pixels=MAX)
+    assert picture.embedded()
+    result = picture.scrubbed()
+    assert hidden[20:60] not in result
+    np.testing.assert_array_equal(open_image(result, max_pixels=MAX).pixels(), picture.pixels())
+
+
+def test_verification_of_lossless_results_allows_no_difference() -> None:
+    picture = open_image(save(image_of("RGB"), "PNG"), max_pixels=MAX)
+    pixels = picture.pixels()
+    encoded = picture.encode(pixels)
+    other = pixels.copy()
+    other[3, 3, 0] ^= 1
+    with pytest.raises(ImageError) as raised:
+        verify(encoded, picture=picture, intended=other, regions=[], max_pixels=MAX)
+    assert raised.value.reason is Reason.NOT_VERIFIED
+
+
+def test_verification_refuses_another_size_and_format() -> None:
+    picture = open_image(save(image_of("RGB"), "PNG"), max_pixels=MAX)
+    others = save(image_of("RGB").resize((9, 9)), "PNG"), save(image_of("RGB"), "BMP"), b"", b"nonsense"
+    for other in others:
+        with pytest.raises(ImageError) as raised:
+            verify_clean(other, picture=picture, max_pixels=MAX)
+        assert raised.value.reason is Reason.NOT_VERIFIED
+
+
+def test_compressed_text_that_explodes_is_dropped() -> None:
+    bomb = Chunk(b"zTXt", b"Title\0\0" + zlib.compress(bytes(80 << 20), 9)).build()
+    data = save(image_of("L"), "PNG")
+    picture = open_image(data[:33] + bomb + data[33:], max_pixels=MAX)
+    assert picture.scrubbed() == data

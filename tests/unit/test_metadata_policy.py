@@ -1,0 +1,204 @@
+"""Thumbnails that are made anew, and what a policy takes out: people, places, or all."""
+
+from __future__ import annotations
+
+import io
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from faceblurd.imaging.exif import GPS_IFD, ORIENTATION, TiffBlock
+from faceblurd.imaging.metadata import (
+    Scrub,
+    orientation_of,
+    scrub_exif,
+    scrub_resources,
+    scrub_xmp,
+    thumbnail_of,
+    without_thumbnail,
+)
+from faceblurd.model import MetadataPolicy, MetadataSpec
+
+NO_PLACES = Scrub(MetadataSpec(MetadataPolicy.STRIP_LOCATION))
+NOTHING = Scrub(MetadataSpec(MetadataPolicy.STRIP_ALL))
+WITH_NAMES = Scrub(MetadataSpec(keep_names=True))
+
+
+def gray(width: int, height: int) -> np.ndarray:
+    return np.full((height, width, 3), 90, np.uint8)
+
+
+def face(width: int, height: int) -> np.ndarray:
+    picture = gray(width, height)
+    picture[height // 4 : height // 2, width // 4 : width // 2 : 2] = 250
+    return picture
+
+
+def as_jpeg(pixels: np.ndarray, quality: int = 90) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(pixels[:, :, ::-1]).save(out, "JPEG", quality=quality)
+    return out.getvalue()
+
+
+def exif(thumbnail: bytes, *, order: str = "<", gps: bool = False) -> bytes:
+    """IFD0 with orientation and a GPS directory, IFD1 with a thumbnail, by Pillow's writer and by hand."""
+    ifd0 = [(ORIENTATION, 3, 1, struct.pack(order + "HH", 6, 0))]
+    start1 = 8 + 2 + 12 * (1 + gps) + 4
+    start_gps = start1 + 2 + 24 + 4
+    data = start_gps + (2 + 12 + 4 + 24 if gps else 0)
+    if gps:
+        ifd0.append((GPS_IFD, 4, 1, struct.pack(order + "I", start_gps)))
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", 8)
+    first = struct.pack(order + "H", len(ifd0)) + b"".join(struct.pack(order + "HHI", *e[:3]) + e[3] for e in ifd0)
+    pairs = ((0x201, data), (0x202, len(thumbnail)))
+    second = struct.pack(order + "H", 2) + b"".join(struct.pack(order + "HHII", t, 4, 1, v) for t, v in pairs)
+    place = b""
+    if gps:
+        where = struct.pack(order + "HHII", 2, 5, 3, start_gps + 18)
+        place = struct.pack(order + "H", 1) + where + bytes(4) + struct.pack(order + "6I", 52, 1, 31, 1, 7, 1)
+    return b"Exif\0\0" + head + first + struct.pack(order + "I", start1) + second + bytes(4) + place + thumbnail
+
+
+def shown(block: bytes) -> np.ndarray:
+    thumbnail = thumbnail_of(block)
+    assert thumbnail is not None
+    return np.asarray(Image.open(io.BytesIO(thumbnail)).convert("RGB")).astype(int)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_thumbnail_becomes_the_redacted_picture_and_no_offset_moves(order: str) -> None:
+    block = exif(as_jpeg(face(160, 120)), order=order)
+    clean = scrub_exif(block, Scrub(thumbnail=gray))
+    assert len(clean) == len(block)
+    assert clean[: len(block) - len(as_jpeg(face(160, 120)))] == block[: len(block) - len(as_jpeg(face(160, 120)))]
+    assert np.abs(shown(clean) - 90).max() < 8
+    assert as_jpeg(face(160, 120))[200:240] not in clean
+    assert scrub_exif(clean, Scrub(thumbnail=gray, clean=True)) == clean
+
+
+def test_a_thumbnail_of_a_clean_photo_stays_if_it_shows_the_same() -> None:
+    block = exif(as_jpeg(face(160, 120)))
+    assert scrub_exif(block, Scrub(thumbnail=face, clean=True)) == block
+    assert scrub_exif(block, Scrub(thumbnail=gray, clean=True)) != block
+    assert scrub_exif(block, Scrub(thumbnail=face)) != block  # a redacted photo's is made anew whatever it shows
+
+
+def test_a_replacement_that_would_be_longer_is_not_made() -> None:
+    rng = np.random.default_rng(1)
+    noise = rng.integers(0, 255, (120, 160, 3), np.uint8)
+    tiny = as_jpeg(gray(160, 120), 5)
+    clean = scrub_exif(exif(tiny), Scrub(thumbnail=lambda _w, _h: noise))
+    assert thumbnail_of(clean) is None
+    assert tiny not in clean
+    assert orientation_of(clean) == 6
+
+
+def test_a_thumbnail_that_is_no_sound_jpeg_is_wiped() -> None:
+    broken = as_jpeg(face(160, 120))[:600]
+    clean = scrub_exif(exif(broken), Scrub(thumbnail=gray))
+    assert thumbnail_of(clean) is None
+    assert broken[100:200] not in clean
+
+
+def test_only_the_thumbnail_itself_is_excused() -> None:
+    hidden = as_jpeg(face(40, 40))
+    block = exif(as_jpeg(gray(160, 120))) + hidden
+    assert hidden in without_thumbnail(block)
+    assert hidden not in scrub_exif(block, Scrub(thumbnail=gray))
+
+
+@given(st.data())
+def test_damaged_blocks_never_raise_and_never_grow(data: st.DataObject) -> None:
+    block = bytearray(exif(as_jpeg(face(32, 24)), gps=True))
+    for _ in range(data.draw(st.integers(1, 6))):
+        block[data.draw(st.integers(6, 120))] = data.draw(st.integers(0, 255))
+    scrub = data.draw(st.sampled_from([Scrub(thumbnail=gray), Scrub(thumbnail=gray, clean=True), NO_PLACES, NOTHING]))
+    assert len(scrub_exif(bytes(block), scrub)) <= max(len(block), 40)
+
+
+# --- places
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_the_gps_directory_goes_and_the_rest_stays(order: str) -> None:
+    block = exif(as_jpeg(gray(160, 120)), order=order, gps=True)
+    clean = scrub_exif(block, Scrub(NO_PLACES.spec, thumbnail=gray))
+    first = TiffBlock(clean[6:]).first()
+    assert set(first.entries) == {ORIENTATION}
+    assert orientation_of(clean) == 6
+    assert thumbnail_of(clean) is not None
+    assert struct.pack(order + "4I", 52, 1, 31, 1) in block
+    assert struct.pack(order + "4I", 52, 1, 31, 1) not in clean
+
+
+def xmp(inner: str, attributes: str = "") -> bytes:
+    return (
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        '<rdf:Description xmlns:exif="http://ns.adobe.com/exif/1.0/" xmlns:dc="http://purl.org/dc/elements/1.1/"'
+        ' xmlns:mwg-rs="http://www.metadataworkinggroup.com/schemas/regions/"'
+        ' xmlns:lr="http://ns.adobe.com/lightroom/1.0/" xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/"'
+        ' xmlns:ext="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" xmlns:hdrgm="http://ns.adobe.com/hdr-gain-map/1.0/"'
+        f"{attributes}>{inner}</rdf:Description></rdf:RDF></x:xmpmeta>"
+    ).encode()
+
+
+KEYWORDS = "<dc:subject><rdf:Bag><rdf:li>harbour</rdf:li></rdf:Bag></dc:subject>"
+
+
+def test_names_of_people_go_and_other_keywords_stay() -> None:
+    packet = xmp(
+        "<mwg-rs:Regions><rdf:li mwg-rs:Name='Ada'/></mwg-rs:Regions>"
+        "<ext:PersonInImage><rdf:Bag><rdf:li>Ada</rdf:li></rdf:Bag></ext:PersonInImage>"
+        "<lr:hierarchicalSubject><rdf:Bag><rdf:li>People|Ada</rdf:li><rdf:li>Places|Harbour</rdf:li></rdf:Bag>"
+        f"</lr:hierarchicalSubject>{KEYWORDS}"
+    )
+    clean = scrub_xmp(packet)
+    assert clean is not None
+    assert b"Ada" not in clean
+    assert b"Places|Harbour" in clean
+    assert KEYWORDS.encode() in clean
+    assert scrub_xmp(packet, WITH_NAMES) == packet
+
+
+def test_places_go_only_when_asked_for() -> None:
+    attributes = ' exif:GPSLatitude="51,12N" photoshop:City="Bruges"'
+    packet = xmp(f"<ext:LocationShown>Bruges</ext:LocationShown>{KEYWORDS}", attributes)
+    assert scrub_xmp(packet) == packet
+    clean = scrub_xmp(packet, NO_PLACES)
+    assert clean is not None
+    assert b"Bruges" not in clean
+    assert b"51,12N" not in clean
+    assert KEYWORDS.encode() in clean
+
+
+def test_what_speaks_of_a_gain_map_goes() -> None:
+    clean = scrub_xmp(xmp(KEYWORDS, ' hdrgm:Version="1.0" hdrgm:GainMapMax="3.5"'))
+    assert clean == xmp(KEYWORDS)
+
+
+def test_unsound_xml_that_mentions_people_is_dropped() -> None:
+    assert scrub_xmp(xmp("<mwg-rs:Regions>Ada")) is None
+    assert scrub_xmp(b"<x>no end") == b"<x>no end"
+
+
+def test_iptc_loses_its_places_and_keeps_its_caption() -> None:
+    texts = ((120, b"Regatta"), (90, b"Bruges"))
+    iim = b"".join(b"\x1c\x02" + bytes([number]) + struct.pack(">H", len(text)) + text for number, text in texts)
+    block = b"8BIM\x04\x04\0\0" + struct.pack(">I", len(iim)) + iim + b"\0" * (len(iim) % 2)
+    assert scrub_resources(block) == block
+    clean = scrub_resources(block, NO_PLACES)
+    assert b"Regatta" in clean
+    assert b"Bruges" not in clean
+
+
+def test_strip_all_leaves_the_orientation_only() -> None:
+    block = exif(as_jpeg(gray(160, 120)), gps=True)
+    clean = scrub_exif(block, NOTHING)
+    assert orientation_of(clean) == 6
+    assert len(clean) < 40
+    assert scrub_xmp(xmp(KEYWORDS), NOTHING) is None
+    assert scrub_resources(b"8BIM\x04\x04\0\0\0\0\0\0", NOTHING) == b""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +70,13 @@ class Daemon:
         for line in self.lines(*DONE):
             outcomes.setdefault(line["path"], []).append(line["outcome"])
         return outcomes
+
+    def published(self) -> set[str]:
+        """Paths that the ledger calls published, whether or not the daemon lived to say so."""
+        ledger = sqlite3.connect(f"{(self.state_dir / 'ledger.sqlite3').as_uri()}?mode=ro", uri=True)
+        with closing(ledger):
+            rows = ledger.execute("SELECT root, path FROM files WHERE state = 'published'").fetchall()
+        return {os.path.join(os.fsdecode(root), os.fsdecode(path)) for root, path in rows}
 
     def wait_for(self, condition: Callable[[], Any], *, seconds: float = 60, what: str = "") -> Any:
         try:

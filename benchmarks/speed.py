@@ -27,7 +27,8 @@ from faceblurd.config.recipes import BUILTIN_RECIPES, DEFAULT_RECIPE
 from faceblurd.imaging import geometry
 from faceblurd.imaging.detectors import open_detectors
 from faceblurd.imaging.formats import open_image
-from faceblurd.imaging.redaction import redact
+from faceblurd.imaging.metadata import BARE
+from faceblurd.imaging.second_look import found_again
 from faceblurd.imaging.verification import verify, verify_clean
 from faceblurd.model import Fingerprint, Job, Mode, Staged
 from faceblurd.workers import job as worker
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
     Run = Callable[[str, str], tuple[dict[str, float], int]]
 
-STAGES = ("read", "hash", "preview", "detect", "decode", "redact", "encode", "verify", "write", "fsync")
+STAGES = ("read", "hash", "preview", "detect", "decode", "redact", "encode", "verify", "second look", "write", "fsync")
 REFERENCE = "reference"
 TARGET = 8.0
 
@@ -134,6 +135,18 @@ class Ours:
             raise SystemExit(f"{source}: {result}")
         return len(result.regions)
 
+    def _redacted(self, stage: Stages, picture: Picture, regions: list[Region]) -> bytes:
+        """Do what `workers.toolbox` does with a photo that shows faces, with a clock."""
+        recipe = self._recipe
+        with stage("redact"):
+            encoded = picture.redacted(regions, recipe.blur, BARE)
+        with stage("verify"):
+            again = verify(encoded, picture=picture, regions=regions, blur=recipe.blur, max_pixels=recipe.max_pixels)
+        with stage("second look"):
+            search = partial(_searched, self._detectors)
+            found_again(again, regions, search, longest_px=recipe.detection.working_size_px)
+        return encoded.data
+
     def _in_stages(self, stage: Stages, source: str, target: str) -> None:
         with stage("read"), open(source, "rb") as file:
             content = file.read()
@@ -141,7 +154,7 @@ class Ours:
             worker.hashlib.blake2b(content, digest_size=32).hexdigest()
         picture = open_image(content, max_pixels=self._recipe.max_pixels)
         regions = _faces(stage, picture, self._detectors, self._recipe)
-        result = _redacted(stage, picture, regions, self._recipe) if regions else _scrubbed(stage, picture)
+        result = self._redacted(stage, picture, regions) if regions else _scrubbed(stage, picture)
         with open(target, "wb") as file:
             with stage("write"):
                 file.write(result)
@@ -165,17 +178,8 @@ def _faces(stage: Stages, picture: Picture, detectors: list[Detector], recipe: R
     return geometry.merge(clipped, waste=0.15) if recipe.detection.merge else clipped
 
 
-def _redacted(stage: Stages, picture: Picture, regions: list[Region], recipe: Recipe) -> bytes:
-    """Do what `workers.toolbox` does with a photo that shows faces, with a clock."""
-    with stage("decode"):
-        pixels = picture.pixels()
-    with stage("redact"):
-        redact(geometry.upright_view(pixels, picture.orientation), regions, recipe.blur)
-    with stage("encode"):
-        encoded = picture.encode(pixels)
-    with stage("verify"):
-        verify(encoded, picture=picture, intended=pixels, regions=regions, max_pixels=recipe.max_pixels)
-    return encoded.data
+def _searched(detectors: list[Detector], bgr: Any) -> list[Region]:  # noqa: ANN401 - arrays
+    return [region for detector in detectors for region in detector.detect(bgr)]
 
 
 def _scrubbed(stage: Stages, picture: Picture) -> bytes:

@@ -5,8 +5,10 @@ Lives in the worker only (imports cv2 and numpy). Reads and writes no files.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import zlib
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 import cv2
 import numpy as np
@@ -18,9 +20,11 @@ from faceblurd.imaging.finding import find_faces
 from faceblurd.imaging.formats import open_image
 from faceblurd.imaging.metadata import Scrub
 from faceblurd.imaging.redaction import average_pool
+from faceblurd.imaging.second_look import found_again, found_in_thumbnails
 from faceblurd.imaging.splice import library
 from faceblurd.imaging.thumbnail import redacted_thumbnail
-from faceblurd.imaging.verification import verify, verify_clean
+from faceblurd.imaging.verification import reopened, verify, verify_clean
+from faceblurd.model import BlurMethod, Verify
 from faceblurd.plugins.host import PluginHost
 
 if TYPE_CHECKING:
@@ -29,8 +33,13 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from faceblurd.imaging.detectors import Detector
-    from faceblurd.imaging.formats import Picture
+    from faceblurd.imaging.formats import Encoded, Picture
     from faceblurd.model import Recipe, Region
+
+SAMPLE: Final = 8
+"""One file in so many is looked at closely where `verify: sampled`."""
+
+_FOUND_AGAIN: Final = "a hidden face was found again and is solid gray now"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +83,42 @@ class Toolbox:
         """
         picture = open_image(content, max_pixels=recipe.max_pixels)
         regions = self.look(picture, recipe, name=name)
+        thorough = is_thorough(content, recipe.verify)
         if regions:
-            return _redacted(picture, regions, recipe)
-        made = _scrubbed(picture, recipe)
+            return self._redacted(picture, regions, recipe, thorough=thorough)
+        made = _scrubbed(picture, recipe, thorough=thorough)
         return made if copy_when_clean or made.content != content else None
 
     def look(self, picture: Picture, recipe: Recipe, *, name: str) -> list[Region]:
         """Find what must be hidden, in upright full-size pixels, with the recipe's detectors and the plugins."""
         detectors = [*self._detectors[recipe.digest], _PluginRegions(self._plugins, name)]
         return find_faces(picture, detectors, recipe)
+
+    def search(self, recipe: Recipe, bgr: npt.NDArray[Any]) -> list[Region]:
+        """Return what the recipe's detectors find in one upright BGR picture, as they say it."""
+        return [find for detector in self._detectors[recipe.digest] for find in detector.detect(bgr)]
+
+    def _redacted(self, picture: Picture, regions: list[Region], recipe: Recipe, *, thorough: bool) -> Made:
+        """Hide regions, and look at the result; what is found in it again becomes solid gray."""
+        encoded, again = _checked(picture, regions, recipe, _scrub(picture, regions, recipe), thorough=thorough)
+        if thorough and not recipe.blur.allow_weak:
+            encoded = self._looked_at(encoded, again, regions, recipe)
+        hidden = regions if encoded.regions is None else encoded.regions
+        stored = tuple(_as_stored(region, picture) for region in hidden)
+        return Made(encoded.data, stored, encoded.lossless, encoded.note)
+
+    def _looked_at(self, encoded: Encoded, result: Picture, regions: list[Region], recipe: Recipe) -> Encoded:
+        """Search a result for the faces that were hidden in it; give one in which none is found."""
+        search = partial(self.search, recipe)
+        found = found_again(result, regions, search, longest_px=recipe.detection.working_size_px)
+        shown = found_in_thumbnails(result, regions, search)
+        if not found and not shown:
+            return encoded
+        solid = replace(recipe, blur=replace(recipe.blur, method=BlurMethod.SOLID))
+        scrub = _scrub(result, found, solid)
+        final, _ = _checked(result, found, solid, replace(scrub, thumbnail=None) if shown else scrub, thorough=True)
+        note = "; ".join(filter(None, [encoded.note, _FOUND_AGAIN if found else ""]))
+        return replace(encoded, data=final.data, lossless=encoded.lossless and final.lossless, note=note)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +133,20 @@ class _PluginRegions:
         return self.host.add_regions(bgr, self.path)
 
 
-def _redacted(picture: Picture, regions: list[Region], recipe: Recipe) -> Made:
-    encoded = picture.redacted(regions, recipe.blur, _scrub(picture, regions, recipe))
-    hidden = regions if encoded.regions is None else list(encoded.regions)
-    verify(encoded, picture=picture, regions=hidden, max_pixels=recipe.max_pixels)
-    stored = tuple(_as_stored(region, picture) for region in hidden)
-    return Made(encoded.data, stored, encoded.lossless, encoded.note)
+def is_thorough(content: bytes, level: Verify) -> bool:
+    """Say whether the result for this file is looked at closely; a sample is the same files at every try."""
+    return level is Verify.FULL or (level is Verify.SAMPLED and zlib.crc32(content) % SAMPLE == 0)
+
+
+def _checked(
+    picture: Picture, regions: list[Region], recipe: Recipe, scrub: Scrub, *, thorough: bool
+) -> tuple[Encoded, Picture]:
+    """Hide regions, and open the result as a stranger would."""
+    encoded = picture.redacted(regions, recipe.blur, scrub)
+    if not thorough:
+        return encoded, reopened(encoded.data, picture, recipe.max_pixels)
+    again = verify(encoded, picture=picture, regions=regions, blur=recipe.blur, max_pixels=recipe.max_pixels)
+    return encoded, again
 
 
 def _as_stored(region: Region, picture: Picture) -> Region:
@@ -114,9 +158,12 @@ def _scrub(picture: Picture, regions: list[Region], recipe: Recipe) -> Scrub:
     return Scrub(recipe.metadata, redacted_thumbnail(picture, regions, recipe.blur), clean=not regions)
 
 
-def _scrubbed(picture: Picture, recipe: Recipe) -> Made:
+def _scrubbed(picture: Picture, recipe: Recipe, *, thorough: bool) -> Made:
     content = picture.scrubbed(_scrub(picture, [], recipe))
-    verify_clean(content, picture=picture, max_pixels=recipe.max_pixels)
+    if thorough:
+        verify_clean(content, picture=picture, max_pixels=recipe.max_pixels)
+    else:
+        reopened(content, picture, recipe.max_pixels)
     return Made(content, (), lossless=True, note="")
 
 

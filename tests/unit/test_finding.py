@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,8 +67,8 @@ def test_a_face_is_found_and_hidden_however_the_camera_was_held(
     assert changed[inside].mean() > 0.9
     assert not changed[~inside].any()
 
-    encoded = picture.encode(pixels)
-    verify(encoded, picture=picture, intended=pixels, regions=regions, max_pixels=10**7)
+    encoded = replace(picture.encode(pixels), intended=(pixels,))
+    verify(encoded, picture=picture, regions=regions, blur=BALANCED.blur, max_pixels=10**7)
     assert find_faces(open_image(encoded.data, max_pixels=10**7), detectors, BALANCED) == []
 
 

@@ -6,6 +6,7 @@ import base64
 import io
 import struct
 import zlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -16,14 +17,16 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin
 from faceblurd.errors import ImageError
 from faceblurd.imaging.formats import Encoded, open_image
 from faceblurd.imaging.formats.png_chunks import Chunk
+from faceblurd.imaging.geometry import to_upright
 from faceblurd.imaging.metadata import contains_picture
 from faceblurd.imaging.verification import verify, verify_clean
-from faceblurd.model import Reason
+from faceblurd.model import BlurSpec, Reason, Region
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
 MAX = 200_000_000
+CORNER = Region(x=0, y=0, width=9, height=9, score=1.0, found_by="test")
 
 
 def jpeg() -> bytes:
@@ -49,8 +52,9 @@ def changed(data: bytes) -> tuple[Encoded, npt.NDArray[Any]]:
     picture = open_image(data, max_pixels=MAX)
     pixels = picture.pixels()
     pixels[:9, :9] = 77
-    encoded = picture.encode(pixels)
-    verify(encoded, picture=picture, intended=pixels, regions=[], max_pixels=MAX)
+    encoded = replace(picture.encode(pixels), intended=(pixels,))
+    size = {"orientation": picture.orientation, "width": picture.width, "height": picture.height}
+    verify(encoded, picture=picture, regions=[to_upright(CORNER, **size)], blur=BlurSpec(), max_pixels=MAX)
     verify_clean(picture.scrubbed(), picture=picture, max_pixels=MAX)
     return encoded, pixels
 
@@ -269,12 +273,14 @@ def test_what_hides_around_a_bitmap_is_gone() -> None:
 def test_verification_of_lossless_results_allows_no_difference() -> None:
     picture = open_image(save(image_of("RGB"), "PNG"), max_pixels=MAX)
     pixels = picture.pixels()
-    encoded = picture.encode(pixels)
     other = pixels.copy()
     other[3, 3, 0] ^= 1
-    with pytest.raises(ImageError) as raised:
-        verify(encoded, picture=picture, intended=other, regions=[], max_pixels=MAX)
-    assert raised.value.reason is Reason.NOT_VERIFIED
+    meant = replace(picture.encode(pixels), intended=(other,))
+    outside = picture.encode(other)
+    for encoded in (meant, outside):
+        with pytest.raises(ImageError) as raised:
+            verify(encoded, picture=picture, regions=[], blur=BlurSpec(), max_pixels=MAX)
+        assert raised.value.reason is Reason.NOT_VERIFIED
 
 
 def test_verification_refuses_another_size_and_format() -> None:

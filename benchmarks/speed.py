@@ -28,7 +28,7 @@ from faceblurd.imaging import geometry
 from faceblurd.imaging.detectors import open_detectors
 from faceblurd.imaging.formats import open_image
 from faceblurd.imaging.metadata import BARE
-from faceblurd.imaging.second_look import found_again
+from faceblurd.imaging.second_look import SecondLook
 from faceblurd.imaging.verification import verify, verify_clean
 from faceblurd.model import Fingerprint, Job, Mode, Staged
 from faceblurd.workers import job as worker
@@ -111,6 +111,7 @@ class Ours:
         self._recipe = recipe
         self._toolbox = Toolbox.open((recipe,), ())
         self._detectors = open_detectors(recipe.detection)
+        self._second_look = SecondLook.open(recipe.detection, ())
 
     def __call__(self, source: str, target: str) -> tuple[dict[str, float], int]:
         """Blur one photo; return milliseconds by stage and the number of faces."""
@@ -143,8 +144,7 @@ class Ours:
         with stage("verify"):
             again = verify(encoded, picture=picture, regions=regions, blur=recipe.blur, max_pixels=recipe.max_pixels)
         with stage("second look"):
-            search = partial(_searched, self._detectors)
-            found_again(again, regions, search, longest_px=recipe.detection.working_size_px)
+            self._second_look.found_again(again, regions, longest_px=recipe.detection.working_size_px)
         return encoded.data
 
     def _in_stages(self, stage: Stages, source: str, target: str) -> None:
@@ -176,10 +176,6 @@ def _faces(stage: Stages, picture: Picture, detectors: list[Detector], recipe: R
     grown = (geometry.grow(geometry.scale(one, by_x=by_x, by_y=by_y), recipe.blur.margin) for one in found)
     clipped = [region for one in grown if (region := geometry.clip(one, width=width, height=height))]
     return geometry.merge(clipped, waste=0.15) if recipe.detection.merge else clipped
-
-
-def _searched(detectors: list[Detector], bgr: Any) -> list[Region]:  # noqa: ANN401 - arrays
-    return [region for detector in detectors for region in detector.detect(bgr)]
 
 
 def _scrubbed(stage: Stages, picture: Picture) -> bytes:

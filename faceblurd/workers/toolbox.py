@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import cv2
 import numpy as np
@@ -20,7 +19,7 @@ from faceblurd.imaging.finding import find_faces
 from faceblurd.imaging.formats import open_image
 from faceblurd.imaging.metadata import Scrub
 from faceblurd.imaging.redaction import average_pool
-from faceblurd.imaging.second_look import found_again, found_in_thumbnails
+from faceblurd.imaging.second_look import SecondLook
 from faceblurd.imaging.splice import library
 from faceblurd.imaging.thumbnail import redacted_thumbnail
 from faceblurd.imaging.verification import reopened, verify, verify_clean
@@ -55,9 +54,12 @@ class Made:
 class Toolbox:
     """Everything that costs time to open."""
 
-    def __init__(self, detectors: dict[str, list[Detector]], plugins: PluginHost) -> None:
-        """Keep what `open` made."""
+    def __init__(
+        self, detectors: dict[str, list[Detector]], second_looks: dict[str, SecondLook], plugins: PluginHost
+    ) -> None:
+        """Keep what `open` made, by the digests of recipes."""
         self._detectors = detectors
+        self._second_looks = second_looks
         self._plugins = plugins
 
     @classmethod
@@ -67,13 +69,16 @@ class Toolbox:
         library.load()  # files are opened by name now or never
         host = PluginHost.load(plugins, on_error=_raise)
         detectors: dict[str, list[Detector]] = {}
+        second_looks: dict[str, SecondLook] = {}
         for recipe in recipes:
-            detectors[recipe.digest] = [*open_detectors(recipe.detection), *host.open_detectors(recipe)]
+            others = host.open_detectors(recipe)
+            detectors[recipe.digest] = [*open_detectors(recipe.detection), *others]
+            second_looks[recipe.digest] = SecondLook.open(recipe.detection, others)
             if not detectors[recipe.digest]:
                 raise SetupError(f"recipe {recipe.name} has no detector", remedy="Name one under detection.detectors")
             # Loads TensorFlow, if that is the engine, before the memory limit counts; SetupError when it is missing.
             average_pool(np.zeros((4, 4), np.uint8), pool_size_px=2, stride_px=1, engine=recipe.blur.engine)
-        return cls(detectors, host)
+        return cls(detectors, second_looks, host)
 
     def make(self, content: bytes, recipe: Recipe, *, name: str, copy_when_clean: bool) -> Made | None:
         """Give the file that may be shown instead of `content`; None when it may be shown as it is.
@@ -94,10 +99,6 @@ class Toolbox:
         detectors = [*self._detectors[recipe.digest], _PluginRegions(self._plugins, name)]
         return find_faces(picture, detectors, recipe)
 
-    def search(self, recipe: Recipe, bgr: npt.NDArray[Any]) -> list[Region]:
-        """Return what the recipe's detectors find in one upright BGR picture, as they say it."""
-        return [find for detector in self._detectors[recipe.digest] for find in detector.detect(bgr)]
-
     def _redacted(self, picture: Picture, regions: list[Region], recipe: Recipe, *, thorough: bool) -> Made:
         """Hide regions, and look at the result; what is found in it again becomes solid gray."""
         encoded, again = _checked(picture, regions, recipe, _scrub(picture, regions, recipe), thorough=thorough)
@@ -109,9 +110,9 @@ class Toolbox:
 
     def _looked_at(self, encoded: Encoded, result: Picture, regions: list[Region], recipe: Recipe) -> Encoded:
         """Search a result for the faces that were hidden in it; give one in which none is found."""
-        search = partial(self.search, recipe)
-        found = found_again(result, regions, search, longest_px=recipe.detection.working_size_px)
-        shown = found_in_thumbnails(result, regions, search)
+        look = self._second_looks[recipe.digest]
+        found = look.found_again(result, regions, longest_px=recipe.detection.working_size_px)
+        shown = look.found_in_thumbnails(result, regions)
         if not found and not shown:
             return encoded
         solid = replace(recipe, blur=replace(recipe.blur, method=BlurMethod.SOLID))

@@ -16,7 +16,7 @@ from faceblurd.imaging.formats import Encoded, open_image
 from faceblurd.imaging.metadata import BARE
 from faceblurd.imaging.redaction import redact
 from faceblurd.imaging.remains import shown
-from faceblurd.imaging.second_look import found_again
+from faceblurd.imaging.second_look import SecondLook
 from faceblurd.imaging.verification import verify
 from faceblurd.model import BlurMethod, BlurSpec, Reason, Region, Shape, Verify
 from faceblurd.plugins.host import PluginHost
@@ -88,13 +88,15 @@ def test_sixteen_bits_are_measured_as_eight_are(astronaut: npt.NDArray[Any]) -> 
 
 
 def test_found_again_names_the_regions_that_still_show_a_face(astronaut_jpeg: bytes) -> None:
-    toolbox = Toolbox.open([RECIPE], [])
-    search = partial(toolbox.search, RECIPE)
+    look = SecondLook.open(RECIPE.detection, [])
     picture = open_whole(astronaut_jpeg)
     elsewhere = replace(FACE, y=300)
-    assert found_again(picture, [elsewhere, FACE], search, longest_px=1920) == [FACE]
+    assert look.found_again(picture, [elsewhere, FACE], longest_px=1920) == [FACE]
+    sideways = open_whole(encoded(np.ascontiguousarray(np.rot90(picture.pixels())), "png"))
+    face = replace(FACE, x=FACE.y, y=512 - FACE.x - FACE.width, width=FACE.height, height=FACE.width)
+    assert look.found_again(sideways, [elsewhere, face], longest_px=1920) == [face]
     hidden = open_whole(picture.redacted([FACE], RECIPE.blur, BARE).data)
-    assert found_again(hidden, [elsewhere, FACE], search, longest_px=1920) == []
+    assert look.found_again(hidden, [elsewhere, FACE], longest_px=1920) == []
 
 
 class Stubborn:
@@ -116,7 +118,9 @@ def test_a_face_that_is_found_again_becomes_solid_gray(kind: str) -> None:
     photo = np.full((256, 256, 3), 200, np.uint8)
     photo[64:160, 80:176] = (60, 90, 210)
     photo[96:128, 96:160] = (40, 50, 100)
-    toolbox = Toolbox({RECIPE.digest: [Stubborn()]}, PluginHost.load([], on_error=pytest.fail))
+    look = SecondLook([Stubborn()], any_way_up=True)
+    plugins = PluginHost.load([], on_error=pytest.fail)
+    toolbox = Toolbox({RECIPE.digest: [Stubborn()]}, {RECIPE.digest: look}, plugins)
     made = toolbox.make(encoded(photo, kind), RECIPE, name="x", copy_when_clean=True)
     assert made is not None
     assert "found again" in made.note

@@ -118,7 +118,7 @@ def _scrub(tiff: TiffBlock, scrub: Scrub) -> Span:
         _wipe_named(tiff, second, _ROWS)
         _wipe_chain(tiff, second, {first.start, second.start})
     _wipe_children(tiff, first)
-    scrub_payloads(tiff, first, scrub)
+    scrub_payloads(tiff, tiff.first(), scrub)
     if not scrub.location:
         strip_location(tiff)
     if fresh is None or span is None:
@@ -137,11 +137,11 @@ def _wipe_chain(tiff: TiffBlock, last: Ifd, seen: set[int]) -> None:
 
 
 def _wipe_children(tiff: TiffBlock, first: Ifd) -> None:
-    """Wipe the sub-directories, which hold pictures."""
+    """Wipe the sub-directories, which hold pictures, and take out the tag that names them; `first` is stale then."""
     if entry := first.entries.get(SUB_IFDS):
         for child in tiff.integers_or_none(entry)[:_MAX_IFDS]:
             _wipe_directory(tiff, child)
-        tiff.blank(entry.value, entry.size)
+        _remove_value(tiff, first, SUB_IFDS)
 
 
 def scrub_payloads(tiff: TiffBlock, ifd: Ifd, scrub: Scrub) -> None:

@@ -1,20 +1,26 @@
 """Photoshop image resources (the 8BIM blocks of APP13 and of TIFF tag 34377) and the IPTC records in them.
 
-Drops pictures, and places where they are not wanted; keeps the rest byte for byte.
+Drops pictures (IPTC has a place for one, too), and places where they are not wanted; keeps the rest byte for byte.
 """
 
 from __future__ import annotations
 
 import struct
+from typing import TYPE_CHECKING
 
 from faceblurd.imaging.scrub import BARE, Scrub
 from faceblurd.imaging.signatures import contains_picture
 from faceblurd.imaging.xmp import scrub_xmp
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 _THUMBNAILS = frozenset({0x0409, 0x040C})
 _XMP, _IPTC = 0x0424, 0x0404
 _DIGEST = 0x0425  # MD5 of the IPTC: void once that changed
-# Of record 2: content location code and name, city, sub-location, province, country code and name.
+_APPLICATION, _EXTENDED = 2, 0x8000
+_PREVIEWS = frozenset({200, 201, 202})  # of the application record: format, its version, the picture
+# Of the same: content location code and name, city, sub-location, province, country code and name.
 _PLACES = frozenset({26, 27, 90, 92, 95, 100, 101})
 
 
@@ -63,18 +69,27 @@ def _rebuild(head: bytes, body: bytes) -> bytes:
 
 
 def scrub_iptc(records: bytes, scrub: Scrub = BARE) -> bytes:
-    """Return IPTC-IIM records without places, where those may not stay; what does not parse is dropped then."""
+    """Return IPTC-IIM records without previews, and without places where those may not stay.
+
+    Records without either stay byte for byte, with what follows them; behind one that is cut, nothing is kept.
+    """
     if not scrub.anything:
         return b""
-    if scrub.location:
-        return records
-    kept, position = [], 0
-    while records[position : position + 1] == b"\x1c" and position + 5 <= len(records):
-        record, number, size = struct.unpack_from(">BBH", records, position + 1)
-        end = position + 5 + size
-        if size & 0x8000 or end > len(records):  # an extended size: no text is that long
-            break
-        if not (record == 2 and number in _PLACES):  # noqa: PLR2004 - the application record
-            kept.append(records[position:end])
-        position = end
-    return b"".join(kept)
+    unwanted = _PREVIEWS if scrub.location else _PREVIEWS | _PLACES
+    found = list(_records(records))
+    kept = [record for number, record in found if number not in unwanted]
+    return records if len(kept) == len(found) and scrub.location else b"".join(kept)
+
+
+def _records(block: bytes) -> Iterator[tuple[int, bytes]]:
+    """Give the whole records with their numbers, those of other kinds than the application record as number -1."""
+    position = 0
+    while block[position : position + 1] == b"\x1c" and position + 5 <= len(block):
+        kind, number, size = struct.unpack_from(">BBH", block, position + 1)
+        head = position + 5
+        if size & _EXTENDED:  # the lower bits say how long the length is that follows
+            head, size = head + (size & ~_EXTENDED), int.from_bytes(block[head : head + (size & ~_EXTENDED)], "big")
+        if head + size > len(block):
+            return
+        yield number if kind == _APPLICATION else -1, block[position : head + size]
+        position = head + size

@@ -21,19 +21,32 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 EXIF, XMP, ICC, PHOTOSHOP = b"Exif\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0", b"Photoshop 3.0\0"
-_JFIF_SIZE = 14
+_JFIF_SIZE, _EXIF_PREFIX = 14, 6
+_TIFF_HEADERS = (b"II*\0", b"MM\0*")
 _PICTURE = frozenset({*range(0xC0, 0xD0), js.SOS, js.DQT, 0xDC, 0xDD}) - {0xC8}
 _MAX_PAYLOAD = 65_533
 
 
 def orientation(data: bytes, segments: Iterable[js.Segment]) -> int:
-    """Return the orientation of the first EXIF segment, the one that viewers read."""
-    return next((orientation_of(payload) for payload in _exifs(data, segments)), 1)
+    """Return the orientation of the first EXIF block, the one that viewers read."""
+    return next((orientation_of(block) for block in _exif_blocks(data, segments).values()), 1)
 
 
-def _exifs(data: bytes, segments: Iterable[js.Segment]) -> Iterable[bytes]:
-    payloads = (segment.payload(data) for segment in segments if segment.marker == js.APP1)
-    return (payload for payload in payloads if payload.startswith(EXIF))
+def _is_exif(data: bytes, segment: js.Segment) -> bool:
+    return segment.marker == js.APP1 and data.startswith(EXIF, segment.start + 4)
+
+
+def _exif_blocks(data: bytes, segments: Iterable[js.Segment]) -> dict[js.Segment, bytes]:
+    """Return the EXIF blocks by their first segment: one without a header goes on with the block before it."""
+    blocks: dict[js.Segment, bytes] = {}
+    for segment in segments:
+        if _is_exif(data, segment):
+            payload = segment.payload(data)
+            if not blocks or payload.startswith(_TIFF_HEADERS, _EXIF_PREFIX):
+                blocks[segment] = payload
+            else:
+                blocks[next(reversed(blocks))] += payload[_EXIF_PREFIX:]
+    return blocks
 
 
 def has_jfif(data: bytes, segments: Iterable[js.Segment]) -> bool:
@@ -52,13 +65,15 @@ def kept_segments(
 ) -> list[tuple[js.Segment, bytes]]:
     """Return what may stay, with the bytes to write for it; end markers are left out."""
     listed = [segment for segment in segments if segment.marker != js.EOI]
-    resources = _resources(data, listed, scrub)
+    resources, blocks = _resources(data, listed, scrub), _exif_blocks(data, listed)
     kept: list[tuple[js.Segment, bytes]] = []
     for segment in listed:
         if segment.marker in _PICTURE:
             part = data[segment.start : segment.end]
         elif _is_photoshop(data, segment):  # a block may go on in the next segment: all are written where the first was
             part, resources = resources, b""
+        elif _is_exif(data, segment):  # the same
+            part = _exif(scrub_exif(blocks[segment], scrub)) if segment in blocks else b""
         elif segment.marker == js.APP14 and not keep_adobe:
             part = b""
         else:
@@ -80,6 +95,13 @@ def _resources(data: bytes, segments: Iterable[js.Segment], scrub: Scrub) -> byt
     return b"".join(js.build(js.APP13, PHOTOSHOP + block[i : i + step]) for i in range(0, len(block), step))
 
 
+def _exif(block: bytes) -> bytes:
+    """Return the segments of a scrubbed EXIF block, which starts with its prefix."""
+    prefix, content = block[:_EXIF_PREFIX], block[_EXIF_PREFIX:]
+    step = _MAX_PAYLOAD - _EXIF_PREFIX
+    return b"".join(js.build(js.APP1, prefix + content[i : i + step]) for i in range(0, len(content), step))
+
+
 def _scrub(segment: js.Segment, payload: bytes, scrub: Scrub) -> bytes:
     """Return the segment to write for one of metadata, empty when it must go."""
     clean = _allowed(segment.marker, payload, scrub)
@@ -90,8 +112,6 @@ def _allowed(marker: int, payload: bytes, scrub: Scrub) -> bytes | None:
     """Return what may stay of a payload, by marker and signature; None for all that is not on the list."""
     if marker == js.APP0 and payload.startswith(b"JFIF\0") and len(payload) >= _JFIF_SIZE:
         return payload[:12] + b"\0\0"
-    if marker == js.APP1 and payload.startswith(EXIF):
-        return scrub_exif(payload, scrub)
     if marker == js.APP1 and payload.startswith(XMP):
         packet = scrub_xmp(payload[len(XMP) :], scrub)
         return None if packet is None else XMP + packet
@@ -105,16 +125,12 @@ def _allowed(marker: int, payload: bytes, scrub: Scrub) -> bytes | None:
 
 def thumbnails(data: bytes, segments: Iterable[js.Segment]) -> list[bytes]:
     """Return the thumbnails that EXIF names, the one kind of embedded picture that may stay."""
-    return [found for payload in _exifs(data, segments) if (found := thumbnail_of(payload))]
+    return [found for block in _exif_blocks(data, segments).values() if (found := thumbnail_of(block))]
 
 
 def leftovers(data: bytes, segments: Iterable[js.Segment]) -> list[str]:
     """Name the metadata segments that still look like a picture, other than EXIF's thumbnail."""
-    metadata = (s for s in segments if s.marker == js.COM or js.is_app(s.marker))
-    return [f"APP{s.marker - js.APP0}" for s in metadata if contains_picture(_without_thumbnail(s, data))]
-
-
-def _without_thumbnail(segment: js.Segment, data: bytes) -> bytes:
-    payload = segment.payload(data)
-    is_exif = segment.marker == js.APP1 and payload.startswith(EXIF)
-    return without_thumbnail(payload) if is_exif else payload
+    listed = [s for s in segments if s.marker == js.COM or js.is_app(s.marker)]
+    others = [(f"APP{s.marker - js.APP0}", s.payload(data)) for s in listed if not _is_exif(data, s)]
+    blocks = (("EXIF", without_thumbnail(block)) for block in _exif_blocks(data, listed).values())
+    return [name for name, content in (*others, *blocks) if contains_picture(content)]

@@ -128,5 +128,9 @@ def _open(found: str, data: bytes) -> Picture:
             from faceblurd.imaging.formats.bmp import BmpPicture
 
             return BmpPicture(data)
+        case "avif":
+            from faceblurd.imaging.formats.avif import AvifPicture
+
+            return AvifPicture(data)
         case _:
             raise ImageError(Reason.UNSUPPORTED, f"The format {found} is not supported")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _DECODER_ERRORS = (
     OSError,
+    RuntimeError,
     ValueError,
     TypeError,
     KeyError,

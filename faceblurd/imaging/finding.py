@@ -25,15 +25,26 @@ ALWAYS: Final = "always"
 """What a region carries as `found_by` that the config names."""
 
 _INSIDE: Final = 0.9  # a find counts as lying in a `never` zone from this share of its area
+_NEIGHBOURS: Final = 2  # frames before and after
 _WASTE: Final = 0.15  # two boxes become one where the box around them is larger than both by no more than this
 
 
 def find_faces(picture: Picture, detectors: Sequence[Detector], recipe: Recipe) -> list[Region]:
     """Return regions in upright full-size pixels, grown by the margin, clipped, and united if the recipe says so.
 
-    The order is that of the detectors; the recipe's `always` zones come last, as they are.
+    The order is that of the detectors; the recipe's `always` zones come last, as they are. What is found in a frame of
+    an animation is hidden in its neighbours too: a face does not leave for a twentieth of a second.
     """
-    return [region for frame in range(picture.frames) for region in _in_frame(picture, frame, detectors, recipe)]
+    found = [_in_frame(picture, frame, detectors, recipe) for frame in range(picture.frames)]
+    if picture.animated:
+        found = [_with_neighbours(found, frame) for frame in range(picture.frames)]
+    return [region for regions in found for region in regions]
+
+
+def _with_neighbours(found: Sequence[Sequence[Region]], frame: int) -> list[Region]:
+    """Give what is hidden in a frame: its own finds, and those of the frames around it."""
+    around = found[max(0, frame - _NEIGHBOURS) : frame + _NEIGHBOURS + 1]
+    return geometry.merge((replace(region, frame=frame) for regions in around for region in regions), waste=_WASTE)
 
 
 def _in_frame(picture: Picture, frame: int, detectors: Sequence[Detector], recipe: Recipe) -> list[Region]:

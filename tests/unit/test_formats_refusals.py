@@ -91,10 +91,13 @@ def bombs() -> dict[str, bytes]:
     entries = [(256, huge), (257, huge), (258, 8), (259, 1), (262, 1), (273, 200), (277, 1), (279, 100)]
     tags = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries)
     tiff = (b"II*\0" + struct.pack("<IH", 8, len(entries)) + tags + bytes(4)).ljust(200, b"\0") + b"x" * 100
-    return {"png": png, "jpeg": jpeg, "tiff": tiff}
+    image = struct.pack("<BHHHHBB", 0x2C, 0, 0, 1, 1, 0, 8) + b"\x01\x00\x00"
+    gif = b"GIF89a" + struct.pack("<HHBBB", huge, huge, 0, 0, 0) + image + b";"
+    many = b"GIF89a" + struct.pack("<HHBBB", 1000, 1000, 0, 0, 0) + image * 100_000 + b";"
+    return {"png": png, "jpeg": jpeg, "tiff": tiff, "gif": gif, "gif of many frames": many}
 
 
-@pytest.mark.parametrize("name", ["png", "jpeg", "tiff"])
+@pytest.mark.parametrize("name", ["png", "jpeg", "tiff", "gif", "gif of many frames"])
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(name: str) -> None:
     with pytest.raises(ImageError) as raised:
         open_image(bombs()[name], max_pixels=MAX)
@@ -117,7 +120,7 @@ def test_the_rows_of_an_interlaced_png_are_counted() -> None:
     check_rows(read_header([ihdr]), [Chunk(b"IDAT", rows)])
 
 
-@pytest.mark.parametrize("kind", ["GIF", "ICO", "JPEG2000", "PPM", "TGA"])
+@pytest.mark.parametrize("kind", ["ICO", "JPEG2000", "PPM", "TGA"])
 def test_other_formats_are_unsupported(kind: str) -> None:
     out = io.BytesIO()
     try:
@@ -167,9 +170,21 @@ def frames(kind: str, **options: Any) -> bytes:
     return out.getvalue()
 
 
-@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
-def test_several_frames_are_refused_rather_than_dropped(kind: str) -> None:
-    assert refusal(frames(kind)).reason is Reason.UNSUPPORTED
+def test_several_pages_are_refused_rather_than_dropped() -> None:
+    assert refusal(frames("TIFF")).reason is Reason.UNSUPPORTED
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "GIF"])
+def test_the_frames_of_an_animation_count_together(kind: str) -> None:
+    data = frames(kind)
+    count = open_image(data, max_pixels=MAX).frames
+    assert count > 1
+    with Image.open(io.BytesIO(data)) as image:
+        total = image.width * image.height * count
+    open_image(data, max_pixels=total)
+    with pytest.raises(ImageError, match=f"in each of {count} frames") as raised:
+        open_image(data, max_pixels=total - 1)
+    assert raised.value.reason is Reason.TOO_LARGE
 
 
 def test_16_bit_colour_tiff_is_refused_rather_than_cut_to_8_bit() -> None:

@@ -7,6 +7,7 @@ before anything is decoded.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from faceblurd.errors import ImageError
@@ -14,7 +15,7 @@ from faceblurd.imaging.signatures import sniff
 from faceblurd.model import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -35,7 +36,7 @@ class Encoded:
     data: bytes
     lossless: bool
     note: str = ""
-    intended: tuple[npt.NDArray[Any], ...] | None = None
+    intended: Sequence[npt.NDArray[Any]] | None = None
     regions: tuple[Region, ...] | None = None
 
 
@@ -65,6 +66,10 @@ class Picture(Protocol):
     @property
     def frames(self) -> int:
         """How many pictures the file shows, at least 1."""
+
+    @property
+    def animated(self) -> bool:
+        """Whether the frames are shown one after the other: what is in one is likely in its neighbours."""
 
     def size_of(self, frame: int) -> tuple[int, int, int]:
         """Return columns and rows as stored, and the orientation, of one frame."""
@@ -98,39 +103,39 @@ def open_image(data: bytes, *, max_pixels: int) -> Picture:
     picture = _open(found, data)
     if picture.width < 1 or picture.height < 1:
         raise ImageError(Reason.DAMAGED, f"The {found} header says {picture.width} x {picture.height} pixels")
-    if picture.width * picture.height > max_pixels:
-        size = f"{picture.width} x {picture.height}"
+    total = picture.width * picture.height * (picture.frames if picture.animated else 1)
+    if total > max_pixels:
+        frames = f" in each of {picture.frames} frames" if picture.animated else ""
+        size = f"{picture.width} x {picture.height}{frames}"
         raise ImageError(Reason.TOO_LARGE, f"{size} pixels are more than max_pixels ({max_pixels})")
     return picture
 
 
 def _open(found: str, data: bytes) -> Picture:
-    """Build the picture of a format. Imported here, since each format's file imports this one for `Encoded`."""
+    opener = _openers().get(found)
+    if opener is None:
+        raise ImageError(Reason.UNSUPPORTED, f"The format {found} is not supported")
+    return opener(data)
+
+
+@cache
+def _openers() -> Mapping[str, Callable[[bytes], Picture]]:
+    """Return what opens each format. Imported here, since each format's file imports this one for `Encoded`."""
     # ruff: noqa: PLC0415 - see above
-    match found:
-        case "jpeg":
-            from faceblurd.imaging.formats.jpeg import JpegPicture
+    from faceblurd.imaging.formats.apng import open_png
+    from faceblurd.imaging.formats.avif import AvifPicture
+    from faceblurd.imaging.formats.bmp import BmpPicture
+    from faceblurd.imaging.formats.gif import GifPicture
+    from faceblurd.imaging.formats.jpeg import JpegPicture
+    from faceblurd.imaging.formats.tiff import TiffPicture
+    from faceblurd.imaging.formats.webp_animation import open_webp
 
-            return JpegPicture(data)
-        case "png":
-            from faceblurd.imaging.formats.png import PngPicture
-
-            return PngPicture(data)
-        case "webp":
-            from faceblurd.imaging.formats.webp import WebpPicture
-
-            return WebpPicture(data)
-        case "tiff":
-            from faceblurd.imaging.formats.tiff import TiffPicture
-
-            return TiffPicture(data)
-        case "bmp":
-            from faceblurd.imaging.formats.bmp import BmpPicture
-
-            return BmpPicture(data)
-        case "avif":
-            from faceblurd.imaging.formats.avif import AvifPicture
-
-            return AvifPicture(data)
-        case _:
-            raise ImageError(Reason.UNSUPPORTED, f"The format {found} is not supported")
+    return {
+        "jpeg": JpegPicture,
+        "png": open_png,
+        "webp": open_webp,
+        "gif": GifPicture,
+        "tiff": TiffPicture,
+        "bmp": BmpPicture,
+        "avif": AvifPicture,
+    }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
 from faceblurd.errors import ImageError
-from faceblurd.imaging.formats import Encoded, png_chunks
+from faceblurd.imaging.formats import Encoded, png_chunks, png_rows
 from faceblurd.imaging.formats.codecs import check_size, decode_cv, preview_of
 from faceblurd.imaging.formats.png_chunks import SIGNATURE, Chunk
 from faceblurd.imaging.formats.still import Still
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from faceblurd.imaging.metadata import Scrub
 
-_PALETTE, _GRAY_ALPHA, _BYTE = 3, 4, 8
 _LEVEL = 4  # measured on 12 MP: level 1 is 15 % larger, level 9 four times as slow
 
 
@@ -29,16 +29,13 @@ class PngPicture(Still):
 
     format = "png"
 
-    def __init__(self, data: bytes) -> None:
-        """Read and check all chunks."""
-        self._chunks = png_chunks.read_chunks(data)
+    def __init__(self, chunks: list[Chunk]) -> None:
+        """Keep the checked chunks."""
+        self._chunks = chunks
         self._header = png_chunks.read_header(self._chunks)
         self.width, self.height = self._header.width, self._header.height
-        if any(chunk.kind == b"acTL" for chunk in self._chunks):
-            raise ImageError(Reason.UNSUPPORTED, "Animated PNGs are not supported")
         exif = next((chunk.body for chunk in self._chunks if chunk.kind == b"eXIf"), b"")
         self.orientation = orientation_of(exif)
-        self._data = data
         self._stored: npt.NDArray[Any] | None = None
 
     def _load(self) -> npt.NDArray[Any]:
@@ -64,7 +61,12 @@ class PngPicture(Still):
         return array
 
     def encode(self, pixels: npt.NDArray[Any], scrub: Scrub = BARE) -> Encoded:
-        """Compress, and put the scrubbed chunks where they were: before or after the pixels."""
+        """Compress, and put the scrubbed chunks where they were: before or after the pixels.
+
+        Where the type has few colours, `pixels` are changed in place to what was written.
+        """
+        if png_rows.is_special(self._header):
+            return self._encode_special(pixels, scrub)
         settings = [cv2.IMWRITE_PNG_COMPRESSION, _LEVEL, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_DEFAULT]
         done, encoded = cv2.imencode(".png", np.ascontiguousarray(pixels), settings)
         if not done:
@@ -72,21 +74,23 @@ class PngPicture(Still):
         new = png_chunks.read_chunks(encoded.tobytes())
         rows = [chunk for chunk in new if chunk.kind == b"IDAT"]
         before, after = self._metadata(scrub)
-        return Encoded(_join([new[0], *before, *rows, *after, new[-1]]), lossless=True, note=self._note())
+        if self._header.colour == png_rows.GRAY:  # which level is transparent: OpenCV leaves that to the reader
+            before += [chunk for chunk in self._chunks if chunk.kind == b"tRNS"]
+        return Encoded(_join([new[0], *before, *rows, *after, new[-1]]), lossless=True)
+
+    def _encode_special(self, pixels: npt.NDArray[Any], scrub: Scrub) -> Encoded:
+        """Write palettes, few bits, and gray with opacity as what they were."""
+        rows = png_rows.written(pixels, self._header, self._chunks, self._load())
+        before, after = self._metadata(scrub)
+        size = (self._header.width, self._header.height, self._header.depth, self._header.colour, 0, 0, 0)
+        header = Chunk(b"IHDR", struct.pack(">IIBBBBB", *size))
+        return Encoded(_join([header, *before, *rows, *after, Chunk(b"IEND", b"")]), lossless=True)
 
     def _metadata(self, scrub: Scrub) -> tuple[list[Chunk], list[Chunk]]:
         """Return the chunks that may stay beside new pixels, before and after the place of the rows."""
         rows = next((i for i, chunk in enumerate(self._chunks) if chunk.kind == b"IDAT"), 0)
         clean = [png_chunks.scrub_chunk(chunk, scrub, same_pixels=False) for chunk in self._chunks]
         return [c for c in clean[:rows] if c], [c for c in clean[rows:] if c]
-
-    def _note(self) -> str:
-        """Say what the pixels became, where OpenCV has no such type."""
-        if self._header.colour == _PALETTE:
-            return "the palette became plain colours"
-        if self._header.depth < _BYTE:
-            return f"{self._header.depth} bits a pixel became 8"
-        return "gray with alpha became colour with alpha" if self._header.colour == _GRAY_ALPHA else ""
 
     def scrubbed(self, scrub: Scrub = BARE) -> bytes:
         """Filter the chunks; the compressed rows stay byte for byte."""

@@ -26,6 +26,7 @@ class Still:
     height: int
     orientation: int
     frames = 1
+    animated = False
 
     def size_of(self, frame: int) -> tuple[int, int, int]:  # noqa: ARG002 - there is one
         """Return columns, rows and orientation as stored."""

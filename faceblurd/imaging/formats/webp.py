@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _PIXELS = (b"ALPH", b"VP8 ", b"VP8L")
 _ICC, _ALPHA, _EXIF, _XMP, _ANIMATION = 0x20, 0x10, 0x08, 0x04, 0x02
 _FLAGS = {b"ICCP": _ICC, b"ALPH": _ALPHA, b"EXIF": _EXIF, b"XMP ": _XMP}
-_QUALITY = 90
+QUALITY = 90
 _ZEROS = 64  # arithmetic-coded data does not end in so many zeros; a copy that has not arrived in full does
 
 Chunks = list[tuple[bytes, bytes]]
@@ -41,6 +41,8 @@ Chunks = list[tuple[bytes, bytes]]
 
 def read_chunks(data: bytes) -> Chunks:
     """Return the chunks of a RIFF file. Raises ImageError INCOMPLETE when it is cut."""
+    if len(data) < 20:  # noqa: PLR2004 - RIFF, WEBP and one chunk header
+        raise ImageError(Reason.INCOMPLETE, "The WebP ends inside its header", retryable=True)
     end = 8 + struct.unpack_from("<I", data, 4)[0]
     if end > len(data):
         raise ImageError(Reason.INCOMPLETE, "The WebP ends before the size that it names", retryable=True)
@@ -67,15 +69,10 @@ class WebpPicture(Still):
 
     format = "webp"
 
-    def __init__(self, data: bytes) -> None:
-        """Read the chunks; the header of the pixels gives the size."""
-        if len(data) < 20:  # noqa: PLR2004 - RIFF, WEBP and one chunk header
-            raise ImageError(Reason.INCOMPLETE, "The WebP ends inside its header", retryable=True)
-        self._chunks = read_chunks(data)
+    def __init__(self, data: bytes, chunks: Chunks) -> None:
+        """Keep the chunks; the header of the pixels gives the size."""
+        self._chunks = chunks
         self._data = data
-        kinds = [kind for kind, _ in self._chunks]
-        if b"ANIM" in kinds or b"ANMF" in kinds:
-            raise ImageError(Reason.UNSUPPORTED, "Animated WebPs are not supported")
         pixels = [(kind, body) for kind, body in self._chunks if kind in {b"VP8 ", b"VP8L"}]
         if len(pixels) != 1:
             raise ImageError(Reason.DAMAGED, f"The WebP has {len(pixels)} pictures")
@@ -112,14 +109,14 @@ class WebpPicture(Still):
             if self._lossless:
                 image.save(out, "WEBP", lossless=True, exact=True, quality=50, method=2)
             else:
-                image.save(out, "WEBP", quality=_QUALITY, exact=True, method=3)
+                image.save(out, "WEBP", quality=QUALITY, exact=True, method=3)
         new = [(kind, body) for kind, body in read_chunks(out.getvalue()) if kind in _PIXELS]
-        note = "" if self._lossless else f"the whole picture was encoded anew at quality {_QUALITY}"
+        note = "" if self._lossless else f"the whole picture was encoded anew at quality {QUALITY}"
         return Encoded(self._graft(new, scrub), lossless=self._lossless, note=note)
 
     def _graft(self, pixels: Chunks, scrub: Scrub) -> bytes:
         """Join pixels and the metadata that may stay; a file without metadata needs no extended header."""
-        kept = [(kind, clean) for kind, body in self._chunks if (clean := _scrub(kind, body, scrub))]
+        kept = [(kind, clean) for kind, body in self._chunks if (clean := scrub_chunk(kind, body, scrub))]
         colour = [chunk for chunk in kept if chunk[0] == b"ICCP"]
         rest = [chunk for chunk in kept if chunk[0] != b"ICCP"]
         chunks = [*colour, *pixels, *rest]
@@ -147,7 +144,7 @@ class WebpPicture(Still):
         return [kind.decode("latin-1") for kind, body in shown if contains_picture(body)]
 
 
-def _scrub(kind: bytes, body: bytes, scrub: Scrub) -> bytes | None:
+def scrub_chunk(kind: bytes, body: bytes, scrub: Scrub) -> bytes | None:
     """Return what may stay of a metadata chunk."""
     match kind:
         case b"ICCP":

@@ -1,0 +1,136 @@
+"""What animated formats share: frames composed by Pillow, one at a time, each hidden and written as it looks.
+
+A frame of an animation shows what earlier frames left; so faces are looked for, hidden and compared in the composed
+frames. No more than a frame or two is held at a time: an animation of 200 megapixels would be 800 MB.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from faceblurd.errors import ImageError
+from faceblurd.imaging.formats import Encoded
+from faceblurd.imaging.formats.bmp import swapped
+from faceblurd.imaging.formats.codecs import check_size, decoding, preview_of
+from faceblurd.imaging.geometry import upright_view
+from faceblurd.imaging.redaction import redact
+from faceblurd.model import Reason
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from faceblurd.imaging.metadata import Scrub
+    from faceblurd.model import BlurSpec, Region
+
+
+class Animation:
+    """Several frames of one size. A format adds `write`, `scrubbed` and `embedded`, and may refine `fitted`."""
+
+    format: str
+    width: int
+    height: int
+    orientation = 1
+    frames: int
+    animated = True
+
+    def __init__(self, data: bytes) -> None:
+        """Keep the bytes; the format reads the headers."""
+        self._data = data
+        self._image: Image.Image | None = None
+        self._composed: tuple[int, npt.NDArray[Any]] | None = None
+
+    def size_of(self, frame: int) -> tuple[int, int, int]:  # noqa: ARG002 - all are alike
+        """Return columns, rows and orientation as stored."""
+        return self.width, self.height, self.orientation
+
+    def composed(self, frame: int) -> npt.NDArray[np.uint8]:
+        """Return a frame as it looks, HxWx4, BGRA; what is fully transparent has no colour. Cheap in their order."""
+        if self._composed is None or self._composed[0] != frame:
+            with decoding(self.format):
+                array = swapped(np.asarray(self._seek(frame).convert("RGBA")))
+            check_size(array, width=self.width, height=self.height)
+            array[array[:, :, 3] == 0] = 0
+            self._composed = frame, array
+        return self._composed[1]
+
+    def _seek(self, frame: int) -> Image.Image:
+        """Go to a frame step by step: Pillow 13 loses its place in an APNG when it skips frames."""
+        image = self._image
+        if image is None or image.tell() > frame:
+            image = self._image = Image.open(io.BytesIO(self._data), formats=[self.format.upper()])
+            if getattr(image, "n_frames", 1) != self.frames:
+                raise ImageError(Reason.DAMAGED, f"The {self.format} has not the frames that its headers say")
+        for number in range(image.tell(), frame + 1):
+            image.seek(number)
+            image.load()
+        return image
+
+    def preview(self, longest_px: int | None, frame: int = 0) -> npt.NDArray[Any]:
+        """Scale a composed frame down."""
+        return preview_of(self.composed(frame), orientation=self.orientation, longest_px=longest_px)
+
+    def pixels(self, frame: int = 0) -> npt.NDArray[Any]:
+        """Return a composed frame, writable."""
+        return self.composed(frame).copy()
+
+    def redacted(self, regions: Sequence[Region], blur: BlurSpec, scrub: Scrub) -> Encoded:
+        """Hide upright regions, frame by frame."""
+        hidden = Hidden(self, regions, blur)
+        data, note = self.write(hidden, scrub)
+        return Encoded(data, lossless=not note, note=note, intended=hidden)
+
+    def write(self, frames: Sequence[npt.NDArray[np.uint8]], scrub: Scrub) -> tuple[bytes, str]:
+        """Return a file with these composed frames; and why it is not lossless, empty where it is."""
+        raise NotImplementedError
+
+    def fitted(self, pixels: npt.NDArray[np.uint8], painted: npt.NDArray[np.bool_]) -> None:
+        """Change what was painted, in place, to what the format can hold."""
+
+    def thumbnails(self) -> list[bytes]:
+        """Return none: animations carry no thumbnails."""
+        return []
+
+
+class Hidden(Sequence["npt.NDArray[np.uint8]"]):
+    """The composed frames with their regions hidden, made when they are asked for, the same each time."""
+
+    def __init__(self, picture: Animation, regions: Sequence[Region], blur: BlurSpec) -> None:
+        """Keep what to hide."""
+        self._picture, self._regions, self._blur = picture, regions, blur
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return self._picture.frames
+
+    def __getitem__(self, frame: Any) -> Any:  # noqa: ANN401 - a slice is of no use here
+        """Return one frame."""
+        if frame >= len(self):
+            raise IndexError(frame)
+        pixels = self._picture.composed(frame).copy()
+        mine = [region for region in self._regions if region.frame == frame]
+        if mine:
+            view = upright_view(pixels, self._picture.orientation)
+            redact(view, mine, self._blur)
+            painted = np.zeros(pixels.shape[:2], np.bool_)
+            for region in mine:
+                box = np.s_[region.y : region.y + region.height, region.x : region.x + region.width]
+                upright_view(painted, self._picture.orientation)[box] = True
+            self._picture.fitted(pixels, painted)
+            pixels[pixels[:, :, 3] == 0] = 0
+        return pixels
+
+
+def changed_box(before: npt.NDArray[np.uint8] | None, after: npt.NDArray[np.uint8]) -> tuple[int, int, int, int]:
+    """Return left, top, right and bottom of what differs between two frames; one pixel where nothing does."""
+    if before is None:
+        return 0, 0, after.shape[1], after.shape[0]
+    differs = (before != after).any(axis=2)
+    rows, columns = np.flatnonzero(differs.any(axis=1)), np.flatnonzero(differs.any(axis=0))
+    if not len(rows):
+        return 0, 0, 1, 1
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1

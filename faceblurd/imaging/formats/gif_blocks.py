@@ -1,0 +1,125 @@
+"""The blocks of a GIF: where images and extensions lie, and which of the extensions may stay (an allow-list)."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+from faceblurd.errors import ImageError
+from faceblurd.imaging.metadata import Scrub, contains_picture, scrub_xmp
+from faceblurd.model import Reason
+
+EXTENSION, IMAGE, TRAILER = 0x21, 0x2C, 0x3B
+CONTROL, COMMENT, APPLICATION = 0xF9, 0xFE, 0xFF
+_LOOPS: Final = frozenset({b"NETSCAPE2.0", b"ANIMEXTS1.0"})
+_COLOUR: Final = b"ICCRGBG1012"
+_XMP: Final = b"XMP DataXMP"
+_XMP_END: Final = b"\x01" + bytes(range(255, -1, -1)) + b"\x00"  # makes any reader of sub-blocks find the end
+_HEAD: Final = 13
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One image or extension: its bytes with all sub-blocks; `label` names the extension."""
+
+    kind: int
+    label: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gif:
+    """What a GIF is made of. `delays` in hundredths of a second, one for each image."""
+
+    width: int
+    height: int
+    head: bytes
+    blocks: tuple[Block, ...]
+    delays: tuple[int, ...]
+
+
+def read_gif(data: bytes) -> Gif:
+    """Walk all blocks. Raises ImageError INCOMPLETE when the file is cut, DAMAGED, or UNSUPPORTED."""
+    try:
+        return _walk(data)
+    except (struct.error, IndexError) as error:
+        raise ImageError(Reason.INCOMPLETE, "The GIF ends before its end mark", retryable=True) from error
+
+
+def _walk(data: bytes) -> Gif:
+    width, height, flags = struct.unpack_from("<HHB", data, 6)
+    position = _HEAD + _table(flags)
+    blocks: list[Block] = []
+    delays, delay = [], 0
+    while data[position] != TRAILER:
+        block = _block(data, position)
+        blocks.append(block)
+        if block.label == CONTROL:
+            delay = struct.unpack_from("<H", data, position + 4)[0]
+        elif block.kind == IMAGE:
+            _check_place(data, position, width, height)
+            delays.append(delay)
+            delay = 0
+        position = block.end
+    return Gif(width, height, data[: _HEAD + _table(flags)], tuple(blocks), tuple(delays))
+
+
+def _block(data: bytes, start: int) -> Block:
+    if data[start] == EXTENSION:
+        return Block(EXTENSION, data[start + 1], start, _after_sub_blocks(data, start + 2))
+    if data[start] != IMAGE:
+        raise ImageError(Reason.DAMAGED, f"The GIF has no block at byte {start}")
+    return Block(IMAGE, 0, start, _after_sub_blocks(data, start + 11 + _table(data[start + 9])))
+
+
+def _after_sub_blocks(data: bytes, position: int) -> int:
+    while data[position]:
+        position += 1 + data[position]
+    return position + 1
+
+
+def _table(flags: int) -> int:
+    """Return the bytes of the colour table that these flags announce."""
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+
+def _check_place(data: bytes, start: int, width: int, height: int) -> None:
+    x, y, columns, rows = struct.unpack_from("<HHHH", data, start + 1)
+    if x + columns > width or y + rows > height:
+        raise ImageError(Reason.UNSUPPORTED, "A frame of the GIF is larger than its screen")
+
+
+def joined(data: bytes, block: Block) -> bytes:
+    """Return what the sub-blocks of an extension hold; an application's name is the first 11 bytes."""
+    parts, position = [], block.start + 2
+    while data[position]:
+        parts.append(data[position + 1 : position + 1 + data[position]])
+        position += 1 + data[position]
+    return b"".join(parts)
+
+
+def scrubbed_block(data: bytes, block: Block, scrub: Scrub) -> bytes:
+    """Return what may stay of a block: images, timing, loops, colour profiles; comments and XMP by the rules."""
+    raw = data[block.start : block.end]
+    if block.kind == IMAGE or block.label == CONTROL:
+        return raw
+    content = joined(data, block)
+    if block.label == COMMENT:
+        return raw if scrub.anything and not contains_picture(content) else b""
+    if block.label != APPLICATION:
+        return b""
+    name = content[:11]
+    if name == _XMP:
+        return _scrubbed_xmp(raw, scrub)
+    return raw if name in _LOOPS or (name == _COLOUR and not contains_picture(content)) else b""
+
+
+def _scrubbed_xmp(raw: bytes, scrub: Scrub) -> bytes:
+    """Scrub an XMP packet, which lies in the file as it is, between the application's name and its magic trailer."""
+    packet = raw[14 : -len(_XMP_END)]
+    if not raw.endswith(_XMP_END) or not scrub.anything:
+        return b""
+    kept = scrub_xmp(packet, scrub)
+    return b"" if kept is None else raw[:14] + kept + _XMP_END

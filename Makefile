@@ -40,7 +40,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt hatch_build.py faceblurd/imag
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/pip install -q -c constraints.txt -e '.[dev,tensorflow,preview]'
+	$(BIN)/pip install -q -c constraints.txt -e '.[dev,heif,tensorflow,preview]'
 	@touch $@
 
 clean:

@@ -6,10 +6,12 @@ import os
 from dataclasses import dataclass
 from typing import Final, Literal
 
-_WRITTEN = "jpg jpeg jpe jfif png apng webp avif tif tiff bmp gif"
-_HELD = "heic heif hif dng cr2 cr3 nef arw orf rw2 raf pef srw psd jp2 jxl"
+_WRITTEN = "jpg jpeg jpe jfif png apng webp avif tif tiff bmp gif heic heif hif"
+_HELD = "dng cr2 cr3 nef arw orf rw2 raf pef srw psd jp2 jxl"
 IMAGE_GLOBS: Final = tuple(f"*.{extension}" for extension in f"{_WRITTEN} {_HELD}".split())
-"""What is looked at by default: what can be blurred, and photos that are held as unsupported rather than overlooked."""
+"""What is looked at by default: what can be blurred, and photos that are held as unsupported rather than overlooked.
+
+HEIC is among the latter while its extra is not installed."""
 
 
 def cores() -> int:

@@ -7,11 +7,13 @@ import json
 import shutil
 import struct
 import subprocess
+import sys
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pillow_heif
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 MAX = 200_000_000
 PACKET = b"<x xmlns:a='u:a' a:keep='1'/>"
 PROFILE = b"profile" * 9
-FORMATS = ["avif"]
+FORMATS = ["avif", "heif"]
 SAMPLINGS = ["4:4:4", "4:2:2", "4:2:0"]
 
 
@@ -77,6 +79,13 @@ def make(kind: str, pixels: npt.NDArray[Any] | None = None, *, sampling: str = "
     """Let the format's own library write a picture; `pixels`: gray, BGR or BGRA."""
     array = photo() if pixels is None else pixels
     out = io.BytesIO()
+    if kind == "heif":
+        mode = {2: "L", 3: "BGR"}[array.ndim] + ("A" if array.ndim == 3 and array.shape[2] == 4 else "")
+        chroma = {} if mode == "L" else {"subsampling": sampling}
+        pillow_heif.encode(
+            mode, (array.shape[1], array.shape[0]), array.tobytes(), out, quality=90, **chroma, **options
+        )
+        return out.getvalue()
     order = [2, 1, 0, 3][: array.shape[2]] if array.ndim == 3 else ...
     image = Image.fromarray(np.ascontiguousarray(array[..., order] if array.ndim == 3 else array))
     image.save(out, kind.upper(), quality=95, subsampling=sampling, **options)
@@ -304,18 +313,23 @@ def test_a_second_picture_is_not_dropped_but_held(kind: str) -> None:
 
 def test_a_picture_that_hides_a_part_of_itself_is_held(kind: str) -> None:
     crop = Property(b"clap", struct.pack(">IIIIiIiI", 100, 1, 100, 1, 0, 1, 0, 1), True)
-    error = refusal(with_items(make(kind), properties=(crop,)))
+    error = refusal(with_items(make(kind, photo(304, 200)), properties=(crop,)))
     assert error.reason is Reason.UNSUPPORTED
     assert "hide" in error.message
 
 
 def test_padding_that_is_cut_off_is_no_hidden_part(kind: str) -> None:
-    crop = Property(b"clap", struct.pack(">IIIIiIiI", 299, 1, 190, 1, -2, 2, -9, 2), True)
-    picture = opened(with_items(make(kind, photo(301, 199), sampling="4:4:4"), properties=(crop,)))
+    crop = Property(b"clap", struct.pack(">IIIIiIiI", 299, 1, 190, 1, -5, 2, -5, 1), True)
+    picture = opened(with_items(make(kind, photo(304, 200)), properties=(crop,)))
     assert (picture.width, picture.height) == (299, 190)
     assert picture.pixels().shape == (190, 299, 3)
     again = opened(picture.encode(picture.pixels()).data)
     assert (again.width, again.height) == (299, 190)
+
+
+def test_a_picture_that_is_turned_twice_is_not_guessed_at(kind: str) -> None:
+    turns = Property(b"irot", b"\1", True), Property(b"irot", b"\2", True)
+    assert refusal(with_items(make(kind), properties=turns)).reason is Reason.DAMAGED
 
 
 def test_an_essential_property_that_we_do_not_know_is_respected(kind: str) -> None:
@@ -364,6 +378,23 @@ def test_an_animated_avif_is_held() -> None:
     assert "animations" in error.message
 
 
+def test_a_heic_of_10_bits_is_not_cut_to_8() -> None:
+    out = io.BytesIO()
+    pillow_heif.encode("BGR;16", (64, 64), photo(64, 64).astype(np.uint16).tobytes(), out, bit_depth=10)
+    error = refusal(out.getvalue())
+    assert error.reason is Reason.UNSUPPORTED
+    assert "10 bits" in error.message
+
+
+def test_without_the_library_a_heic_is_held_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = make("heif")
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    error = refusal(data)
+    assert error.reason is Reason.UNSUPPORTED
+    assert "pip install faceblurd[heif]" in error.message
+    assert not error.retryable
+
+
 @pytest.mark.parametrize(("flags", "depth"), [(0x40, 10), (0x60, 12)])
 def test_more_than_8_bits_are_not_cut_to_8(flags: int, depth: int) -> None:
     file = read_items(make("avif"))
@@ -400,9 +431,9 @@ def test_exiftool_reads_the_same_metadata_before_and_after(kind: str, tmp_path: 
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=6), st.booleans())
-def test_no_damage_raises_anything_but_an_image_error(damage: list[tuple[float, int]], early: bool) -> None:
-    broken = bytearray(SMALL)
+@given(st.sampled_from(FORMATS), st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=6), st.booleans())
+def test_no_damage_raises_anything_but_an_image_error(kind: str, damage: list[tuple[float, int]], early: bool) -> None:
+    broken = bytearray(SMALL[kind])
     for place, value in damage:
         broken[int(place * (min(len(broken), 700) - 1 if early else len(broken) - 1))] = value
     try:
@@ -414,4 +445,4 @@ def test_no_damage_raises_anything_but_an_image_error(damage: list[tuple[float, 
         pass
 
 
-SMALL = described(make("avif", photo(40, 30)), embedded=thumbnail())
+SMALL = {kind: described(make(kind, photo(40, 30)), embedded=thumbnail()) for kind in FORMATS}

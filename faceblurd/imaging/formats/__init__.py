@@ -126,6 +126,7 @@ def _openers() -> Mapping[str, Callable[[bytes], Picture]]:
     from faceblurd.imaging.formats.avif import AvifPicture
     from faceblurd.imaging.formats.bmp import BmpPicture
     from faceblurd.imaging.formats.gif import GifPicture
+    from faceblurd.imaging.formats.heif import HeifPicture
     from faceblurd.imaging.formats.jpeg import JpegPicture
     from faceblurd.imaging.formats.tiff import TiffPicture
     from faceblurd.imaging.formats.webp_animation import open_webp
@@ -138,4 +139,5 @@ def _openers() -> Mapping[str, Callable[[bytes], Picture]]:
         "tiff": TiffPicture,
         "bmp": BmpPicture,
         "avif": AvifPicture,
+        "heic": HeifPicture,
     }

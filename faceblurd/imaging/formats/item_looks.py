@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _CODING = frozenset({b"av1C", b"hvcC", b"ispe", b"pixi", b"auxC", b"a1op", b"a1lx", b"lsel"})
 _LIGHT = frozenset({b"pasp", b"clli", b"mdcv", b"cclv", b"amve", b"ndwt"})
 _TURNS = frozenset({b"irot", b"imir"})
+_ONCE = (b"ispe", b"av1C", b"hvcC", b"auxC", b"clap", b"irot", b"imir")
 _ALL = _CODING | _LIGHT | _TURNS | {b"colr", b"clap"}
 _PADDING_PX = 64  # encoders fill up blocks of at most that size, and have the rest cut off
 _UNSPECIFIED = b"\0\2\0\2"
@@ -29,11 +30,17 @@ Size = tuple[int, int]
 
 
 def image_properties(item: Item) -> Item:
-    """Return a picture with the properties that we know. Raises ImageError UNSUPPORTED for another essential one."""
+    """Return a picture with the properties that we know.
+
+    Raises ImageError: UNSUPPORTED for another essential one, DAMAGED where it is not clear which one counts.
+    """
     for one in item.properties:
         if one.essential and one.kind not in _ALL:
             name = one.kind.decode("latin-1")
             raise ImageError(Reason.UNSUPPORTED, f"Pictures with the property {name} are not supported")
+    kinds = [one.kind for one in item.properties]
+    if twice := [kind for kind in _ONCE if kinds.count(kind) > 1]:
+        raise damaged(f"a picture has the property {twice[0].decode()} twice")
     known = tuple(one for one in item.properties if one.kind in _ALL and not _hides_a_picture(one))
     return replace(item, properties=known)
 
@@ -78,16 +85,16 @@ def orientation_in(item: Item) -> int:
     return next(turn for turn in range(1, 9) if np.array_equal(upright_view(stored, turn), seen))
 
 
-def dressed(item: Item, *, like: Sequence[Item], auxiliary: bool) -> Item:
-    """Return a freshly coded picture with the turns, and unless it is alpha the colours, of the one it replaces.
+def dressed(item: Item, *, like: Sequence[Item], alpha: bool, whole: bool) -> Item:
+    """Return a freshly coded picture that looks like the one that it replaces: its colours, and its turns if `whole`.
 
-    `like`: the old pictures, the primary one first.
+    `like`: the old pictures, the primary one first; `alpha`: it has no colours; `whole`: it is no tile.
     """
-    old = next((one for one in like if auxiliary and one.first(b"auxC")), like[0])
-    turns = [one for one in old.properties if one.kind in _TURNS]
-    if auxiliary:
+    old = next((one for one in like if alpha and one.first(b"auxC")), like[0])
+    turns = [one for one in old.properties if whole and one.kind in _TURNS]
+    if alpha:
         return replace(item, properties=(*item.properties, *turns))
-    light = [one for one in old.properties if one.kind in _LIGHT]
+    light = [one for one in old.properties if whole and one.kind in _LIGHT]
     rest = [one for one in item.properties if one.kind != b"colr" and one.kind not in _LIGHT]
     return replace(item, properties=(*rest, *_colours(item, like), *light, *turns))
 

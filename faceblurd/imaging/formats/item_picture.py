@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from faceblurd.imaging.formats.item_file import Item, ItemFile
     from faceblurd.imaging.metadata import Scrub
 
-QUALITY = 90
 _PICTURES = frozenset(b"av01 hvc1 hvt1 avc1 avs3 evc1 jpeg j2k1 lhv1 vvc1 unci grid iden iovl tili".split())
 _ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0", b"urn:mpeg:hevc:2015:auxid:1\0")
 _TRANSFORMS = frozenset({b"irot", b"imir", b"clap"})
@@ -44,6 +43,7 @@ class ItemPicture(Still):
     format: str
     codec: ClassVar[bytes]  # the kind of the items that it decodes, and of the property that configures the decoder
     configuration: ClassVar[bytes]
+    quality: ClassVar[int]
 
     def __init__(self, data: bytes) -> None:
         """Read the items; refuse what could not be given back as it is."""
@@ -56,6 +56,7 @@ class ItemPicture(Still):
         self.orientation = orientation_in(primary)
         tile = next(item for item in self._shown if item.kind == self.codec)
         self.depth, self.subsampling = self.coding(tile.first(self.configuration) or b"")
+        self.tiled = primary.kind == b"grid"
         self._stored: npt.NDArray[Any] | None = None
 
     def _check_items(self) -> None:
@@ -103,15 +104,16 @@ class ItemPicture(Still):
     def encode(self, pixels: npt.NDArray[Any], scrub: Scrub = BARE) -> Encoded:
         """Compress anew, and give the new picture the old one's colours, turns and metadata."""
         fresh = read_items(self.compress(pixels))
+        heads = _heads(fresh)
+        alpha = {one for head in heads[1:] for one in (head, *_tiles(fresh, head))}
         pictures = [
-            dressed(item, like=self._shown, auxiliary=_is_alpha(fresh, item.id)) if item.id in _heads(fresh) else item
-            for item in closure(fresh)
+            dressed(item, like=self._shown, alpha=item.id in alpha, whole=item.id in heads) for item in closure(fresh)
         ]
         link = ((b"cdsc", (fresh.primary,)),)
         first = max(fresh.items) + 1
         metadata = (replace(item, id=first + at, references=link) for at, item in enumerate(self._metadata(scrub)))
         data = build(self._file.brands, fresh.primary, [*pictures, *metadata])
-        return Encoded(data, lossless=False, note=f"the whole picture was encoded anew at quality {QUALITY}")
+        return Encoded(data, lossless=False, note=f"the whole picture was encoded anew at quality {self.quality}")
 
     def scrubbed(self, scrub: Scrub = BARE) -> bytes:
         """Take over the coded pictures byte for byte; the file itself where it holds nothing else."""

@@ -117,7 +117,7 @@ def _scrub(tiff: TiffBlock, scrub: Scrub) -> Span:
         second = tiff.ifd(first.next)
         _wipe_named(tiff, second, _ROWS)
         _wipe_chain(tiff, second, {first.start, second.start})
-    _wipe_children(tiff, first)
+    wipe_children(tiff, first)
     scrub_payloads(tiff, tiff.first(), scrub)
     if not scrub.location:
         strip_location(tiff)
@@ -136,7 +136,7 @@ def _wipe_chain(tiff: TiffBlock, last: Ifd, seen: set[int]) -> None:
         start = _wipe_directory(tiff, start)
 
 
-def _wipe_children(tiff: TiffBlock, first: Ifd) -> None:
+def wipe_children(tiff: TiffBlock, first: Ifd) -> None:
     """Wipe the sub-directories, which hold pictures, and take out the tag that names them; `first` is stale then."""
     if entry := first.entries.get(SUB_IFDS):
         for child in tiff.integers_or_none(entry)[:_MAX_IFDS]:
@@ -154,9 +154,12 @@ def scrub_payloads(tiff: TiffBlock, ifd: Ifd, scrub: Scrub) -> None:
         tiff.replace(entry, scrub_iptc(tiff.bytes_of(entry), scrub), b"\0")
 
 
-def strip_location(tiff: TiffBlock) -> None:
-    """Take the GPS directory out, and the MakerNote: nobody knows the places in all of them."""
-    first = tiff.first()
+def strip_location(tiff: TiffBlock, start: int | None = None) -> None:
+    """Take the GPS directory out, and the MakerNote: nobody knows the places in all of them.
+
+    `start`: of the directory; None for the first one.
+    """
+    first = tiff.first() if start is None else tiff.ifd(start)
     for child in tiff.integers_or_none(first.entries.get(EXIF_IFD))[:1]:
         try:
             _remove_value(tiff, tiff.ifd(child), MAKER_NOTE)

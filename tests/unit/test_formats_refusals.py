@@ -7,7 +7,6 @@ import struct
 import zlib
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -170,11 +169,7 @@ def frames(kind: str, **options: Any) -> bytes:
     return out.getvalue()
 
 
-def test_several_pages_are_refused_rather_than_dropped() -> None:
-    assert refusal(frames("TIFF")).reason is Reason.UNSUPPORTED
-
-
-@pytest.mark.parametrize("kind", ["PNG", "WEBP", "GIF"])
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "GIF", "TIFF"])
 def test_the_frames_of_an_animation_count_together(kind: str) -> None:
     data = frames(kind)
     count = open_image(data, max_pixels=MAX).frames
@@ -182,14 +177,9 @@ def test_the_frames_of_an_animation_count_together(kind: str) -> None:
     with Image.open(io.BytesIO(data)) as image:
         total = image.width * image.height * count
     open_image(data, max_pixels=total)
-    with pytest.raises(ImageError, match=f"in each of {count} frames") as raised:
+    with pytest.raises(ImageError, match=f"{count} frames") as raised:
         open_image(data, max_pixels=total - 1)
     assert raised.value.reason is Reason.TOO_LARGE
-
-
-def test_16_bit_colour_tiff_is_refused_rather_than_cut_to_8_bit() -> None:
-    data = cv2.imencode(".tiff", np.full((20, 30, 3), 40_000, np.uint16))[1].tobytes()
-    assert refusal(data).reason is Reason.UNSUPPORTED
 
 
 def test_a_file_is_taken_by_its_content_and_its_tail_ignored(noise: npt.NDArray[Any]) -> None:

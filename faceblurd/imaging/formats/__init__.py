@@ -103,9 +103,10 @@ def open_image(data: bytes, *, max_pixels: int) -> Picture:
     picture = _open(found, data)
     if picture.width < 1 or picture.height < 1:
         raise ImageError(Reason.DAMAGED, f"The {found} header says {picture.width} x {picture.height} pixels")
-    total = picture.width * picture.height * (picture.frames if picture.animated else 1)
+    sizes = (picture.size_of(frame)[:2] for frame in range(picture.frames))
+    total = sum(width * height for width, height in sizes)
     if total > max_pixels:
-        frames = f" in each of {picture.frames} frames" if picture.animated else ""
+        frames = f" in {picture.frames} frames" if picture.frames > 1 else ""
         size = f"{picture.width} x {picture.height}{frames}"
         raise ImageError(Reason.TOO_LARGE, f"{size} pixels are more than max_pixels ({max_pixels})")
     return picture

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from faceblurd.imaging.formats.palette import nearest, rgba
 from faceblurd.imaging.formats.png_chunks import Chunk
 
 if TYPE_CHECKING:
@@ -52,13 +53,13 @@ def _palette(pixels: npt.NDArray[Any], header: Header, chunks: list[Chunk], befo
     named = {chunk.kind: chunk.body for chunk in chunks if chunk.kind in {b"PLTE", b"tRNS"}}
     table = _table(named)
     changed = (pixels != before).any(axis=2)
-    painted = _rgba(pixels)[changed] & _SHADES
+    painted = rgba(pixels)[changed] & _SHADES
     if len(table) == 1 << header.depth:  # full: what no other pixel uses makes room
-        table = table[np.unique(_nearest(_rgba(pixels)[~changed], table))]
+        table = table[np.unique(nearest(rgba(pixels)[~changed], table))]
     table = _extended(table, painted, 1 << header.depth)
     cells = np.zeros(changed.shape, np.uint8)
     for where in (changed, ~changed):
-        cells[where] = _nearest(_rgba(pixels)[where], table)
+        cells[where] = nearest(rgba(pixels)[where], table)
     pixels[...] = table[cells][:, :, [2, 1, 0, 3][: pixels.shape[2]]]
     out = [Chunk(b"PLTE", table[:, :3].tobytes())]
     if b"tRNS" in named:
@@ -83,23 +84,6 @@ def _extended(table: npt.NDArray[np.uint8], painted: npt.NDArray[np.uint8], room
         colours[:, 3] |= 15  # opaque stays opaque
     common = colours[np.argsort(-counts)][: max(0, room - len(table))]
     return np.concatenate([table, common])
-
-
-def _rgba(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    if pixels.shape[2] == 4:  # noqa: PLR2004 - with opacity
-        return pixels[:, :, [2, 1, 0, 3]]
-    opaque = np.full((*pixels.shape[:2], 4), 255, np.uint8)
-    opaque[:, :, :3] = pixels[:, :, ::-1]
-    return opaque
-
-
-def _nearest(colours: npt.NDArray[np.uint8], table: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Return the index of the closest colour of the table for each of Nx4 colours."""
-    distinct, where = np.unique(np.ascontiguousarray(colours).view(np.uint32).reshape(-1), return_inverse=True)
-    want = distinct.view(np.uint8).reshape(-1, 1, 4).astype(np.int32)
-    closest = ((want - table[None].astype(np.int32)) ** 2).sum(axis=2).argmin(axis=1).astype(np.uint8)
-    nearest: npt.NDArray[np.uint8] = closest[where.reshape(-1)]
-    return nearest
 
 
 def _packed(cells: npt.NDArray[np.uint8], depth: int) -> npt.NDArray[np.uint8]:

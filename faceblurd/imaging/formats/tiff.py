@@ -1,121 +1,141 @@
-"""TIFF: one page of 8-bit gray, RGB, RGBA, CMYK or 16-bit gray, decoded and encoded with Pillow; tags are kept.
+"""TIFF of one page or more: 8-bit, 16-bit, CMYK, palettes, black and white; every tag is kept that may stay.
 
-The file is worked on with its orientation tag set to 1, since Pillow would turn the pixels: here they stay as stored.
+Each page is searched and hidden. A reduced copy of another page is hidden where that one is, too, or goes when it is of
+a kind that we cannot write.
 """
 
 from __future__ import annotations
 
-import io
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from PIL import Image, TiffImagePlugin
 
 from faceblurd.errors import ImageError
 from faceblurd.imaging.formats import Encoded
 from faceblurd.imaging.formats.bmp import swapped
-from faceblurd.imaging.formats.codecs import check_size, decoding, library_warnings, pillow, preview_of
-from faceblurd.imaging.formats.still import Still
+from faceblurd.imaging.formats.codecs import decoding, preview_of
 from faceblurd.imaging.formats.tiff_graft import with_rows
 from faceblurd.imaging.formats.tiff_layout import TiffLayout
+from faceblurd.imaging.formats.tiff_pixels import TiffPixels
+from faceblurd.imaging.geometry import clip, scale, upright_size, upright_view
 from faceblurd.imaging.metadata import BARE
+from faceblurd.imaging.redaction import redact
 from faceblurd.model import Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
 
+    from faceblurd.imaging.formats.tiff_page import TiffPage
     from faceblurd.imaging.metadata import Scrub
+    from faceblurd.model import BlurSpec, Region
 
-_MODES = frozenset({"L", "RGB", "RGBA", "CMYK", "I;16", "I;16B"})
-_LOSSLESS = {
-    1: "raw",
-    5: "tiff_lzw",
-    8: "tiff_adobe_deflate",
-    32946: "tiff_deflate",
-    32773: "packbits",
-}
-_PREDICTOR = 317
-_HARMLESS = "not terminated with EOI code"  # what some writers leave out; no pixel is missing
+_SAME_SHAPE: Final = 0.02
 
 
-class TiffPicture(Still):
-    """One page."""
+class TiffPicture:
+    """All pages."""
 
     format = "tiff"
+    animated = False
 
     def __init__(self, data: bytes) -> None:
-        """Read the directory; refuse what would lose something: more pages, other depths, other compressions."""
+        """Read the directories; refuse what would lose something: other depths, other compressions."""
         self._layout = TiffLayout(data)
-        self.width, self.height = self._layout.width, self._layout.height
-        self.orientation = self._layout.orientation
-        if self._layout.compression not in _LOSSLESS:
-            raise ImageError(Reason.UNSUPPORTED, f"TIFF compression {self._layout.compression} is not supported")
-        self._plain = self._layout.with_orientation(1)
-        with pillow(self._plain, "TIFF") as image:
-            self._mode = image.mode
-            if image.mode not in _MODES or self._layout.samples != len(image.getbands()):
-                raise ImageError(Reason.UNSUPPORTED, f"TIFFs of this kind ({image.mode}) are not supported")
-        self._check_depth()
-        self._stored: npt.NDArray[Any] | None = None
+        opened = [(page, _pixels(page)) for page in self._layout.chain]
+        self._layout.leave_out([page for page, pixels in opened if pixels is None])
+        self._pages = [pixels for _, pixels in opened if pixels]
+        if not self._pages:
+            raise ImageError(Reason.UNSUPPORTED, "The TIFF has only reduced pictures of an unsupported kind")
+        self.frames = len(self._pages)
+        self.width, self.height, self.orientation = self.size_of(0)
+        self._stored: tuple[int, npt.NDArray[Any]] | None = None
 
-    def _check_depth(self) -> None:
-        """Pillow reads 16-bit colour as 8-bit without a word: that would be a loss."""
-        depths = set(self._layout.depths)
-        if depths != ({16} if self._mode.startswith("I;16") else {8}):
-            raise ImageError(Reason.UNSUPPORTED, f"TIFFs of {sorted(depths)} bits in {self._mode} are not supported")
+    def size_of(self, frame: int) -> tuple[int, int, int]:
+        """Return columns, rows and orientation of a page."""
+        page = self._pages[frame].page
+        return page.width, page.height, page.orientation
 
-    def _load(self) -> npt.NDArray[Any]:
+    def _load(self, frame: int) -> npt.NDArray[Any]:
         """Decode once; the detectors' preview and the pixels come from the same decode."""
-        if self._stored is None:
-            with library_warnings() as warned, pillow(self._plain, "TIFF") as image:
-                array = np.array(image)
-            if harm := [line for line in warned if _HARMLESS not in line]:
-                raise ImageError(Reason.DAMAGED, f"The TIFF is damaged: {harm[0]}", retryable=True)
-            colour = self._mode in {"RGB", "RGBA"}
-            self._stored = swapped(array) if colour else array.astype(array.dtype.newbyteorder("="))
-            check_size(self._stored, width=self.width, height=self.height)
-        return self._stored
+        if self._stored is None or self._stored[0] != frame:
+            self._stored = None
+            self._stored = frame, self._pages[frame].decoded()
+        return self._stored[1]
 
-    def preview(self, longest_px: int | None, frame: int = 0) -> npt.NDArray[Any]:  # noqa: ARG002 - there is one
-        """Scale the whole picture down."""
-        stored = self._load()
-        if self._mode == "CMYK":
+    def preview(self, longest_px: int | None, frame: int = 0) -> npt.NDArray[Any]:
+        """Scale a whole page down."""
+        stored = self._load(frame)
+        pixels = self._pages[frame]
+        if pixels.mode == "CMYK":
             with decoding("TIFF"):
-                stored = swapped(np.asarray(self._image(stored).convert("RGB")))
-        return preview_of(stored, orientation=self.orientation, longest_px=longest_px)
+                stored = swapped(np.asarray(pixels.image(stored).convert("RGB")))
+        return preview_of(stored, orientation=pixels.page.orientation, longest_px=longest_px)
 
-    def pixels(self, frame: int = 0) -> npt.NDArray[Any]:  # noqa: ARG002 - there is one
+    def pixels(self, frame: int = 0) -> npt.NDArray[Any]:
         """Hand over the decoded pixels."""
-        array = self._load()
+        array = self._load(frame)
         self._stored = None
         return array
 
-    def encode(self, pixels: npt.NDArray[Any], scrub: Scrub = BARE) -> Encoded:
-        """Compress the rows as they were, and put them into the scrubbed file."""
-        out = io.BytesIO()
-        tags = TiffImagePlugin.ImageFileDirectory_v2()
-        swap = pixels.dtype == np.uint16 and self._layout.order == ">"  # rows are in the byte order of the file
-        if (
-            self._layout.predictor != 1 and not swap
-        ):  # a predictor adds numbers, in whatever order it believes them to be
-            tags[_PREDICTOR] = self._layout.predictor
-        with decoding("TIFF"):
-            image = self._image(pixels.byteswap() if swap else pixels)
-            image.save(out, "TIFF", tiffinfo=tags, compression=_LOSSLESS[self._layout.compression])
-        return Encoded(with_rows(self._layout, TiffLayout(out.getvalue(), check_tail=False), scrub), lossless=True)
+    def redacted(self, regions: Sequence[Region], blur: BlurSpec, scrub: Scrub) -> Encoded:
+        """Hide upright regions, page by page; a page without any keeps its bytes."""
+        wanted = self._with_copies(regions)
+        fresh: dict[int, bytes] = {}
+        for frame in sorted({region.frame for region in wanted}):
+            pixels = self.pixels(frame)
+            mine = [region for region in wanted if region.frame == frame]
+            redact(upright_view(pixels, self._pages[frame].page.orientation), mine, blur)
+            fresh[frame] = self._pages[frame].encoded(pixels)
+        data = with_rows(self._layout.scrubbed(scrub), fresh)
+        return Encoded(data, lossless=True, regions=tuple(wanted))
 
-    def _image(self, pixels: npt.NDArray[Any]) -> Image.Image:
-        """Wrap pixels for Pillow."""
-        if self._mode in {"RGB", "RGBA"}:
-            return Image.fromarray(swapped(pixels))
-        if self._mode != "CMYK":
-            return Image.fromarray(pixels)
-        return Image.frombytes("CMYK", (self.width, self.height), np.ascontiguousarray(pixels).data)
+    def encode(self, pixels: npt.NDArray[Any], scrub: Scrub = BARE) -> Encoded:
+        """Return the file with these pixels in its first page."""
+        return Encoded(with_rows(self._layout.scrubbed(scrub), {0: self._pages[0].encoded(pixels)}), lossless=True)
+
+    def _with_copies(self, regions: Sequence[Region]) -> list[Region]:
+        """Add to the reduced copies what is hidden in the pages that have their shape."""
+        added = [
+            copied
+            for frame, pixels in enumerate(self._pages)
+            if pixels.page.is_reduced
+            for region in regions
+            if region.frame != frame and (copied := self._copied(region, frame))
+        ]
+        return [*regions, *added]
+
+    def _copied(self, region: Region, frame: int) -> Region | None:
+        (width, height), (to_width, to_height) = self._upright(region.frame), self._upright(frame)
+        by_x, by_y = to_width / width, to_height / height
+        if abs(by_x - by_y) > _SAME_SHAPE * max(by_x, by_y) and min(to_width, to_height) > 1:
+            return None
+        return clip(replace(scale(region, by_x=by_x, by_y=by_y), frame=frame), width=to_width, height=to_height)
+
+    def _upright(self, frame: int) -> tuple[int, int]:
+        width, height, orientation = self.size_of(frame)
+        return upright_size(width, height, orientation=orientation)
 
     def scrubbed(self, scrub: Scrub = BARE) -> bytes:
         """Wipe in place: no offset moves, no row changes."""
-        return self._layout.scrubbed(orientation=self.orientation, scrub=scrub)
+        return self._layout.scrubbed(scrub)
+
+    def thumbnails(self) -> list[bytes]:
+        """Return none: reduced copies are pages."""
+        return []
 
     def embedded(self) -> list[str]:
         """Look at everything but the rows."""
         return self._layout.leftovers()
+
+
+def _pixels(page: TiffPage) -> TiffPixels | None:
+    """Open a page; None for a reduced copy that cannot be worked on."""
+    try:
+        return TiffPixels(page)
+    except ImageError as error:
+        if page.is_reduced and error.reason in {Reason.UNSUPPORTED, Reason.DAMAGED}:
+            return None
+        raise

@@ -11,31 +11,43 @@ from typing import TYPE_CHECKING
 
 from faceblurd.errors import ImageError
 from faceblurd.imaging.exif import STRIP_SIZES, STRIPS
-from faceblurd.imaging.metadata import BARE
+from faceblurd.imaging.formats.tiff_layout import TiffLayout
 from faceblurd.model import Reason
 
 if TYPE_CHECKING:
-    from faceblurd.imaging.formats.tiff_layout import Span, TiffLayout
-    from faceblurd.imaging.metadata import Scrub
+    from collections.abc import Mapping
 
-# Size, depth, compression, photometric, fill order, strips, samples, planes, predictor, tiles, extra samples, format.
+    from faceblurd.imaging.formats.tiff_page import Span, TiffPage
+
+# Size, depth, compression and its options, photometric, fill order, strips, samples, planes, predictor, tiles, format.
 _LAYOUT = frozenset({
-    256, 257, 258, 259, 262, 266, STRIPS, 277, 278, STRIP_SIZES, 284, 317, 322, 323, 324, 325, 338, 339,
+    256, 257, 258, 259, 262, 266, STRIPS, 277, 278, STRIP_SIZES, 284, 292, 293, 317, 322, 323, 324, 325, 338, 339,
 })  # fmt: skip
 _LIMIT = 2**32 - 1
+_KEPT_OF_OLD = frozenset({338, 339})  # extra samples, sample format: not every encoder writes them
 
 
-def with_rows(old: TiffLayout, new: TiffLayout, scrub: Scrub = BARE) -> bytes:
-    """Return the old file, scrubbed, with rows and layout tags of the new one (whose rows have its byte order)."""
-    content = bytearray(old.scrubbed(orientation=old.orientation, scrub=scrub))
-    for start, end in old.rows:
-        content[start:end] = bytes(end - start)
-    room = _room(content, old.rows)
-    offsets = _write(content, [new.data[start:end] for start, end in new.rows], room)
-    _write_directory(content, old, new, offsets)
+def with_rows(scrubbed: bytes, fresh: Mapping[int, bytes]) -> bytes:
+    """Return a scrubbed file with rows and layout tags of other files, of one page each, by number of the page.
+
+    Their rows have its byte order. Raises ImageError TOO_LARGE.
+    """
+    content, link = bytearray(scrubbed), 4
+    for number, old in enumerate(TiffLayout(scrubbed, check_tail=False).chain):
+        link = _replace(content, old, fresh[number], link) if number in fresh else old.ifd.link
     if len(content) > _LIMIT:
         raise ImageError(Reason.TOO_LARGE, "The TIFF would be larger than its offsets can say")
     return bytes(content)
+
+
+def _replace(content: bytearray, old: TiffPage, data: bytes, link: int) -> int:
+    """Put a page in the place of another; `link`: where its offset is written. Return where that of the next one is."""
+    new = TiffLayout(data, check_tail=False).chain[0]
+    for start, end in old.rows:
+        content[start:end] = bytes(end - start)
+    room = _room(content, old.rows)
+    offsets = _write(content, [data[start:end] for start, end in new.rows], room)
+    return _write_directory(content, old, new, offsets, link)
 
 
 def _room(content: bytearray, rows: list[Span]) -> Span:
@@ -68,10 +80,11 @@ def _write(content: bytearray, strips: list[bytes], room: Span) -> list[int]:
     return offsets
 
 
-def _write_directory(content: bytearray, old: TiffLayout, new: TiffLayout, offsets: list[int]) -> None:
-    """Append a directory of the old tags and the new layout, and point the header at it."""
+def _write_directory(content: bytearray, old: TiffPage, new: TiffPage, offsets: list[int], link: int) -> int:
+    """Append a directory of the old tags and the new layout, and point the link before it at it."""
     order = old.order
-    records = {tag: old.record(tag) for tag in old.tags if tag not in _LAYOUT}
+    kept = old.tags - (_LAYOUT - (_KEPT_OF_OLD - new.tags))
+    records = {tag: old.record(tag) for tag in kept}
     for tag in new.tags & _LAYOUT:
         kind, values = (4, offsets) if tag == STRIPS else new.integers(tag)
         packed = struct.pack(f"{order}{len(values)}{'H' if kind == 3 else 'I'}", *values)  # noqa: PLR2004 - SHORT
@@ -82,6 +95,7 @@ def _write_directory(content: bytearray, old: TiffLayout, new: TiffLayout, offse
         records[tag] = struct.pack(order + "HHI", tag, kind, len(values)) + packed.ljust(4, b"\0")
     start, end = old.directory
     content[start:end] = bytes(end - start)
-    struct.pack_into(order + "I", content, 4, len(content))
+    struct.pack_into(order + "I", content, link, len(content))
     body = b"".join(records[tag] for tag in sorted(records))
-    content.extend(struct.pack(order + "H", len(records)) + body + bytes(4))
+    content.extend(struct.pack(order + "H", len(records)) + body + struct.pack(order + "I", old.ifd.next))
+    return len(content) - 4

@@ -1,0 +1,147 @@
+"""One page of a TIFF file: what its directory says, and where its parts lie."""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from faceblurd.errors import ImageError
+from faceblurd.imaging.exif import (
+    EXIF_IFD,
+    GPS_IFD,
+    INTEROP_IFD,
+    ORIENTATION,
+    STRIP_SIZES,
+    STRIPS,
+    SUB_IFDS,
+    TILE_SIZES,
+    TILES,
+    Ifd,
+    TiffBlock,
+)
+from faceblurd.model import Reason
+
+_KIND, _WIDTH, _HEIGHT, _DEPTHS, _COMPRESSION, _SAMPLES, _PREDICTOR = 0xFE, 0x100, 0x101, 0x102, 0x103, 0x115, 0x13D
+_REDUCED: Final = 1
+_RAW: Final = frozenset({0xC612, 0x828D, 0x828E})  # DNG's version, the pattern of a sensor's colour filters
+_CHILDREN: Final = (EXIF_IFD, GPS_IFD, INTEROP_IFD)
+
+Span = tuple[int, int]
+
+
+class TiffPage:
+    """Reads one directory. Raises ImageError INCOMPLETE when it is not whole."""
+
+    def __init__(self, tiff: TiffBlock, ifd: Ifd) -> None:
+        """Read what is needed of the tags."""
+        self._tiff, self._ifd = tiff, ifd
+        try:
+            self.width, self.height = self._one(_WIDTH), self._one(_HEIGHT)
+            self.depths = self._all(_DEPTHS) or [1]
+            self.compression = self._one(_COMPRESSION, 1)
+            self.samples = self._one(_SAMPLES, 1)
+            self.predictor = self._one(_PREDICTOR, 1)
+            self.is_reduced = bool(self._one(_KIND, 0) & _REDUCED)
+            self.rows = self._rows()
+        except ValueError as error:
+            what = f"The TIFF's directory is not whole: {error}"
+            raise ImageError(Reason.INCOMPLETE, what, retryable=True) from error
+        turned = tiff.integers_or_none(ifd.entries.get(ORIENTATION))[:1]
+        self.orientation = turned[0] if turned and 1 <= turned[0] <= 8 else 1  # noqa: PLR2004 - the eight orientations
+
+    def _all(self, tag: int) -> list[int]:
+        entry = self._ifd.entries.get(tag)
+        return self._tiff.integers(entry) if entry else []
+
+    def _one(self, tag: int, default: int | None = None) -> int:
+        values = self._all(tag)
+        if not values and default is None:
+            raise ValueError(f"tag {tag:#x} is missing")
+        return values[0] if values else int(default or 0)
+
+    def _rows(self) -> list[Span]:
+        """Return where strips or tiles lie."""
+        starts, sizes = self._all(STRIPS) or self._all(TILES), self._all(STRIP_SIZES) or self._all(TILE_SIZES)
+        if not starts or len(starts) != len(sizes):
+            raise ValueError("strips and their sizes do not agree")
+        return [(start, start + size) for start, size in zip(starts, sizes, strict=True)]
+
+    @property
+    def ifd(self) -> Ifd:
+        """The directory."""
+        return self._ifd
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether a camera's raw data, which no redaction reaches, is in it."""
+        return bool(_RAW & self.tags)
+
+    @property
+    def order(self) -> str:
+        """The byte order, as `struct` writes it."""
+        return self._tiff.order
+
+    @property
+    def tags(self) -> set[int]:
+        """The page's tags."""
+        return set(self._ifd.entries)
+
+    @property
+    def directory(self) -> Span:
+        """Where the page's directory lies."""
+        return self._ifd.start, self._ifd.link + 4
+
+    def record(self, tag: int) -> bytes:
+        """Return the 12 bytes of a tag."""
+        position = self._ifd.entries[tag].position
+        return bytes(self._tiff.content[position : position + 12])
+
+    def integers(self, tag: int) -> tuple[int, list[int]]:
+        """Return type and values of an integer tag."""
+        return self._ifd.entries[tag].type, self._all(tag)
+
+    def children(self) -> list[TiffPage | None]:
+        """Return the pictures of the sub-directories; None for one that is no picture."""
+        return [self._child(start) for start in self._tiff.integers_or_none(self._ifd.entries.get(SUB_IFDS))]
+
+    def _child(self, start: int) -> TiffPage | None:
+        try:
+            return TiffPage(self._tiff, self._tiff.ifd(start))
+        except (ValueError, ImageError):
+            return None
+
+    def directories(self) -> list[Ifd]:
+        """Return the page's directory and those of EXIF, GPS and interoperability."""
+        found, seen = [self._ifd], {self._ifd.start}
+        for ifd in found:
+            for tag in _CHILDREN:
+                child = self._below(ifd, tag)
+                if child and child.start not in seen:
+                    seen.add(child.start)
+                    found.append(child)
+        return found
+
+    def _below(self, ifd: Ifd, tag: int) -> Ifd | None:
+        entry = ifd.entries.get(tag)
+        try:
+            return self._tiff.ifd(self._tiff.integers(entry)[0]) if entry else None
+        except (ValueError, IndexError):
+            return None
+
+    def structure(self) -> list[Span]:
+        """Return where the directories themselves lie."""
+        return [(ifd.start, ifd.link + 4) for ifd in self.directories()]
+
+    def values(self) -> list[Span]:
+        """Return where values lie, other than rows."""
+        entries = (entry for ifd in self.directories() for entry in ifd.entries.values())
+        return [(entry.value, entry.value + entry.size) for entry in entries if entry.size]
+
+    def alone(self) -> bytes:
+        """Return the file with this page as its first, and not turned: for decoders that know one page."""
+        tiff = TiffBlock(self._tiff.content)
+        struct.pack_into(tiff.order + "I", tiff.content, 4, self._ifd.start)
+        tiff.blank(self._ifd.link, 4)
+        if entry := self._ifd.entries.get(ORIENTATION):
+            struct.pack_into(tiff.order + "HIHH", tiff.content, entry.position + 2, 3, 1, 1, 0)
+        return bytes(tiff.content)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from faceblurd.cli import main
 from faceblurd.config import load_config
@@ -29,7 +30,7 @@ def blocks(*languages: str) -> list[tuple[str, str]]:
     return found
 
 
-COMMAND = r"faceblurd (?:run|blur|scan|status|quarantine|check-config|hooks|models)\b"
+COMMAND = r"faceblurd (?:run|blur|scan|status|quarantine|check-config|hooks|formats|models)\b"
 
 
 def commands() -> list[tuple[str, str]]:
@@ -72,6 +73,13 @@ def test_every_command_in_the_documents_exists_with_its_options(name: str, line:
     if "--help" not in words:
         with contextlib.suppress(click.MissingParameter):  # a mere mention, not a whole command line
             command.make_context("test", words)  # raises for an option that is not there
+
+
+def test_the_table_of_formats_is_what_the_command_says() -> None:
+    """Paste the output of `faceblurd formats` into docs/formats.md when this fails."""
+    text = (REPOSITORY / "docs" / "formats.md").read_text(encoding="utf-8")
+    table = next(match[2] for match in FENCE.finditer(text) if match[1] == "text")
+    assert table == CliRunner().invoke(main, ["formats"], catch_exceptions=False).stdout
 
 
 def test_there_are_commands_and_yaml_to_check() -> None:

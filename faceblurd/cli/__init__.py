@@ -12,6 +12,7 @@ import click
 from faceblurd import __version__
 from faceblurd.cli.blur import blur
 from faceblurd.cli.config import check_config
+from faceblurd.cli.formats import formats
 from faceblurd.cli.hooks import hooks
 from faceblurd.cli.models import models
 from faceblurd.cli.preview import preview
@@ -37,7 +38,7 @@ def main() -> None:
     """
 
 
-for command in (run, blur, scan, status, quarantine, preview, check_config, hooks, models):
+for command in (run, blur, scan, status, quarantine, preview, check_config, hooks, formats, models):
     main.add_command(command)
 
 

@@ -6,8 +6,12 @@ Looks at bytes only; parses nothing deeply and knows no tags.
 from __future__ import annotations
 
 import re
+from typing import Final
 
-# What we can name, longest first; the first five are the formats that we work on.
+HEAD_BYTES: Final = 512
+"""How much of a file's start is looked at."""
+
+# What we can name, longest first.
 _STARTS: tuple[tuple[bytes, str], ...] = (
     (b"\xff\xd8\xff", "jpeg"),
     (b"\x89PNG\r\n\x1a\n", "png"),
@@ -42,9 +46,19 @@ _STARTS: tuple[tuple[bytes, str], ...] = (
     (b"\x1aE\xdf\xa3", "video"),
     (b"\0\0\x01\xba", "video"),
     (b"\0\0\x01\xb3", "video"),
+    (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "video"),  # Windows Media
+    (b"FLV\x01", "video"),
+    (b"OggS", "video"),
+    (b"II\xbc\x01", "jpegxr"),
+    (b"\0\0\x02\0", "cursor"),
+    (b"SIMPLE  =", "fits"),
+    (b"AT&TFORM", "djvu"),
 )
 _BRANDS = {b"avif": "avif", b"avis": "avif", b"qt  ": "video", b"crx ": "raw"}
-_HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"mif2"})
+_HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"})
+_ITEM_BRANDS = frozenset({b"mif1", b"msf1", b"mif2"})  # pictures as items, of whatever codec
+_MOVIE_ATOMS = frozenset({b"moov", b"mdat", b"wide", b"pnot"})  # QuickTime before it had brands
+_PACKET = 188  # of an MPEG transport stream; each starts with a G
 _NETPBM = re.compile(rb"P[1-7FfXx]\s")
 
 # A JPEG as it starts, or as some cameras (Minolta) store previews: the first byte replaced, then a table or header.
@@ -63,23 +77,35 @@ _TEXT_PICTURE = re.compile(
 _BLANKS = re.compile(rb"[\s\0]+")
 
 
+def names() -> frozenset[str]:
+    """Return every name that `sniff` may give."""
+    return frozenset({name for _, name in _STARTS} | {*_BRANDS.values(), "heic", "webp", "netpbm", "dicom"})
+
+
 def sniff(head: bytes) -> str | None:
-    """Name the format of a file from its first 64 bytes; None when it is nothing that shows pictures."""
+    """Name the format of a file from its first `HEAD_BYTES`; None when it is nothing that shows pictures."""
     if head[:4] == b"RIFF" and head[8:12] in {b"WEBP", b"AVI "}:
         return "webp" if head[8:12] == b"WEBP" else "video"
     if head[4:8] == b"ftyp":
         return _iso_brand(head)
+    if head[4:8] in _MOVIE_ATOMS or head[: 2 * _PACKET : _PACKET] == b"GG":
+        return "video"
     if _NETPBM.match(head):
         return "netpbm"
+    if head[128:132] == b"DICM":
+        return "dicom"
     return next((name for start, name in _STARTS if head.startswith(start)), None)
 
 
 def _iso_brand(head: bytes) -> str:
-    """Name an ISO base media file by its major brand."""
-    brand = head[8:12]
-    if brand in _HEIF_BRANDS:
-        return "avif" if b"avif" in head[16:64] else "heic"
-    return _BRANDS.get(brand, "video")
+    """Name an ISO base media file by its major brand, or where that is of no use by the others."""
+    brand, size = head[8:12], int.from_bytes(head[:4], "big")
+    others = {head[at : at + 4] for at in range(16, min(size, len(head)) - 3, 4)}
+    if brand in _BRANDS or brand in _HEIC_BRANDS:
+        return _BRANDS.get(brand, "heic")
+    if brand in _ITEM_BRANDS or others & _ITEM_BRANDS:
+        return "avif" if b"avif" in others else "heic"
+    return "video"
 
 
 def contains_picture(payload: bytes) -> bool:

@@ -17,6 +17,7 @@ from faceblurd.errors import ImageError
 from faceblurd.imaging.formats import open_image, sniff
 from faceblurd.imaging.formats.png_chunks import Chunk, check_rows, read_chunks, read_header
 from faceblurd.imaging.jpeg_segments import build
+from faceblurd.imaging.raw import is_raw
 from faceblurd.imaging.verification import verify_clean
 from faceblurd.model import Reason
 
@@ -155,11 +156,69 @@ def test_an_empty_or_zero_filled_file_waits(data: bytes) -> None:
         (b"8BPS\0\x01", "psd"),
         (b"GIF89a", "gif"),
         (b"RIFF\0\0\0\0AVI LIST", "video"),
+        (b"\0\0\0\x20ftypavci\0\0\0\0mif1avcimiaf" + bytes(9), "heic"),
+        (b"\0\0\0\x18ftypheix\0\0\0\0mif1avif", "heic"),
+        (b"\0\0\0\x18ftypcrx \0\0\0\1crx isom", "raw"),
+        (b"\0\0\0\x18ftypmp42\0\0\0\0isommp42", "video"),
+        (b"\0\0\0\x18ftypisom\0\0\0\0isomavc1 mif1", "video"),
+        (b"\0\0\0\x08wide\0\0\1\0mdat", "video"),
+        (b"\0\0\1\0moov\0\0\0\x6cmvhd", "video"),
+        (b"G@\0\x10".ljust(188, b"\xff") + b"G\0\x11", "video"),
+        (b"\x1aE\xdf\xa3\x9fB\x86", "video"),
+        (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9", "video"),
+        (b"FUJIFILMCCD-RAW 0201", "raw"),
+        (b"IIRO\x08\0\0\0", "raw"),
+        (b"IIU\0\x18\0\0\0", "raw"),
+        (b"FOVb\x03\0\2\0", "raw"),
+        (b"\0MRM\0\0\1\0", "raw"),
+        (b"\xff\x0a\xfa\x1f", "jpegxl"),
+        (b"Good morning", None),
         (b"random", None),
     ],
 )
 def test_formats_are_named_by_content(head: bytes, name: str | None) -> None:
     assert sniff(head) == name
+
+
+def tiff(tags: list[tuple[int, int]], children: list[tuple[int, int]] | None = None, *, order: str = "<") -> bytes:
+    """Write a TIFF whose first directory has these tags beside those of a small gray picture, and perhaps a child."""
+    base = [(256, 20), (257, 20), (258, 8), (259, 1), (262, 1), (273, 600), (277, 1), (278, 20), (279, 400)]
+    entries = sorted({**dict(base), **dict(tags), **({330: 400} if children else {})}.items())
+    first = directory(entries, order).ljust(392, b"\0") + directory(sorted(children or []), order)
+    start = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", 8)
+    return (start + first).ljust(600, b"\0") + bytes(range(1, 201)) * 2
+
+
+def directory(entries: list[tuple[int, int]], order: str) -> bytes:
+    rows = b"".join(struct.pack(f"{order}HHII", tag, 4, 1, value) for tag, value in entries)
+    return struct.pack(f"{order}H", len(entries)) + rows + bytes(4)
+
+
+def test_the_tiff_of_these_tests_is_one() -> None:
+    assert open_image(tiff([]), max_pixels=MAX).pixels().shape == (20, 20)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    ("tags", "children"),
+    [
+        ([(0xC612, 0x00000401)], None),  # DNG
+        ([(254, 1)], [(254, 0), (259, 34713), (262, 32803)]),  # NEF
+        ([(254, 1), (259, 6)], [(259, 32767), (262, 32803)]),  # ARW
+        ([(259, 65535), (262, 32803)], None),  # PEF
+        ([], [(259, 32770)]),  # SRW
+        ([], [(262, 32803)]),  # ERF, 3FR
+        ([(0x8603, 1)], None),  # MOS
+    ],
+)
+def test_a_raw_photo_is_no_tiff(tags: list[tuple[int, int]], children: list[tuple[int, int]], order: str) -> None:
+    error = refusal(tiff(tags, children, order=order))
+    assert error.reason is Reason.UNSUPPORTED
+    assert "raw" in error.message
+
+
+def test_directories_in_a_circle_end() -> None:
+    assert not is_raw(tiff([(330, 8)]))
 
 
 def frames(kind: str, **options: Any) -> bytes:

@@ -11,7 +11,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from faceblurd.errors import ImageError
-from faceblurd.imaging.signatures import sniff
+from faceblurd.imaging.raw import is_raw
+from faceblurd.imaging.signatures import HEAD_BYTES, sniff
 from faceblurd.model import Reason
 
 if TYPE_CHECKING:
@@ -97,9 +98,11 @@ def open_image(data: bytes, *, max_pixels: int) -> Picture:
     """Open a file by its content. Raises ImageError: UNSUPPORTED, DAMAGED, INCOMPLETE or TOO_LARGE."""
     if not data.strip(b"\0"):
         raise ImageError(Reason.INCOMPLETE, "The file is empty or holds only zeros", retryable=True)
-    found = sniff(data[:64])
+    found = sniff(data[:HEAD_BYTES])
     if found is None:
         raise ImageError(Reason.UNSUPPORTED, "The file is not an image")
+    if found == "tiff" and is_raw(data):
+        raise ImageError(Reason.UNSUPPORTED, "The file is a camera's raw photo (DNG, NEF, ARW...), not a plain TIFF")
     picture = _open(found, data)
     if picture.width < 1 or picture.height < 1:
         raise ImageError(Reason.DAMAGED, f"The {found} header says {picture.width} x {picture.height} pixels")
@@ -110,6 +113,11 @@ def open_image(data: bytes, *, max_pixels: int) -> Picture:
         size = f"{picture.width} x {picture.height}{frames}"
         raise ImageError(Reason.TOO_LARGE, f"{size} pixels are more than max_pixels ({max_pixels})")
     return picture
+
+
+def known_formats() -> frozenset[str]:
+    """Return the names, as `sniff` gives them, of the formats that may be opened."""
+    return frozenset(_openers())
 
 
 def _open(found: str, data: bytes) -> Picture:

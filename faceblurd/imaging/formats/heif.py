@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from faceblurd.errors import ImageError
+from faceblurd.imaging.formats.bmp import swapped
 from faceblurd.imaging.formats.codecs import GRAY_DIMENSIONS, WITH_ALPHA, decoding
 from faceblurd.imaging.formats.isobmff import damaged
 from faceblurd.imaging.formats.item_picture import ItemPicture
@@ -17,13 +18,14 @@ from faceblurd.model import Reason
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    from PIL import Image
 
 REMEDY = "pip install faceblurd[heif]"
 _LIBRARY = "pillow_heif"
 _SAMPLINGS = ("4:0:0", "4:2:0", "4:2:2", "4:4:4")
 _PRESET = "ultrafast"  # of x265: a third of the time of the next one, for a file that is a sixth larger
 _TILE_PX = 512
-_MODES = {GRAY_DIMENSIONS: "L", 3: "BGR", WITH_ALPHA: "BGRA"}
+_MODES = {1: "L", 2: "LA", 3: "BGR", WITH_ALPHA: "BGRA"}
 
 
 class HeifPicture(ItemPicture):
@@ -58,19 +60,30 @@ class HeifPicture(ItemPicture):
 
     def compress(self, pixels: npt.NDArray[Any]) -> bytes:
         """Encode with x265, in tiles where there were tiles."""
-        out = io.BytesIO()
         alpha = pixels.ndim > GRAY_DIMENSIONS and pixels.shape[2] == WITH_ALPHA
-        array, mode = pixels, _MODES[pixels.ndim if pixels.ndim == GRAY_DIMENSIONS else pixels.shape[2]]
-        if alpha and self.subsampling == _SAMPLINGS[0]:
-            array, mode = np.ascontiguousarray(pixels[:, :, [0, 3]]), "LA"
-        options: dict[str, Any] = {} if mode in {"L", "LA"} else {"subsampling": self.subsampling}
-        size = pixels.shape[1], pixels.shape[0]
-        with decoding("HEIC"):
-            _library().encode(
-                mode, size, array.tobytes(), out, quality=self.quality, tile_size=_TILE_PX if self.tiled else 0,
-                enc_params={"preset": _PRESET}, **options,
-            )  # fmt: skip
-        return out.getvalue()
+        gray = self.subsampling == _SAMPLINGS[0]
+        array = np.ascontiguousarray(pixels[:, :, [0, 3]]) if alpha and gray else pixels
+        options: dict[str, Any] = {"quality": self.quality, "tile_size": _TILE_PX if self.tiled else 0}
+        if not gray:
+            options["subsampling"] = self.subsampling
+        return _encoded(array, enc_params={"preset": _PRESET}, **options)
+
+
+def _encoded(array: npt.NDArray[Any], **options: Any) -> bytes:  # noqa: ANN401 - as the library takes them
+    """Write gray, gray with alpha, BGR or BGRA of 8 bits, or of more in 16."""
+    out = io.BytesIO()
+    mode = _MODES[array.shape[2] if array.ndim > GRAY_DIMENSIONS else 1] + (";16" if array.itemsize > 1 else "")
+    with decoding("HEIC"):
+        _library().encode(mode, (array.shape[1], array.shape[0]), array.tobytes(), out, **options)
+    return out.getvalue()
+
+
+def encoded(image: Image.Image, *, bits: int = 8) -> bytes:
+    """Write a small picture, for trials."""
+    array = np.asarray(image)
+    if array.ndim > GRAY_DIMENSIONS:
+        array = swapped(array)
+    return _encoded(array if bits == 8 else array.astype(np.uint16) * 257, bit_depth=bits)  # noqa: PLR2004 - a byte
 
 
 def available() -> bool:

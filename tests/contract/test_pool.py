@@ -273,7 +273,7 @@ def test_workers_die_with_a_parent_that_is_killed_idle_or_busy(
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    wait_until(lambda: not any(_runs(pid) for pid in pids), seconds=5, what="the workers' end")
+    wait_until(lambda: not any(_runs(pid) for pid in pids), seconds=30, what="the workers' end")
 
 
 def _runs(pid: int) -> bool:

@@ -94,7 +94,7 @@ def test_every_way_to_arrive_is_seen(
     watcher: Watcher, seen: Seen, root: Path, wait_until: Callable[..., Any], arrive: Callable[[Path], None], name: str
 ) -> None:
     arrive(root / name)
-    wait_until(lambda: name in seen.paths, seconds=5, what=name)
+    wait_until(lambda: name in seen.paths, seconds=30, what=name)
     assert all(sighting.root == str(root) and sighting.source is Source.EVENT for sighting in seen)
     assert watcher.healthy
 
@@ -109,7 +109,7 @@ def test_a_rewritten_and_a_touched_file_are_seen_again(
     ):
         seen.clear()
         action()
-        wait_until(lambda: "a.jpg" in seen.paths, seconds=5)
+        wait_until(lambda: "a.jpg" in seen.paths, seconds=30)
 
 
 def _touch(path: Path) -> None:
@@ -132,7 +132,7 @@ def test_a_tree_that_is_moved_in_and_one_that_is_made_at_once_are_seen_whole(
     shutil.copytree(tree, root / "made")
     tree.rename(root / "moved")
     expected = {f"{where}/{name}" for where in ("made", "moved") for name in ("one.jpg", "a/b/two.jpg")}
-    wait_until(lambda: expected <= seen.paths, seconds=5, what=str(expected))
+    wait_until(lambda: expected <= seen.paths, seconds=30, what=str(expected))
 
 
 def test_a_tree_that_is_renamed_is_seen_under_its_new_name(
@@ -140,9 +140,9 @@ def test_a_tree_that_is_renamed_is_seen_under_its_new_name(
 ) -> None:
     (root / "deep" / "a.jpg").write_bytes(b"x")
     (root / "deep").rename(root / "renamed")
-    wait_until(lambda: "renamed/a.jpg" in seen.paths, seconds=5)
+    wait_until(lambda: "renamed/a.jpg" in seen.paths, seconds=30)
     (root / "renamed" / "b.jpg").write_bytes(b"x")
-    wait_until(lambda: "renamed/b.jpg" in seen.paths, seconds=5)
+    wait_until(lambda: "renamed/b.jpg" in seen.paths, seconds=30)
 
 
 def test_a_linked_folder_is_not_followed(
@@ -151,7 +151,7 @@ def test_a_linked_folder_is_not_followed(
     (root / "linked").symlink_to(root.parent / "outside")
     (root.parent / "outside" / "secret.jpg").write_bytes(b"x")
     (root / "last.jpg").write_bytes(b"x")
-    wait_until(lambda: "last.jpg" in seen.paths, seconds=5)
+    wait_until(lambda: "last.jpg" in seen.paths, seconds=30)
     assert "linked/secret.jpg" not in seen.paths
 
 
@@ -160,16 +160,16 @@ def test_a_bug_in_the_handler_is_counted_and_does_not_end_the_watching(
 ) -> None:
     seen.breaks_on = "bad"
     (root / "bad.jpg").write_bytes(b"x")
-    wait_until(lambda: watcher.failures, seconds=5)
+    wait_until(lambda: watcher.failures, seconds=30)
     (root / "good.jpg").write_bytes(b"x")
-    wait_until(lambda: "good.jpg" in seen.paths, seconds=5)
+    wait_until(lambda: "good.jpg" in seen.paths, seconds=30)
     assert watcher.healthy
 
 
 def test_every_directory_is_counted(watcher: Watcher, root: Path, wait_until: Callable[..., Any]) -> None:
     assert watcher.watched_directories == 2
     (root / "deep" / "er").mkdir()
-    wait_until(lambda: watcher.watched_directories == 3, seconds=5)
+    wait_until(lambda: watcher.watched_directories == 3, seconds=30)
 
 
 def test_a_deleted_root_is_noticed_even_when_it_is_made_again(
@@ -177,7 +177,7 @@ def test_a_deleted_root_is_noticed_even_when_it_is_made_again(
 ) -> None:
     shutil.rmtree(root)
     root.mkdir()
-    wait_until(lambda: not watcher.healthy, seconds=5, what="the loss")
+    wait_until(lambda: not watcher.healthy, seconds=30, what="the loss")
 
 
 def test_a_root_that_is_not_there_cannot_be_watched(tmp_path: Path, seen: Seen) -> None:

@@ -78,7 +78,7 @@ class Daemon:
             rows = ledger.execute("SELECT root, path FROM files WHERE state = 'published'").fetchall()
         return {os.path.join(os.fsdecode(root), os.fsdecode(path)) for root, path in rows}
 
-    def wait_for(self, condition: Callable[[], Any], *, seconds: float = 60, what: str = "") -> Any:
+    def wait_for(self, condition: Callable[[], Any], *, seconds: float = 120, what: str = "") -> Any:
         try:
             return self._wait(condition, seconds=seconds, what=what or "it")
         except AssertionError as error:

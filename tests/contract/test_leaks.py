@@ -37,7 +37,7 @@ for carrier, main in {"portrait": leaky.portrait(), "scenery": leaky.scenery()}.
 PROGRESSIVE = leaky.encoded(leaky.portrait(), ".jpg", (cv2.IMWRITE_JPEG_PROGRESSIVE, 1))
 ENCODED_ANEW = ("EXIF thumbnail", "EXIF Nikon's preview", "XMP GDepth", "Photoshop 5", "JFXX JPEG", "MPF", "comment")
 FILES |= {f"progressive {one.name}.jpg": one for one in leaky_jpeg.leaks(PROGRESSIVE) if one.name in ENCODED_ANEW}
-MAY_BE_HELD = re.compile("TIFF (second page|.*sub-directory)")
+MAY_BE_HELD = re.compile("TIFF JPEG in a sub-directory")
 REENCODED = re.compile("progressive|lossy")
 REPLACED = "IFD1:Thumbnail(Length|Image)"
 
@@ -104,7 +104,7 @@ def test_exiftool_takes_the_faces_out_of_the_sources(sources: Path, tmp_path: Pa
 def test_the_pictures_came_out_as_they_should(run: Run) -> None:
     assert {name for name in FILES if name not in run.results and not MAY_BE_HELD.search(name)} == set()
     for name in run.results:
-        assert bool(run.said[name]["faces"]) is not name.startswith("scenery"), name
+        assert bool(run.said[name]["faces"]) is (not name.startswith("scenery") or "second page" in name), name
         assert run.said[name]["lossless"] is not bool(REENCODED.search(name) and run.said[name]["faces"]), name
         assert not _faces_in(run.results[name]), name
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from faceblurd.imaging import jpeg_segments as js
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
 
 EXIF, XMP, ICC, PHOTOSHOP = b"Exif\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0", b"Photoshop 3.0\0"
 _JFIF_SIZE, _EXIF_PREFIX = 14, 6
+_APP3, _APP12 = 0xE3, 0xEC
+_META = (b"Meta\0\0", b"META\0\0")  # Kodak's: a second EXIF block
+_MAKERS = {  # what cameras wrote before EXIF had a place for it, and Photoshop's quality: facts, as text or numbers
+    js.APP0: re.compile(rb"(?:II|MM).{4}HEAPJPGM", re.DOTALL),
+    _APP12: re.compile(rb"Ducky|.{0,99}\[picture info\]", re.DOTALL),
+}
 _TIFF_HEADERS = (b"II*\0", b"MM\0*")
 _PICTURE = frozenset({*range(0xC0, 0xD0), js.SOS, js.DQT, 0xDC, 0xDD}) - {0xC8}
 _MAX_PAYLOAD = 65_533
@@ -115,10 +122,12 @@ def _allowed(marker: int, payload: bytes, scrub: Scrub) -> bytes | None:
     if marker == js.APP1 and payload.startswith(XMP):
         packet = scrub_xmp(payload[len(XMP) :], scrub)
         return None if packet is None else XMP + packet
+    if marker == _APP3 and payload.startswith(_META):
+        return payload[:_EXIF_PREFIX] + scrub_exif(payload[_EXIF_PREFIX:], scrub) if scrub.anything else None
     plain = (
         (marker == js.APP2 and payload.startswith(ICC))
         or (marker == js.APP14 and payload.startswith(b"Adobe"))
-        or (marker == js.COM and scrub.anything)
+        or (scrub.anything and (marker == js.COM or (marker in _MAKERS and bool(_MAKERS[marker].match(payload)))))
     )
     return payload if plain and not contains_picture(payload) else None
 

@@ -249,13 +249,6 @@ def tiff_with_exif(array: npt.NDArray[Any], order: str, depth: int, *, rows_firs
     return header + (rows if rows_first else b"") + ifd + bytes(4) + sub + date + (b"" if rows_first else rows)
 
 
-def test_a_bitmap_with_alpha_is_refused_rather_than_flattened() -> None:
-    data = cv2.imencode(".bmp", np.full((20, 30, 4), 100, np.uint8))[1].tobytes()
-    with pytest.raises(ImageError) as raised:
-        open_image(data, max_pixels=MAX)
-    assert raised.value.reason is Reason.UNSUPPORTED
-
-
 def test_what_hides_around_a_bitmap_is_gone() -> None:
     data = bytearray(save(image_of("RGB"), "BMP"))
     hidden = jpeg()

@@ -1,17 +1,19 @@
-"""BMP: decoded and encoded with Pillow; lossless, with nothing to keep but the resolution."""
+"""BMP: rows are read and written here, since no library keeps their depth, masks and palette; lossless.
+
+The header stays byte for byte, and so does a colour profile; only run-length coded rows become plain ones.
+"""
 
 from __future__ import annotations
 
-import io
 import struct
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from faceblurd.errors import ImageError
 from faceblurd.imaging.formats import Encoded
-from faceblurd.imaging.formats.codecs import check_size, decoding, pillow, preview_of, zero_tail
+from faceblurd.imaging.formats.bmp_rows import PLAIN_MASKS, Rows
+from faceblurd.imaging.formats.codecs import check_size, pillow, preview_of, zero_tail
 from faceblurd.imaging.formats.still import Still
 from faceblurd.imaging.metadata import BARE, contains_picture
 from faceblurd.model import Reason
@@ -21,8 +23,14 @@ if TYPE_CHECKING:
 
     from faceblurd.imaging.metadata import Scrub
 
-_CORE_HEADER, _FILE_HEADER, _PLAIN, _BITFIELDS = 12, 14, 0, 3
-_RLE = frozenset({1, 2})
+_FILE_HEADER, _CORE_HEADER, _INFO_HEADER, _WITH_ALPHA, _WITH_PROFILE = 14, 12, 40, 56, 124
+_PLAIN, _BITFIELDS = 0, 3
+_RLE = {1: 8, 2: 4}  # compression, and the only depth it has
+_BY_MASKS = frozenset({16, 32})
+_NARROW_MASKS = (0x1F, 0x3E0, 0x7C00)
+_TOPS = frozenset((1 << bits) - 1 for bits in range(1, 9))  # masks without gaps, of at most 8 bits, shifted down
+_COLOURS = 256
+_SIZE_AT, _START_AT, _COMPRESSION_AT, _ROWS_AT, _COLOURS_AT, _MASKS_AT, _PROFILE_AT = 2, 10, 30, 34, 46, 54, 126
 _SPARSE = 8  # zeros over an eighth of uncompressed pixels: a copy that is still arriving, not a dark corner
 
 
@@ -34,43 +42,72 @@ class BmpPicture(Still):
 
     def __init__(self, data: bytes) -> None:
         """Read the header and check that all rows are there."""
+        self._data = data
         try:
             self._read_header(data)
         except struct.error as error:
             raise ImageError(Reason.INCOMPLETE, "The BMP ends inside its header", retryable=True) from error
-        if self._end > len(data) or (self._plain and zero_tail(data) > max(4096, (self._end - self._start) // _SPARSE)):
+        plain = self._compression not in _RLE
+        if self._end > len(data) or (plain and zero_tail(data) > max(4096, (self._end - self._start) // _SPARSE)):
             raise ImageError(Reason.INCOMPLETE, "The BMP's rows are not all there", retryable=True)
-        with pillow(data, "BMP") as image:
-            if image.mode not in {"1", "L", "P", "RGB"}:  # Pillow writes no alpha that readers would see
-                raise ImageError(Reason.UNSUPPORTED, f"Bitmaps of this kind ({image.mode}) are not supported")
-        self._data = data
         self._stored: npt.NDArray[Any] | None = None
 
     def _read_header(self, data: bytes) -> None:
-        self._start, header = struct.unpack_from("<II", data, 10)
+        self._start, header = struct.unpack_from("<II", data, _START_AT)
         core = header == _CORE_HEADER
         width, height, _, bits = struct.unpack_from("<HHHH" if core else "<iiHH", data, 18)
-        compression, size = (_PLAIN, 0) if core else struct.unpack_from("<II", data, 30)
-        if compression not in {_PLAIN, _BITFIELDS, *_RLE}:
-            raise ImageError(Reason.UNSUPPORTED, f"BMP compression {compression} is not supported")
+        self._compression, size = (_PLAIN, 0) if core else struct.unpack_from("<II", data, _COMPRESSION_AT)
+        self._check_kind(header, bits)
         self.width, self.height = width, abs(height)
-        self._plain = compression not in _RLE
-        rows = (width * bits + 31) // 32 * 4 * self.height
-        self._end = self._start + (rows if self._plain else size)
-        colours = 0 if core else struct.unpack_from("<I", data, 46)[0]
-        colours = colours or (1 << bits if bits <= 8 else 0)  # noqa: PLR2004 - a palette
-        masks = _FILE_HEADER - 2 if compression == _BITFIELDS and header == 40 else 0  # noqa: PLR2004 - three words
-        self._used = _FILE_HEADER + header + masks + colours * (3 if core else 4)
+        named = 0 if core else struct.unpack_from("<I", data, _COLOURS_AT)[0]
+        colours = named or (1 << bits if bits <= 8 else 0)  # noqa: PLR2004 - a palette
+        masks = _MASKS_AT + 12 if self._compression == _BITFIELDS else 0
+        table_at, entry = max(_FILE_HEADER + header, masks), 3 if core else 4
+        self._used = min(table_at + colours * entry, max(self._start, table_at))
+        palette = _palette(data[table_at : self._used], entry) if bits <= 8 else None  # noqa: PLR2004 - same
+        self._rows = Rows(self.width, self.height, bits, height > 0, self._masks(bits, header), palette)
+        self._end = self._start + (size if self._compression in _RLE else self._rows.stride * self.height)
+        self._has_profile = header >= _WITH_PROFILE
+        self._profile = self._read_profile() if self._has_profile else b""
+
+    def _check_kind(self, header: int, bits: int) -> None:
+        kind = f"{bits} bits, compression {self._compression}, header {header}"
+        fits = {
+            _PLAIN: bits in {1, 4, 8, 16, 24, 32},
+            _BITFIELDS: bits in _BY_MASKS,
+        }.get(self._compression, _RLE.get(self._compression) == bits)
+        if not fits or _CORE_HEADER < header < _INFO_HEADER or header < _CORE_HEADER:
+            raise ImageError(Reason.UNSUPPORTED, f"Bitmaps of this kind ({kind}) are not supported")
+
+    def _masks(self, bits: int, header: int) -> tuple[int, ...]:
+        """Return which bits of a word are blue, green, red and alpha."""
+        if self._compression != _BITFIELDS:
+            return _NARROW_MASKS if bits == 16 else PLAIN_MASKS  # noqa: PLR2004 - of two bytes
+        red, green, blue = struct.unpack_from("<III", self._data, _MASKS_AT)
+        alpha = struct.unpack_from("<I", self._data, _MASKS_AT + 12)[0] if header >= _WITH_ALPHA else 0
+        masks = (blue, green, red, alpha)
+        if not (blue and green and red) or any(mask and mask // (mask & -mask) not in _TOPS for mask in masks):
+            raise ImageError(Reason.UNSUPPORTED, "Bitmaps with channels of more than 8 bits are not supported")
+        return masks
+
+    def _read_profile(self) -> bytes:
+        """Return the colour profile, which lies behind the rows."""
+        offset, size = struct.unpack_from("<II", self._data, _PROFILE_AT)
+        profile = self._data[_FILE_HEADER + offset : _FILE_HEADER + offset + size]
+        return b"" if len(profile) < size or contains_picture(profile) else profile
+
+    def _cells(self) -> npt.NDArray[Any]:
+        if self._compression not in _RLE:
+            return self._rows.cells(self._data[self._start : self._end])
+        with pillow(self._data, "BMP") as image:
+            cells = np.array(image).astype(np.uint8)  # the indices, whatever Pillow makes of the palette
+        check_size(cells, width=self.width, height=self.height)
+        return cells
 
     def _load(self) -> npt.NDArray[Any]:
         """Decode once; the detectors' preview and the pixels come from the same decode."""
         if self._stored is None:
-            with pillow(self._data, "BMP") as image:
-                as_it_is = image.mode in {"L", "RGB"}
-                plain = image if as_it_is else image.convert("L" if image.mode == "1" else "RGB")
-                array = np.array(plain)
-            self._stored = array if array.ndim == 2 else swapped(array)  # noqa: PLR2004 - gray
-            check_size(self._stored, width=self.width, height=self.height)
+            self._stored = self._rows.shown(self._cells())
         return self._stored
 
     def preview(self, longest_px: int | None, frame: int = 0) -> npt.NDArray[Any]:  # noqa: ARG002 - there is one
@@ -84,24 +121,40 @@ class BmpPicture(Still):
         return array
 
     def encode(self, pixels: npt.NDArray[Any], scrub: Scrub = BARE) -> Encoded:  # noqa: ARG002 - see metadata.Scrub
-        """Write the same kind of bitmap; a palette becomes colours."""
-        out = io.BytesIO()
-        with decoding("BMP"), pillow(self._data, "BMP") as old:
-            array = pixels if pixels.ndim == 2 else swapped(pixels)  # noqa: PLR2004 - gray
-            note = "" if old.mode in {"L", "RGB"} else "the palette became plain colours"
-            Image.fromarray(array).save(out, "BMP", dpi=old.info.get("dpi", (96, 96)))
-        return Encoded(out.getvalue(), lossless=True, note=note)
+        """Write the rows as they were. `pixels` are changed in place to what the palette or the depth can hold."""
+        rows = self._rows.painted(pixels, self._cells())
+        if self._compression not in _RLE:
+            return Encoded(self._built(rows), lossless=True)
+        note = "the rows are no longer run-length coded"
+        return Encoded(self._built(rows, compression=_PLAIN), lossless=True, note=note)
 
     def scrubbed(self, scrub: Scrub = BARE) -> bytes:  # noqa: ARG002 - see metadata.Scrub
-        """Keep headers, palette and rows; blank the gap between them and drop what follows."""
-        gap = max(self._start - self._used, 0)
-        head = self._data[: self._start - gap] + bytes(gap)
-        body = head + self._data[self._start : self._end]
-        return body[:2] + struct.pack("<I", len(body)) + body[6:]
+        """Keep header, palette, rows and profile; blank what lies between them and drop what follows."""
+        return self._built(self._data[self._start : self._end])
+
+    def _built(self, rows: bytes, *, compression: int | None = None) -> bytes:
+        """Return a file of the header, the palette, these rows and the profile."""
+        head = bytearray(self._data[: self._used].ljust(self._start, b"\0"))
+        end = len(head) + len(rows)
+        struct.pack_into("<I", head, _SIZE_AT, end + len(self._profile))
+        if compression is not None:
+            struct.pack_into("<II", head, _COMPRESSION_AT, compression, len(rows))
+        if self._has_profile:
+            place = (end - _FILE_HEADER, len(self._profile)) if self._profile else (0, 0)
+            struct.pack_into("<II", head, _PROFILE_AT, *place)
+        return bytes(head) + rows + self._profile
 
     def embedded(self) -> list[str]:
         """Look before and after the rows."""
         return ["BMP"] if contains_picture(self._data[: self._start] + self._data[self._end :]) else []
+
+
+def _palette(table: bytes, entry: int) -> npt.NDArray[np.uint8]:
+    """Return the colours, Nx3, BGR, of a table with so many bytes each."""
+    count = min(len(table) // entry, _COLOURS)
+    if not count:
+        raise ImageError(Reason.DAMAGED, "The BMP has no palette")
+    return np.frombuffer(table, np.uint8)[: count * entry].reshape(count, entry)[:, :3]
 
 
 def swapped(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -24,6 +24,7 @@ import numpy as np
 from PIL import Image, ImageSequence
 
 from faceblurd.imaging.formats import sniff
+from faceblurd.model import printable
 
 if TYPE_CHECKING:
     import argparse
@@ -47,6 +48,9 @@ MAY_GO = re.compile(
     "|MotionPhoto|MicroVideo|Embedded|Container|Depth|GImage|HasExtendedXMP|^Samsung:|^APP|^Meta|^Ducky"
     # people
     "|Region|PersonInImage|People|hierarchicalSubject"
+    # how HEVC and AV1 are coded, and where
+    "|^QuickTime:(ConstraintInd|Gen|Temporal|NumTemporal|MatrixCoef|CompatibleBrands|AuxiliaryImage|MediaData|.*[Ff]ree)"
+    "|^XMP-x:"
     # what exiftool says of the file, and where a TIFF has its rows
     "|^ExifTool:Warning|^File:(Comment|FileType|MIMEType|ExifByteOrder)|Strip(Offsets|ByteCounts)|RowsPerStrip|Tile"
 )
@@ -72,6 +76,7 @@ class File:
 def measure(arguments: argparse.Namespace) -> list[File]:
     """Blur the folder, and compare."""
     source = os.path.realpath(arguments.folder)
+    names = {printable(path): path for path in _files_below(source)}  # as the command writes them
     with tempfile.TemporaryDirectory(prefix="faceblurd-corpus-") as top:
         config, out = f"{top}/config.yaml", f"{top}/out"
         with open(config, "w", encoding="utf-8") as file:
@@ -87,23 +92,29 @@ def measure(arguments: argparse.Namespace) -> list[File]:
         before, after = (told_by_exiftool(folder) for folder in (source, out))
         embedded = [embedded_pictures(folder, f"{top}/embedded{i}") for i, folder in enumerate((source, out))]
         return [
-            judge(one, os.path.relpath(one["path"], source), before, after, embedded)
+            judge(one, os.path.relpath(names[one["path"]], source), before, after, embedded, folders=(source, out))
             for one in sorted(said, key=lambda one: str(one["path"]))
         ]
 
 
 def judge(
-    said: Tags, name: str, before: dict[str, Tags], after: dict[str, Tags], embedded: Sequence[dict[str, set[bytes]]]
+    said: Tags,
+    name: str,
+    before: dict[str, Tags],
+    after: dict[str, Tags],
+    embedded: Sequence[dict[str, set[bytes]]],
+    *,
+    folders: Sequence[str],
 ) -> File:
     """Compare one file with what became of it."""
-    with open(said["path"], "rb") as file:
+    with open(os.path.join(folders[0], name), "rb") as file:
         source = file.read()
     tags = before.get(name, {})
     kind, maker = sniff(source[:64]) or "no image", str(tags.get("IFD0:Make", "unknown")).strip().title()
     if said["output"] is None:
         fate = "failed" if said["reason"] in FAULTS else "unsupported" if said["reason"] == "unsupported" else "held"
         return File(name, kind, maker, fate, f"{said['reason']}: {said['detail']}", milliseconds=said["milliseconds"])
-    with open(said["output"], "rb") as file:
+    with open(os.path.join(folders[1], name), "rb") as file:
         result = file.read()
     return File(
         name, kind, maker, "lossless" if said["lossless"] else "encoded anew",

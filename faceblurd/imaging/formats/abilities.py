@@ -87,14 +87,13 @@ def _ability(name: str) -> Ability:
 
 def _trial(kind: str, make: Callable[[], bytes]) -> Trial:
     """Make a picture, hide a part of it, and look at the result as before a publication."""
-    frames = bits = 0
     try:
         picture = open_image(make(), max_pixels=1 << 20)
         frames, bits = picture.frames, 8 * picture.pixels().itemsize
         result = picture.redacted([_HIDDEN], BlurSpec(), BARE)
         verify(result, picture=picture, regions=[_HIDDEN], blur=BlurSpec(), max_pixels=1 << 20)
     except ImageError as error:
-        return Trial(kind, Way.HELD, frames, bits, error.message)
+        return Trial(kind, Way.HELD, detail=error.message)
     grown = result.regions not in {None, (_HIDDEN,)}
     lossless = Way.BLOCKS if grown else Way.LOSSLESS
     return Trial(kind, lossless if result.lossless else Way.ANEW, frames, bits, result.note)

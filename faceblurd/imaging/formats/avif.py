@@ -1,4 +1,4 @@
-"""AVIF: decoded and encoded with Pillow at 8 bits, in the sampling that it has; see item_picture.py for the rest."""
+"""AVIF: decoded and encoded with Pillow, at 8 bits, in the sampling that it has; see item_picture.py for the rest."""
 
 from __future__ import annotations
 
@@ -32,12 +32,10 @@ class AvifPicture(ItemPicture):
     quality: ClassVar[int] = 90  # 44 dB
 
     def __init__(self, data: bytes) -> None:
-        """Read the items. Raises ImageError UNSUPPORTED for more than 8 bits."""
+        """Read the items. Raises ImageError UNSUPPORTED without the codec."""
         if not available():
             raise ImageError(Reason.UNSUPPORTED, _MISSING)
         super().__init__(data)
-        if self.depth != 8:  # noqa: PLR2004 - Pillow decodes no more
-            raise ImageError(Reason.UNSUPPORTED, f"AVIFs of {self.depth} bits are not supported: 8 would be left")
 
     def coding(self, configuration: bytes) -> tuple[int, str]:
         """Read the third byte of the AV1 configuration."""
@@ -48,7 +46,7 @@ class AvifPicture(ItemPicture):
         return depth, sampling(flags & _GRAY, columns=flags & _HALF_COLUMNS, rows=flags & _HALF_ROWS)
 
     def decode(self, data: bytes) -> npt.NDArray[Any]:
-        """Decode with Pillow, which gives alpha apart from the colours."""
+        """Decode with Pillow, which gives 8 bits, and alpha apart from the colours."""
         with pillow(data, "AVIF") as image:
             array = np.array(image)
         return array if array.ndim == GRAY_DIMENSIONS else swapped(array)

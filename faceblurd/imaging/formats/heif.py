@@ -37,12 +37,10 @@ class HeifPicture(ItemPicture):
     quality: ClassVar[int] = 70  # 48 dB; 90 makes files three times as large as a phone does
 
     def __init__(self, data: bytes) -> None:
-        """Read the items. Raises ImageError UNSUPPORTED without the library, and for more than 8 bits."""
+        """Read the items. Raises ImageError UNSUPPORTED without the library."""
         if not available():
             raise ImageError(Reason.UNSUPPORTED, f"HEIC needs a library that is not installed: {REMEDY}")
         super().__init__(data)
-        if self.depth != 8:  # noqa: PLR2004 - what is verified is 8 bits deep
-            raise ImageError(Reason.UNSUPPORTED, f"HEICs of {self.depth} bits are not supported")
 
     def coding(self, configuration: bytes) -> tuple[int, str]:
         """Read the sampling and the depth in the HEVC configuration."""
@@ -51,7 +49,7 @@ class HeifPicture(ItemPicture):
         return 8 + (configuration[17] & 7), _SAMPLINGS[configuration[16] & 3]
 
     def decode(self, data: bytes) -> npt.NDArray[Any]:
-        """Decode with libheif; gray with alpha becomes colour."""
+        """Decode with libheif, more than 8 bits as 16; gray with alpha becomes colour."""
         with decoding("HEIC"):
             array = np.array(_library().open_heif(data, convert_hdr_to_8bit=False, bgr_mode=True)[0])
         if array.ndim > GRAY_DIMENSIONS and array.shape[2] == 2:  # noqa: PLR2004 - gray with alpha
@@ -66,7 +64,7 @@ class HeifPicture(ItemPicture):
         options: dict[str, Any] = {"quality": self.quality, "tile_size": _TILE_PX if self.tiled else 0}
         if not gray:
             options["subsampling"] = self.subsampling
-        return _encoded(array, enc_params={"preset": _PRESET}, **options)
+        return _encoded(array, enc_params={"preset": _PRESET}, bit_depth=self.depth, **options)
 
 
 def _encoded(array: npt.NDArray[Any], **options: Any) -> bytes:  # noqa: ANN401 - as the library takes them

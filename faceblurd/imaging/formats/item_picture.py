@@ -44,6 +44,7 @@ class ItemPicture(Still):
     codec: ClassVar[bytes]  # the kind of the items that it decodes, and of the property that configures the decoder
     configuration: ClassVar[bytes]
     quality: ClassVar[int]
+    deepest: ClassVar[int] = 8  # bits that can be written, and compared by the verification
 
     def __init__(self, data: bytes) -> None:
         """Read the items; refuse what could not be given back as it is."""
@@ -102,7 +103,13 @@ class ItemPicture(Still):
         return array
 
     def encode(self, pixels: npt.NDArray[Any], scrub: Scrub = BARE) -> Encoded:
-        """Compress anew, and give the new picture the old one's colours, turns and metadata."""
+        """Compress anew, and give the new picture the old one's colours, turns and metadata.
+
+        Raises ImageError UNSUPPORTED where the depth would be lost. To be searched, and copied, such a picture is fine.
+        """
+        if self.depth > self.deepest:
+            what = f"A face was found, and a picture of {self.depth} bits cannot be written as one in this format"
+            raise ImageError(Reason.UNSUPPORTED, what)
         fresh = read_items(self.compress(pixels))
         heads = _heads(fresh)
         alpha = {one for head in heads[1:] for one in (head, *_tiles(fresh, head))}

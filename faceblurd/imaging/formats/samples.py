@@ -59,6 +59,11 @@ def _gray16() -> bytes:
     return bytes(cv2.imencode(".tiff", np.asarray(noise().convert("L")).astype(np.uint16) * 257)[1])
 
 
+def _avif10() -> bytes:
+    pixels = np.asarray(noise()).astype(np.uint16) * 4
+    return bytes(cv2.imencode(".avif", pixels, [cv2.IMWRITE_AVIF_DEPTH, 10])[1])
+
+
 SAMPLES: Final[Mapping[str, Mapping[str, Callable[[], bytes]]]] = {
     "jpeg": {
         "colour": partial(_saved, "JPEG"),
@@ -106,6 +111,7 @@ SAMPLES: Final[Mapping[str, Mapping[str, Callable[[], bytes]]]] = {
         "colour": partial(_saved, "AVIF"),
         "gray": partial(_saved, "AVIF", "L", subsampling="4:0:0"),
         "alpha": partial(_saved, "AVIF", "RGBA"),
+        "10 bit": _avif10,
         "animated": partial(_several, "AVIF"),
     },
     "heic": {

@@ -109,13 +109,18 @@ def _cells(box: npt.NDArray[Any], region: Region, blur: BlurSpec, chroma: float 
     if blur.levels is not None:
         means = quantise(means, blur.levels, chroma=chroma)
     if blur.method is BlurMethod.MOSAIC:
-        blocks = np.repeat(np.repeat(means, stride, axis=0), stride, axis=1)
-        top, left = (blocks.shape[0] - box.shape[0]) // 2, (blocks.shape[1] - box.shape[1]) // 2  # as 'same' pads
-        return blocks[top : top + box.shape[0], left : left + box.shape[1]]
+        rows, columns = (_cell_of_each(box.shape[axis], means.shape[axis], stride) for axis in (0, 1))
+        blocks: npt.NDArray[Any] = means[np.ix_(rows, columns)]
+        return blocks
     if stride == 1:
         return means
     smooth = cv2.resize(means, (box.shape[1], box.shape[0]), interpolation=cv2.INTER_LINEAR)
     return smooth.reshape(box.shape)
+
+
+def _cell_of_each(length: int, cells: int, stride: int) -> npt.NDArray[np.intp]:
+    """Say in which cell each row or column lies; what the cells are too long is cut on both sides, as 'same' pads."""
+    return (np.arange(length) + (cells * stride - length) // 2) // stride
 
 
 def _solid(box: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -151,10 +156,11 @@ def _window_sums(channel: npt.NDArray[Any], window: int) -> npt.NDArray[Any]:
     fits = channel.dtype == np.uint8 and peak * window * window < _INT32_LIMIT
     # OpenCV 4.14 sums uint16 in 32 bits even for a result in CV_64F, and wraps from a window of 257 px on.
     wide, depth = (channel, cv2.CV_32S) if fits else (channel.astype(np.float64), cv2.CV_64F)
-    before = (window - 1) // 2
-    return cv2.boxFilter(
-        wide, depth, (window, window), anchor=(before, before), normalize=False, borderType=cv2.BORDER_CONSTANT
-    )
+    # No more of the window than the picture can fill: OpenCV keeps as many rows as it is high, 2 GB for a long strip.
+    before, after = (window - 1) // 2, window // 2
+    reach = [(min(before, length - 1), min(after, length - 1)) for length in reversed(channel.shape)]
+    size, anchor = [one + other + 1 for one, other in reach], [one for one, _ in reach]
+    return cv2.boxFilter(wide, depth, size, anchor=anchor, normalize=False, borderType=cv2.BORDER_CONSTANT)
 
 
 def _centres(length: int, window: int, stride: int) -> npt.NDArray[np.intp]:

@@ -8,6 +8,8 @@ again, give COUNT 1 and its number as FIRST. Ends with status 1 when there were 
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import io
 import multiprocessing
 import random
@@ -52,6 +54,8 @@ DETAIL, ALIKE = 12.0, 0.6  # levels RMS that the region may show, and how much a
 
 def originals() -> list[bytes]:
     """Small files of every format that this installation takes, with all the metadata that there is."""
+    with contextlib.suppress(ImportError):  # an extra
+        importlib.import_module("pillow_heif").register_heif_opener()
     picture = cv2.resize(leaky.portrait(), (56, 48), interpolation=cv2.INTER_AREA)
     files = [one.content for one in leaky_jpeg.leaks(leaky.encoded(picture))]
     files += [one.content for one in leaky_others.leaks(picture)]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import resource
 import subprocess
 import sys
 from dataclasses import replace
@@ -326,3 +327,12 @@ def test_differences_of_colour_are_rounded_from_their_middle_on(scale: float, le
     inner = (values > step) & (values < 255 - step)
     assert np.abs(rounded - values)[inner].max() <= step / 2 + 0.5
     assert len(np.unique(rounded)) <= 2 * round(128 / step) + 1
+
+
+@pytest.mark.parametrize("method", list(BlurMethod))
+def test_a_region_that_is_far_longer_than_high_costs_no_square_of_its_length(method: BlurMethod) -> None:
+    box = random_pixels((6, 60_000, 3), np.uint8, 4)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    redact(box, [region(0, 0, 60_000, 6)], BlurSpec(method=method))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB; it took 5 GB
+    assert np.abs(np.diff(box.astype(int), axis=1)).max() < 40

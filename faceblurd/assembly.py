@@ -120,7 +120,7 @@ def assemble(  # noqa: PLR0913 - the composition root: every part is named once,
 
 def _pool(plans: Sequence[RootPlan], workers: WorkersConfig | Workers, hooks: HooksConfig | Hooks) -> Pool:
     recipes = tuple({plan.recipe.digest: plan.recipe for plan in plans}.values())
-    setup = Setup(recipes, hooks.plugins, workers.memory_limit_mb * MEGABYTE, os.getpid())
+    setup = Setup(recipes, hooks.plugins, workers.memory_limit_mb * MEGABYTE, os.getpid(), workers.sandbox == "auto")
     limits = Limits(
         workers.process_count(), workers.deadline_seconds, workers.recycle_after_files, workers.idle_seconds
     )  # fmt: skip

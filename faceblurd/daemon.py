@@ -59,7 +59,8 @@ class Daemon:
             self._handle_signals()
             self._open_roots(self._assembly, self._config, self._plans, ledger)
             self._assembly.plugins.daemon_started([plan.path for plan in self._plans])
-            self._voice.tell("daemon.started", roots=[plan.path for plan in self._plans], pid=os.getpid())
+            paths, sandbox = [plan.path for plan in self._plans], self._assembly.pool.sandbox
+            self._voice.tell("daemon.started", roots=paths, pid=os.getpid(), sandbox=sandbox or "none")
             self._notifier.ready()
             self._loop(ledger)
             self._stop()
@@ -158,7 +159,11 @@ class Daemon:
         return {
             "pid": os.getpid(),
             "started": self._started_at,
-            "workers": {"busy": self._assembly.pool.busy, "restarts": self._assembly.pool.restarts},
+            "workers": {
+                "busy": self._assembly.pool.busy,
+                "restarts": self._assembly.pool.restarts,
+                "sandbox": self._assembly.pool.sandbox,
+            },
             "roots": [self._root_status(plan, ledger, now) for plan in self._plans if plan.path in pipeline.roots],
         }
 

@@ -33,6 +33,7 @@ class Workers:
     stop_seconds: float = 10.0
     max_file_mb: int = 512
     max_megapixels: int = 200
+    sandbox: Literal["auto", "off"] = "auto"
 
     def process_count(self) -> int:
         """Return how many workers may run: for `auto`, the cores that this process may use."""

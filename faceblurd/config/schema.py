@@ -145,6 +145,7 @@ class WorkersConfig(Section):
     stop_seconds: Annotated[Number, Field(ge=0, le=3600)] = _WORKERS.stop_seconds
     max_file_mb: Annotated[Whole, Field(ge=1, le=100_000)] = _WORKERS.max_file_mb
     max_megapixels: Annotated[Whole, Field(ge=1, le=10_000)] = _WORKERS.max_megapixels
+    sandbox: Literal["auto", "off"] = _WORKERS.sandbox
 
     def process_count(self) -> int:
         """Return how many workers may run: for `auto`, the cores that this process may use."""

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from faceblurd.errors import FaceblurdError, ImageError, PluginError
 from faceblurd.model import Abandoned, Fingerprint, Hashed, Mode, Reason, Refused, Staged, Untouched
-from faceblurd.workers import messages
+from faceblurd.workers import messages, sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +43,7 @@ class Setup:
     plugins: tuple[str, ...]
     memory_limit_bytes: int
     parent_pid: int
+    sandbox: bool = True
 
 
 def main(conn: Connection, setup: Setup) -> None:
@@ -57,7 +58,8 @@ def main(conn: Connection, setup: Setup) -> None:
         conn.send_bytes(messages.encode(messages.SetupFailed(error.message, error.remedy)))
         return
     _limit_memory(setup.memory_limit_bytes)
-    conn.send_bytes(messages.encode(messages.Ready()))
+    in_force = sandbox.enter() if setup.sandbox else "off"
+    conn.send_bytes(messages.encode(messages.Ready(in_force)))
     while True:
         try:
             job: Job = conn.recv()

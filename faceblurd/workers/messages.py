@@ -17,7 +17,9 @@ from faceblurd.model import Abandoned, Hashed, Reason, Refused, Region, Staged, 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The worker has loaded everything and waits for a job."""
+    """The worker has loaded everything and waits for a job. `sandbox`: what of it is in force."""
+
+    sandbox: str = ""
 
 
 @dataclass(frozen=True, slots=True)

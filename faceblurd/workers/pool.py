@@ -89,6 +89,7 @@ class Pool:
         self._failed_starts = 0
         self._start_not_before = 0.0
         self.restarts = 0
+        self.sandbox = ""  # as the last worker said
 
     # --- feeding
 
@@ -169,6 +170,7 @@ class Pool:
                 raise ValueError("a worker may speak of its start only once")  # it would lose its deadline, or its job
             case messages.Ready():
                 worker.ready, worker.due, worker.idle_since = True, None, self._clock()
+                self.sandbox = message.sandbox
                 self._failed_starts = 0
             case messages.SetupFailed():
                 self._remove(worker)

@@ -92,7 +92,7 @@ def test_a_list_on_stdin_with_odd_names_is_taken(
 @pytest.mark.parametrize(
     ("name", "content", "outcome", "reason"),
     [
-        ("movie.gif", b"GIF89a" + b"\0" * 40, "unsupported", "unsupported"),
+        ("movie.gif", b"\x1aE\xdf\xa3" + b"\0" * 40, "unsupported", "unsupported"),
         ("text.jpg", b"hello world, this is not a photo", "unsupported", "unsupported"),
         ("empty.jpg", b"", "held", "incomplete"),
         ("raw.dng", b"II*\0" + b"\0" * 100, None, None),

@@ -135,7 +135,7 @@ def test_status_and_quarantine_work_while_the_daemon_runs(
 ) -> None:
     one.start()
     (inbox / "a.jpg").write_bytes(portraits(1)[0])
-    (inbox / "movie.gif").write_bytes(b"GIF89a" + b"\0" * 40)
+    (inbox / "movie.gif").write_bytes(b"\x1aE\xdf\xa3" + b"\0" * 40)
     one.wait_for(lambda: len(one.finished()) == 2)
     config = ("--config", str(one.config_path))
 
@@ -168,7 +168,7 @@ def test_on_failure_hold_takes_the_photo_out_of_sight_and_retry_brings_it_back(
 ) -> None:
     one = daemon(roots=[{"path": str(inbox), "mode": "in_place", "quiet_seconds": 0.2, "on_failure": "hold"}])
     one.start()
-    (inbox / "movie.gif").write_bytes(b"GIF89a" + b"\0" * 40)
+    (inbox / "movie.gif").write_bytes(b"\x1aE\xdf\xa3" + b"\0" * 40)
     one.wait_for(lambda: one.lines("file.quarantined") and not (inbox / "movie.gif").exists())
     assert stat.S_IMODE((one.state_dir / "quarantine").stat().st_mode) == 0o700
     assert command("quarantine", "retry", "--config", str(one.config_path), "--all").returncode == 0
@@ -191,7 +191,7 @@ def test_the_command_hook_hears_of_success_and_failure_also_after_a_restart(
     )
     one.start()
     (inbox / "a.jpg").write_bytes(portraits(1)[0])
-    (inbox / "movie.gif").write_bytes(b"GIF89a" + b"\0" * 40)
+    (inbox / "movie.gif").write_bytes(b"\x1aE\xdf\xa3" + b"\0" * 40)
     one.wait_for(lambda: len(one.finished()) == 2)
     assert one.stop(signal.SIGKILL) != 0
     (tmp_path / "open").touch()
@@ -219,7 +219,7 @@ def test_scan_catches_up_once_and_a_second_scan_has_nothing_to_do(
     second = command("scan", "--config", str(one.config_path))
     assert second.returncode == 0
     assert "file." not in second.stderr
-    (inbox / "movie.gif").write_bytes(b"GIF89a" + b"\0" * 40)
+    (inbox / "movie.gif").write_bytes(b"\x1aE\xdf\xa3" + b"\0" * 40)
     assert command("scan", "--config", str(one.config_path)).returncode == 3
 
 

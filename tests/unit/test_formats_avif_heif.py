@@ -22,6 +22,7 @@ from PIL import Image
 
 from faceblurd.errors import ImageError
 from faceblurd.imaging.formats import open_image
+from faceblurd.imaging.formats.codecs import encoding
 from faceblurd.imaging.formats.item_file import Item, Property, read_items
 from faceblurd.imaging.formats.item_looks import orientation_in
 from faceblurd.imaging.formats.item_writer import build
@@ -377,6 +378,15 @@ def test_an_animated_avif_is_held() -> None:
     error = refusal(out.getvalue())
     assert error.reason is Reason.UNSUPPORTED
     assert "animations" in error.message
+
+
+def test_an_encoder_that_gives_up_does_not_call_the_photo_damaged() -> None:
+    with pytest.raises(ImageError, match="memory_limit_mb") as raised, encoding("AVIF"):
+        Image.fromarray(photo()).save(
+            io.BytesIO(), "AVIF", advanced={"no-such-option": "1"}
+        )  # refused at the same place
+    assert raised.value.reason is Reason.OUT_OF_MEMORY
+    assert raised.value.retryable
 
 
 def deep(kind: str) -> bytes:

@@ -10,7 +10,7 @@ from PIL import Image, features
 
 from faceblurd.errors import ImageError
 from faceblurd.imaging.formats.bmp import swapped
-from faceblurd.imaging.formats.codecs import GRAY_DIMENSIONS, decoding, pillow
+from faceblurd.imaging.formats.codecs import GRAY_DIMENSIONS, encoding, pillow
 from faceblurd.imaging.formats.isobmff import damaged
 from faceblurd.imaging.formats.item_picture import ItemPicture
 from faceblurd.model import Reason
@@ -18,7 +18,7 @@ from faceblurd.model import Reason
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-_SPEED = 7  # 0.7 s a megapixel on one core
+_SPEED = 9  # 0.1 s a megapixel on one core; 7 takes six times as long for a file that is 4 % smaller
 _HIGH, _TWELVE, _GRAY, _HALF_COLUMNS, _HALF_ROWS = 0x40, 0x20, 0x10, 0x08, 0x04
 _MISSING = "This Pillow has no AVIF codec: install pillow 11.3 or newer from its wheels"
 
@@ -54,7 +54,7 @@ class AvifPicture(ItemPicture):
     def compress(self, pixels: npt.NDArray[Any]) -> bytes:
         """Encode with Pillow."""
         out = io.BytesIO()
-        with decoding("AVIF"):
+        with encoding("AVIF"):
             image = Image.fromarray(pixels if pixels.ndim == GRAY_DIMENSIONS else swapped(pixels))
             image.save(out, "AVIF", quality=self.quality, subsampling=self.subsampling, speed=_SPEED)
         return out.getvalue()

@@ -57,6 +57,19 @@ def decoding(what: str) -> Iterator[None]:
         raise ImageError(Reason.DAMAGED, f"The {what} does not decode: {error}") from error
 
 
+@contextmanager
+def encoding(what: str) -> Iterator[None]:
+    """Translate what encoders of whole pictures raise: they refuse no pixels, so it is memory that was short."""
+    try:
+        with decoding(what):
+            yield
+    except ImageError as error:
+        short = (
+            f"The {what} could not be written, perhaps for want of memory (workers.memory_limit_mb): {error.message}"
+        )
+        raise ImageError(Reason.OUT_OF_MEMORY, short, retryable=True) from error
+
+
 def decode_cv(data: bytes, flags: int, *, what: str) -> npt.NDArray[Any]:
     """Decode with OpenCV, which answers None where it cannot."""
     with decoding(what):

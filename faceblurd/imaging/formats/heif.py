@@ -11,7 +11,7 @@ import numpy as np
 
 from faceblurd.errors import ImageError
 from faceblurd.imaging.formats.bmp import swapped
-from faceblurd.imaging.formats.codecs import GRAY_DIMENSIONS, WITH_ALPHA, decoding
+from faceblurd.imaging.formats.codecs import GRAY_DIMENSIONS, WITH_ALPHA, decoding, encoding
 from faceblurd.imaging.formats.isobmff import damaged
 from faceblurd.imaging.formats.item_picture import ItemPicture
 from faceblurd.model import Reason
@@ -71,7 +71,7 @@ def _encoded(array: npt.NDArray[Any], **options: Any) -> bytes:  # noqa: ANN401 
     """Write gray, gray with alpha, BGR or BGRA of 8 bits, or of more in 16."""
     out = io.BytesIO()
     mode = _MODES[array.shape[2] if array.ndim > GRAY_DIMENSIONS else 1] + (";16" if array.itemsize > 1 else "")
-    with decoding("HEIC"):
+    with encoding("HEIC"):
         _library().encode(mode, (array.shape[1], array.shape[0]), array.tobytes(), out, **options)
     return out.getvalue()
 

@@ -61,12 +61,9 @@ def decoding(what: str) -> Iterator[None]:
 def encoding(what: str) -> Iterator[None]:
     """Translate what encoders of whole pictures raise: they refuse no pixels, so it is memory that was short."""
     try:
-        with decoding(what):
-            yield
-    except ImageError as error:
-        short = (
-            f"The {what} could not be written, perhaps for want of memory (workers.memory_limit_mb): {error.message}"
-        )
+        yield
+    except _DECODER_ERRORS as error:
+        short = f"The {what} could not be written, perhaps for want of memory (workers.memory_limit_mb): {error}"
         raise ImageError(Reason.OUT_OF_MEMORY, short, retryable=True) from error
 
 

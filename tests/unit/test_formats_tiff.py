@@ -112,10 +112,10 @@ def built(order: str, depth: int, array: npt.NDArray[Any], **extra: tuple[int, i
     tags = {256: (4, 1, array.shape[1]), 257: (4, 1, array.shape[0]), 258: (3, 1, depth), 259: (3, 1, 1),
             262: (3, 1, 2 if bands > 1 else 1), 273: (4, 1, 8), 277: (3, 1, bands), 279: (4, 1, len(rows)),
             **{int(tag[1:]): value for tag, value in extra.items()}}  # fmt: skip
-    depths = struct.pack(order + "HHH", depth, depth, depth)
+    depths = struct.pack(f"{order}{bands}H", *[depth] * bands)
     ifd_size = 2 + 12 * len(tags) + 4
-    if bands == 3:
-        tags[258] = (3, 3, start + ifd_size)
+    if bands > 1:
+        tags[258] = (3, bands, start + ifd_size)
     body = struct.pack(order + "H", len(tags))
     for tag, (kind, count, value) in sorted(tags.items()):
         short = kind == 3 and count == 1
@@ -255,3 +255,10 @@ def test_places_and_names_go_when_they_are_not_wanted(*, redact: bool) -> None:
             assert after.getexif().get_ifd(0x8825) == {}
             outside = outside_of(BOX) if redact else slice(None)
             np.testing.assert_array_equal(np.asarray(after)[outside], np.asarray(image("RGB"))[outside])
+
+
+@pytest.mark.parametrize("meaning", [0, 1, 2])
+def test_what_the_fourth_sample_means_stays(meaning: int) -> None:
+    data = hidden(built("<", 8, noise((90, 110, 4)), _338=(3, 1, meaning)), BOX)
+    with Image.open(io.BytesIO(data)) as after:
+        assert after.tag_v2[338] == (meaning,)

@@ -24,7 +24,8 @@ _LAYOUT = frozenset({
     256, 257, 258, 259, 262, 266, STRIPS, 277, 278, STRIP_SIZES, 284, 292, 293, 317, 322, 323, 324, 325, 338, 339,
 })  # fmt: skip
 _LIMIT = 2**32 - 1
-_KEPT_OF_OLD = frozenset({338, 339})  # extra samples, sample format: not every encoder writes them
+_EXTRAS = (338, 339)  # what the fourth sample means, and the sample format: not every encoder writes them
+_PREDICTOR = 317
 
 
 def with_rows(scrubbed: bytes, fresh: Mapping[int, bytes]) -> bytes:
@@ -83,9 +84,9 @@ def _write(content: bytearray, strips: list[bytes], room: Span) -> list[int]:
 def _write_directory(content: bytearray, old: TiffPage, new: TiffPage, offsets: list[int], link: int) -> int:
     """Append a directory of the old tags and the new layout, and point the link before it at it."""
     order = old.order
-    kept = old.tags - (_LAYOUT - (_KEPT_OF_OLD - new.tags))
-    records = {tag: old.record(tag) for tag in kept}
-    for tag in new.tags & _LAYOUT:
+    same = {*_EXTRAS, *({_PREDICTOR} if old.predictor == new.predictor else ())}
+    records = {tag: old.record(tag) for tag in old.tags - (_LAYOUT - same)}
+    for tag in new.tags & _LAYOUT - records.keys():
         kind, values = (4, offsets) if tag == STRIPS else new.integers(tag)
         packed = struct.pack(f"{order}{len(values)}{'H' if kind == 3 else 'I'}", *values)  # noqa: PLR2004 - SHORT
         if len(packed) > 4:  # noqa: PLR2004 - a value that does not fit into its tag

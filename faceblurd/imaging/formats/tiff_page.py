@@ -23,6 +23,7 @@ from faceblurd.model import Reason
 
 _KIND, _WIDTH, _HEIGHT, _DEPTHS, _COMPRESSION, _SAMPLES, _PREDICTOR = 0xFE, 0x100, 0x101, 0x102, 0x103, 0x115, 0x13D
 _REDUCED: Final = 1
+_EXTRAS, _PLAIN_ALPHA = 0x152, 2
 _RAW: Final = frozenset({0xC612, 0x828D, 0x828E})  # DNG's version, the pattern of a sensor's colour filters
 _CHILDREN: Final = (EXIF_IFD, GPS_IFD, INTEROP_IFD)
 
@@ -138,10 +139,15 @@ class TiffPage:
         return [(entry.value, entry.value + entry.size) for entry in entries if entry.size]
 
     def alone(self) -> bytes:
-        """Return the file with this page as its first, and not turned: for decoders that know one page."""
+        """Return the file with this page as its first, not turned, and its colours as stored: for decoders.
+
+        They know one page; they would turn it, and divide its colours by its alpha, which cannot be undone exactly.
+        """
         tiff = TiffBlock(self._tiff.content)
         struct.pack_into(tiff.order + "I", tiff.content, 4, self._ifd.start)
         tiff.blank(self._ifd.link, 4)
-        if entry := self._ifd.entries.get(ORIENTATION):
-            struct.pack_into(tiff.order + "HIHH", tiff.content, entry.position + 2, 3, 1, 1, 0)
+        for tag, value in ((ORIENTATION, 1), (_EXTRAS, _PLAIN_ALPHA)):
+            entry = self._ifd.entries.get(tag)
+            if entry and (entry.count == 1 or tag == ORIENTATION):
+                struct.pack_into(tiff.order + "HIHH", tiff.content, entry.position + 2, 3, 1, value, 0)
         return bytes(tiff.content)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from faceblurd.model import BlurSpec, Region
 
 _INT32_LIMIT = 2**31
+_TALL = 8
 _LAST_IS_OPACITY = (2, 4)
 
 
@@ -152,6 +153,8 @@ def _pool_channel(channel: npt.NDArray[Any], window: int, stride: int) -> npt.ND
 
 def _window_sums(channel: npt.NDArray[Any], window: int) -> npt.NDArray[Any]:
     """Sum over the window around each pixel; zeros beyond the edge."""
+    if channel.shape[0] > _TALL * channel.shape[1]:  # OpenCV's time goes with height times window, not with width
+        return _window_sums(np.ascontiguousarray(channel.T), window).T
     peak = int(np.iinfo(channel.dtype).max)
     fits = channel.dtype == np.uint8 and peak * window * window < _INT32_LIMIT
     # OpenCV 4.14 sums uint16 in 32 bits even for a result in CV_64F, and wraps from a window of 257 px on.

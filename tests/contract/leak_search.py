@@ -40,6 +40,7 @@ def _pieces(secret: bytes) -> list[bytes]:
 
 def _layers(content: bytes) -> Iterator[bytes]:
     plain = [content, *(_inflated(content) if content.startswith(b"\x89PNG") else ())]
+    plain += [_without_lengths(content)] if content.startswith(b"GIF8") else []
     for layer in plain:
         yield layer
         text = _ENTITY.sub(b"", layer)
@@ -58,6 +59,12 @@ def _inflated(content: bytes) -> Iterator[bytes]:
             yield zlib.decompressobj().decompress(content[start.start() :], 1 << 20)
         except zlib.error:
             continue
+
+
+def _without_lengths(content: bytes) -> bytes:
+    """Join the blocks of 255 bytes of a GIF's extensions."""
+    found = re.finditer(rb"!(?:\xfe|\xff\x0b.{11})((?:\xff.{255})+)(.)", content, re.DOTALL)
+    return b"".join(b"".join(run[1][at + 1 : at + 256] for at in range(0, len(run[1]), 256)) for run in found)
 
 
 def need_exiftool() -> None:

@@ -1,4 +1,4 @@
-"""PNGs, WebPs and TIFFs that carry a face, or a name, a second time."""
+"""Files of other formats than JPEG that carry a face, or a name, a second time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _RESOURCE = leaky.resource(0x040C, struct.pack(">6I2H", 1, 120, 144, 360, 51840,
 
 def leaks(main: npt.NDArray[Any]) -> Iterator[Leak]:
     """All of them, around one main picture; names end in the extension."""
-    yield from (*_in_png(main), *_in_webp(main), *_in_tiff(main))
+    yield from (*_in_png(main), *_in_webp(main), *_in_tiff(main), *_in_gif(main), *_in_avif(main))
 
 
 # --- PNG
@@ -183,3 +183,54 @@ def _in_tiff(main: npt.NDArray[Any]) -> Iterator[Leak]:
     yield Leak("TIFF sub-directory.tif", sub, leaky.RAW, "SubIFD|IFD0:Strip|Warning")
     face = leaky.RAW[: 40 * 3 * 36]  # a page like any other: what lies beside the face stays
     yield Leak("TIFF second page.tif", _tiff(main, following=_FURTHER, further=pages), face, "IFD[01]:")
+
+
+# --- GIF and AVIF
+
+
+def _blocks(content: bytes) -> bytes:
+    pieces = (content[at : at + 255] for at in range(0, len(content), 255))
+    return b"".join(bytes([len(piece)]) + piece for piece in pieces) + b"\0"
+
+
+def _gif(main: npt.NDArray[Any], *extra: bytes, packet: bytes = b"", after: bytes = b"") -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(main[:, :, ::-1]).quantize(200).save(out, "GIF")
+    plain = out.getvalue()
+    start = plain.index(b"!") if b"!" in plain[781:790] else plain.index(b",", 13 + 3 * 256)
+    # XMP lies there as it is, with a trailer that leads any reader of blocks to its end
+    magic = b"\x01" + bytes(range(255, -1, -1)) + b"\0"
+    named = b"!\xff\x0bXMP DataXMP" + (packet or xmp()) + magic
+    comment = b"!\xfe" + _blocks(b"A comment that may stay")
+    return plain[:start] + named + comment + b"".join(extra) + plain[start:] + after
+
+
+def _in_gif(main: npt.NDArray[Any]) -> Iterator[Leak]:
+    files = {
+        "comment": (_gif(main, b"!\xfe" + _blocks(FACE)), "File:Comment"),
+        "comment in base64": (_gif(main, b"!\xfe" + _blocks(BASE64)), "File:Comment"),
+        "unknown extension": (_gif(main, b"!\xff\x0bUNHEARD 1.0" + _blocks(FACE)), "Warning"),
+        "XMP": (_gif(main, packet=_WITH_IMAGE), "XMP-GImage"),
+        "trailer": (_gif(main, after=FACE), "Warning"),
+    }
+    for name, (content, lost) in files.items():
+        yield Leak(
+            f"GIF {name}.gif",
+            content,
+            FACE,
+            f"{lost}|GIF:(GIFVersion|HasColorMap|ColorRes|BitsPerPixel|BackgroundColor)",
+        )
+
+
+def _in_avif(main: npt.NDArray[Any]) -> Iterator[Leak]:
+    coded = "QuickTime:(MediaData|.*Flags|.*Brand|Chroma|.*Track|.*Level)|File:FileType"
+    for name, block, packet, secret, lost in (
+        ("EXIF", exif(**leaky.thumbnail(FACE)), xmp(), FACE, "IFD1"),
+        ("maker's note", exif(note=leaky.nikon(FACE)), xmp(), FACE, "PreviewIFD|Nikon:PreviewIFD"),
+        ("XMP", exif(), _WITH_IMAGE, FACE, "XMP-GImage"),
+        ("name", exif(), _WITH_NAME, NAME, "XMP-iptcExt:Person"),
+    ):
+        out = io.BytesIO()
+        plain = block.replace(b"\x01\x12\0\3", b"\x01\x28\0\3")  # Pillow writes all of it anew for an orientation
+        Image.fromarray(main[:, :, ::-1]).save(out, "AVIF", exif=plain, xmp=packet, icc_profile=ICC, speed=8)
+        yield Leak(f"AVIF {name}.avif", out.getvalue(), secret, f"{lost}|{coded}")

@@ -183,6 +183,14 @@ def test_what_could_not_be_given_back_is_held(data: bytes) -> None:
     assert raised.value.reason is Reason.UNSUPPORTED
 
 
+def test_a_header_after_which_programs_look_for_the_palette_in_different_places_is_refused() -> None:
+    odd = bytearray(KINDS["1 bits"])
+    odd[14] = 41
+    with pytest.raises(ImageError) as raised:
+        opened(bytes(odd))
+    assert raised.value.reason is Reason.UNSUPPORTED
+
+
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("part", [0.05, 0.5, 0.95])
 def test_a_cut_bitmap_waits(name: str, part: float) -> None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from faceblurd.imaging.metadata import Scrub
 
 _FILE_HEADER, _CORE_HEADER, _INFO_HEADER, _WITH_ALPHA, _WITH_PROFILE = 14, 12, 40, 56, 124
+# With another one, programs disagree where the palette starts: what is all black to one shows a face to the next.
+_HEADERS = frozenset({_CORE_HEADER, _INFO_HEADER, 52, _WITH_ALPHA, 64, 108, _WITH_PROFILE})
 _PLAIN, _BITFIELDS = 0, 3
 _RLE = {1: 8, 2: 4}  # compression, and the only depth it has
 _BY_MASKS = frozenset({16, 32})
@@ -76,7 +78,7 @@ class BmpPicture(Still):
             _PLAIN: bits in {1, 4, 8, 16, 24, 32},
             _BITFIELDS: bits in _BY_MASKS,
         }.get(self._compression, _RLE.get(self._compression) == bits)
-        if not fits or _CORE_HEADER < header < _INFO_HEADER or header < _CORE_HEADER:
+        if not fits or header not in _HEADERS:
             raise ImageError(Reason.UNSUPPORTED, f"Bitmaps of this kind ({kind}) are not supported")
 
     def _masks(self, bits: int, header: int) -> tuple[int, ...]:

@@ -207,6 +207,29 @@ def test_pillow_sees_the_same_turn_before_and_after() -> None:
             assert after.getexif().get(0x112, 1) == orientation
 
 
+def seen_by_libheif(data: bytes) -> npt.NDArray[Any]:
+    return np.asarray(pillow_heif.open_heif(data, bgr_mode=True)[0])
+
+
+@pytest.mark.parametrize("mode", ["BGRA", "BGRa", "LA"])
+def test_alpha_turns_with_the_picture_and_means_what_it_meant(mode: str) -> None:
+    alpha = np.tile(np.arange(200, 250, dtype=np.uint8), (40, 1))[:, :, None]
+    pixels = np.concatenate([photo(50, 40)[:, :, : len(mode) - 1] // 2, alpha], axis=2)
+    out = io.BytesIO()
+    pillow_heif.encode(mode, (50, 40), pixels.tobytes(), out, quality=90)
+    file = read_items(out.getvalue())
+    turn = Property(b"irot", b"\1", True)
+    coded = [replace(item, properties=(*item.properties, turn)) for item in file.items.values()]
+    data = build(file.brands, file.primary, coded)
+    picture = opened(data)
+    result = picture.redacted([], BlurSpec(), Scrub()).data
+    one, other = seen_by_libheif(data), seen_by_libheif(result)
+    assert one.shape == other.shape == (50, 40, 4)
+    assert np.abs(one.astype(int) - other).mean(axis=(0, 1)).max() < 3
+    assert pillow_heif.open_heif(result)[0].mode == pillow_heif.open_heif(data)[0].mode
+    assert opened(result).subsampling == picture.subsampling
+
+
 def test_the_orientation_in_exif_turns_nothing(kind: str) -> None:
     picture = opened(described(make(kind), orientation=6))
     assert picture.orientation == 1
@@ -234,6 +257,19 @@ def test_metadata_stays_and_everything_else_that_shows_something_goes(kind: str,
     if clean:
         np.testing.assert_array_equal(again.pixels(), picture.pixels())
         verify_clean(result, picture=picture, max_pixels=MAX)
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_an_exif_thumbnail_becomes_a_redacted_one(kind: str, *, clean: bool) -> None:
+    picture = opened(described(make(kind), embedded=thumbnail()))
+    scrub = Scrub(thumbnail=lambda width, height: np.full((height, width, 3), 99, np.uint8))
+    result = picture.scrubbed(scrub) if clean else picture.encode(picture.pixels(), scrub).data
+    assert thumbnail()[20:] not in result
+    (fresh,) = opened(result).thumbnails()
+    with Image.open(io.BytesIO(fresh)) as image:
+        assert image.size == (32, 24)
+        assert np.ptp(np.asarray(image)) < 4
+    assert not opened(result).embedded()
 
 
 def test_a_file_that_holds_nothing_else_is_its_own_clean_copy(kind: str) -> None:

@@ -64,13 +64,15 @@ class HeifPicture(ItemPicture):
         options: dict[str, Any] = {"quality": self.quality, "tile_size": _TILE_PX if self.tiled else 0}
         if not gray:
             options["subsampling"] = self.subsampling
-        return _encoded(array, enc_params={"preset": _PRESET}, bit_depth=self.depth, **options)
+        options |= {"enc_params": {"preset": _PRESET}, "bit_depth": self.depth}
+        return _encoded(array, premultiplied=self.premultiplied, **options)
 
 
-def _encoded(array: npt.NDArray[Any], **options: Any) -> bytes:  # noqa: ANN401 - as the library takes them
+def _encoded(array: npt.NDArray[Any], *, premultiplied: bool = False, **options: Any) -> bytes:  # noqa: ANN401 - as the library takes them
     """Write gray, gray with alpha, BGR or BGRA of 8 bits, or of more in 16."""
     out = io.BytesIO()
     mode = _MODES[array.shape[2] if array.ndim > GRAY_DIMENSIONS else 1] + (";16" if array.itemsize > 1 else "")
+    mode = mode.replace("A", "a") if premultiplied else mode
     with encoding("HEIC"):
         _library().encode(mode, (array.shape[1], array.shape[0]), array.tobytes(), out, **options)
     return out.getvalue()

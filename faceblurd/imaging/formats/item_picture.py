@@ -58,6 +58,7 @@ class ItemPicture(Still):
         tile = next(item for item in self._shown if item.kind == self.codec)
         self.depth, self.subsampling = self.coding(tile.first(self.configuration) or b"")
         self.tiled = primary.kind == b"grid"
+        self.premultiplied = bool(primary.targets(b"prem"))
         self._stored: npt.NDArray[Any] | None = None
 
     def _check_items(self) -> None:

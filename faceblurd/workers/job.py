@@ -50,6 +50,7 @@ def main(conn: Connection, setup: Setup) -> None:
     """Run a worker until the parent closes the pipe."""
     _harden(setup.parent_pid)
     _keep_memory_between_photos()
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # numpy starts one for each core: idle here, and older than the sandbox
     from faceblurd.workers.toolbox import Toolbox  # noqa: PLC0415 - cv2 and numpy: never in the parent
 
     try:
@@ -58,7 +59,8 @@ def main(conn: Connection, setup: Setup) -> None:
         conn.send_bytes(messages.encode(messages.SetupFailed(error.message, error.remedy)))
         return
     _limit_memory(setup.memory_limit_bytes)
-    in_force = sandbox.enter() if setup.sandbox else "off"
+    # A result was whole in memory before it is written: no file need be larger than that.
+    in_force = sandbox.enter(most_file_bytes=setup.memory_limit_bytes) if setup.sandbox else "off"
     conn.send_bytes(messages.encode(messages.Ready(in_force)))
     while True:
         try:
@@ -93,8 +95,8 @@ def _limit_memory(limit_bytes: int) -> None:
         mapped = int(statm.read().split()[0]) * resource.getpagesize()
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     wanted = mapped + limit_bytes
-    soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    bound = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (bound, bound))
 
 
 def _keep_memory_between_photos() -> None:

@@ -1,4 +1,4 @@
-"""A taken-over worker: a plugin tries to get out, and says what it could do."""
+"""A plugin that tries to get out of its worker: with the sandbox nothing works, without it everything does."""
 
 from __future__ import annotations
 
@@ -10,105 +10,198 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from faceblurd.workers import sandbox
+from faceblurd.workers import landlock, sandbox
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 PLUGIN = """
-    import os, socket, subprocess
+    import ctypes, os, socket, subprocess
     from faceblurd.plugins.hookspecs import hookimpl
 
-    def connect(kind):
-        with socket.socket(socket.AF_INET, kind) as one:
-            one.connect(("127.0.0.1", int(os.environ["LISTENER"])))
+    NOBODY = 4_000_000  # above the highest process number
+    folder = os.environ["ESCAPE_TO"]
+    libc = ctypes.CDLL(None, use_errno=True)
 
-    def read(path):
-        with open(path, "rb") as file:
-            return file.read(1)
+    def passwd():
+        open("/etc/passwd").close()
 
-    def write(path):
-        with open(path, "wb") as file:
-            file.write(b"stolen")
+    def other_photo():
+        open(f"{folder}/in/other.txt").close()
 
-    def attempts(folder):
-        yield "another photo", lambda: read(os.path.join(folder, "in", "other.jpg"))
-        yield "the ledger", lambda: read(os.path.join(folder, "state", "ledger.sqlite3"))
-        yield "the system's files", lambda: read("/etc/passwd")
-        yield "the mirror", lambda: write(os.path.join(folder, "out", "stolen.jpg"))
-        yield "the temporary folder", lambda: write(os.path.join(folder, "stolen"))
-        yield "a listing", lambda: os.listdir(folder)
-        yield "an unlink", lambda: os.unlink(os.path.join(folder, "bait"))
-        yield "TCP", lambda: connect(socket.SOCK_STREAM)
-        yield "UDP", lambda: connect(socket.SOCK_DGRAM)
-        yield "a program", lambda: subprocess.run(["/bin/true"], check=True)
-        yield "a signal", lambda: os.kill(os.getppid(), 0)
+    def ledger():
+        open(f"{folder}/state/ledger.sqlite3", "rb").close()
+
+    def listing():
+        os.listdir(f"{folder}/in")
+
+    def write():
+        open(f"{folder}/escaped", "w").close()
+
+    def overwrite():
+        open(f"{folder}/in/other.txt", "r+").close()
+
+    def rename():
+        os.rename(f"{folder}/in/victim", f"{folder}/in/moved")
+        os.rename(f"{folder}/in/moved", f"{folder}/in/victim")
+
+    def remove():
+        os.unlink(f"{folder}/in/removable")
+
+    def mode():
+        os.chmod(f"{folder}/in/other.txt", 0o644)
+
+    def link():
+        os.link(f"{folder}/in/victim", f"{folder}/linked")
+
+    def tcp():
+        socket.create_connection(("127.0.0.1", int(os.environ["ESCAPE_PORT"])), 5).close()
+
+    def udp():
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+            one.sendto(b"a face", ("127.0.0.1", 9))
+
+    def abstract_socket():
+        with socket.socket(socket.AF_UNIX) as one:
+            one.connect("\\0" + os.environ["ESCAPE_NAME"])
+
+    def run():
+        subprocess.run(["/bin/true"], check=True)
+
+    def fork():
+        if os.fork() == 0:
+            os._exit(0)
+
+    def signal_parent():
+        os.kill(os.getppid(), 0)
+
+    def parents_secrets():
+        open(f"/proc/{os.getppid()}/environ", "rb").close()
+
+    def parents_limits():
+        import resource
+        resource.prlimit(os.getppid(), resource.RLIMIT_CORE)
+
+    def trace():
+        if libc.ptrace(0x4206, NOBODY, None, None) < 0 and ctypes.get_errno() == 1:  # EPERM; ESRCH: it could
+            raise PermissionError
+
+    def read_memory():
+        text = ctypes.create_string_buffer(b"x")
+        there = (ctypes.c_size_t * 2)(ctypes.addressof(text), 1)
+        if libc.process_vm_readv(os.getpid(), there, 1, there, 1, 0) != 1:
+            raise PermissionError
+
+    def io_uring():
+        if libc.syscall(425, 1, ctypes.create_string_buffer(120)) < 0 and ctypes.get_errno() == 1:
+            raise PermissionError
+
+    WAYS = [passwd, other_photo, ledger, listing, write, overwrite, rename, remove, mode, link, tcp, udp,
+            abstract_socket, run, fork, signal_parent, parents_secrets, parents_limits, trace, read_memory, io_uring]
+
+    def works(way):
+        try:
+            way()
+        except OSError:
+            return False
+        return True
 
     @hookimpl
     def add_regions(image, path):
-        if not path.endswith("bait.jpg"):
-            return []
-        done = []
-        for name, attempt in attempts(os.environ["FOLDER"]):
-            try:
-                attempt()
-            except OSError:
-                continue
-            done.append(name)
-        raise RuntimeError("escaped by " + (" + ".join(done) or "nothing"))
+        if "escape" in path:
+            raise RuntimeError("WORKED " + " ".join(way.__name__ for way in WAYS if works(way)))
+        return []
 """
-ALL = (
-    "another photo + the ledger + the system's files + the mirror + the temporary folder + a listing + an unlink + TCP"
-    " + UDP + a program + a signal"
+WAYS = (
+    "passwd other_photo ledger listing write overwrite rename remove mode link tcp udp abstract_socket run"
+    " fork signal_parent parents_secrets parents_limits trace read_memory io_uring"
 )
 
 
 @pytest.fixture
-def burglar(tmp_path: Path) -> dict[str, str]:
-    """Install the plugin."""
-    site = tmp_path / "site"
-    info = site / "burglar-1.0.dist-info"
+def intruder(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The plugin, really installed; and what it may reach: files, a listener, a socket without a file."""
+    info = tmp_path / "site" / "intruder-1.0.dist-info"
     info.mkdir(parents=True)
-    (site / "burglar.py").write_text(textwrap.dedent(PLUGIN))
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: burglar\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[faceblurd]\nburglar = burglar\n")
-    path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])
-    return {"PYTHONPATH": path, "FOLDER": str(tmp_path)}
+    (tmp_path / "site" / "intruder.py").write_text(textwrap.dedent(PLUGIN))
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: intruder\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[faceblurd]\nintruder = intruder\n")
+    (tmp_path / "in").mkdir()
+    for name in ("other.txt", "victim", "removable"):
+        (tmp_path / "in" / name).write_text("private")
+    name = f"faceblurd-test-{os.getpid()}-{tmp_path.name}"
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as local:
+        local.bind(f"\0{name}")
+        local.listen()
+        yield {
+            "PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")]),
+            "ESCAPE_TO": str(tmp_path), "ESCAPE_PORT": str(server.getsockname()[1]), "ESCAPE_NAME": name,
+        }  # fmt: skip
 
 
-@pytest.mark.parametrize(("setting", "escaped"), [("auto", "nothing"), ("off", ALL)])
-def test_a_worker_can_reach_nothing_but_its_photo(
-    daemon: Callable[..., Any], tmp_path: Path, portraits: Any, burglar: dict[str, str], setting: str, escaped: str
+def escapes(
+    make: Callable[..., Any],
+    folder: Path,
+    photos: list[bytes],
+    env: dict[str, str],
+    workers: dict[str, Any],
+    **more: Any,
+) -> tuple[Any, set[str]]:
+    """Run the intruder on a photo, then an honest one; give the daemon and what worked."""
+    one = make(
+        env=env,
+        roots=[{"path": str(folder / "in"), "mode": "mirror", "to": str(folder / "out"), "quiet_seconds": 0.1}],
+        workers={"count": 1, "max_attempts": 1, **workers}, hooks={"plugins": ["intruder"]}, **more,
+    )  # fmt: skip
+    one.start()
+    for name, photo in zip(("escape.jpg", "honest.jpg"), photos, strict=True):
+        (folder / "in" / name).write_bytes(photo)
+    one.wait_for(lambda: len(one.finished()) == 2, what="two outcomes")
+    assert (folder / "out" / "honest.jpg").exists()
+    detail: str = one.lines("file.quarantined")[0]["detail"]
+    assert "WORKED" in detail, detail
+    return one, set(detail.partition("WORKED")[2].split())
+
+
+def test_a_plugin_gets_out_of_no_worker(
+    daemon: Callable[..., Any], tmp_path: Path, portraits: Any, intruder: dict[str, str]
 ) -> None:
-    inbox, out = tmp_path / "in", tmp_path / "out"
-    inbox.mkdir()
-    (tmp_path / "bait").write_text("x")
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        one = daemon(
-            env={**burglar, "LISTENER": str(listener.getsockname()[1])},
-            roots=[{"path": str(inbox), "mode": "mirror", "to": str(out), "quiet_seconds": 0.2}],
-            workers={"count": 1, "max_attempts": 1, "sandbox": setting},
-            hooks={"plugins": ["burglar"]},
-        )
-        one.start()
-        for name, photo in zip(("other.jpg", "bait.jpg"), portraits(2), strict=True):
-            (inbox / name).write_bytes(photo)
-        one.wait_for(lambda: len(one.finished()) == 2, what="two outcomes")
-        (held,) = one.lines("file.quarantined")
-        assert held["detail"].endswith(f"escaped by {escaped}")
-        assert (out / "other.jpg").exists()  # the sandbox leaves room for the work
-        assert (tmp_path / "bait").exists() == (setting == "auto")
-        status = json.loads(one.run("status", "--config", str(one.config_path), "--json").stdout)
-    in_force = status["workers"]["sandbox"]
-    assert in_force == "off" if setting == "off" else "landlock" in in_force
-    assert "seccomp" in in_force or setting == "off"
+    one, worked = escapes(daemon, tmp_path, portraits(2), intruder, {})
+    assert worked == set()
+    status = json.loads(one.run("status", "--config", str(one.config_path), "--json").stdout)
+    abi = landlock.version()
+    gap = "" if abi else " (no landlock: the kernel has no landlock)"
+    assert status["workers"]["sandbox"] == (f"landlock {abi}, " if abi else "") + f"seccomp, limits{gap}"
+    assert [line["sandbox"] for line in one.lines("daemon.started")] == [status["workers"]["sandbox"]]
+    shown = one.run("status", "--config", str(one.config_path)).stdout
+    assert f"workers are locked up by: {status['workers']['sandbox']}" in shown
+
+
+def test_without_the_sandbox_every_way_out_is_open_and_status_says_so(
+    daemon: Callable[..., Any], tmp_path: Path, portraits: Any, intruder: dict[str, str]
+) -> None:
+    one, worked = escapes(daemon, tmp_path, portraits(2), intruder, {"sandbox": "off"})
+    assert worked == set(WAYS.split())
+    assert "workers are locked up by: off" in one.run("status", "--config", str(one.config_path)).stdout
+
+
+@pytest.mark.slow
+def test_tensorflow_works_in_the_sandbox_and_gets_no_further(
+    daemon: Callable[..., Any], tmp_path: Path, portraits: Any, intruder: dict[str, str]
+) -> None:
+    pytest.importorskip("tensorflow")
+    memory = {"memory_limit_mb": 3000}
+    one, worked = escapes(daemon, tmp_path, portraits(2), intruder, memory, blur={"engine": "tensorflow"})
+    assert worked == set()
+    in_force = one.lines("daemon.started")[0]["sandbox"]
+    assert not landlock.version() or "main thread only" in in_force  # TensorFlow's threads are older than the sandbox
 
 
 def test_nothing_but_pythons_own_places_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    readable = sandbox._readable()
-    assert str(tmp_path) not in readable
+    readable = sandbox.readable()
     assert "/" not in readable
     assert not {path for path in readable if str(tmp_path).startswith(path.rstrip("/") + "/")}
+    assert str(tmp_path) not in readable

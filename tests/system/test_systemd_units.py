@@ -45,6 +45,10 @@ DEEDS = {
         context = mp.get_context("spawn"); ours, theirs = context.Pipe()
         child = context.Process(target=os.getpid); child.start(); child.join(); assert child.exitcode == 0
         pidfd = os.pidfd_open(os.getpid()); send_handle(ours, pidfd, os.getpid())""",
+    "workers-in-their-sandbox": """
+        import ctypes; from faceblurd.workers import landlock, sandbox; libc = ctypes.CDLL(None)
+        assert libc.prctl(38, 1, 0, 0, 0) == 0; held = sandbox.enter(most_file_bytes=1 << 30)
+        assert held.startswith((f"landlock {landlock.version()}, " if landlock.version() else "") + "seccomp"), held""",
     "watch": """
         import watchdog.observers, watchdog.events; observer = watchdog.observers.Observer()
         observer.schedule(watchdog.events.FileSystemEventHandler(), "."); observer.start(); observer.stop()

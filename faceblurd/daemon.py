@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from faceblurd import assembly
 from faceblurd.errors import FaceblurdError, SetupError
-from faceblurd.intake.root import RootWatch
+from faceblurd.intake.root import Pace, RootWatch
 from faceblurd.model import State
 from faceblurd.outlet import delivery
 from faceblurd.outlet.ledger import Ledger
@@ -99,8 +99,9 @@ class Daemon:
                 self._voice.tell(event, root=path, detail=detail)
 
             made.pipeline.roots[plan.path] = RootWatch(
-                plan.path, plan.selection, to=plan.to, rescan_seconds=root.rescan_seconds, inbox=made.inbox, tell=tell
-            )
+                plan.path, plan.selection, to=plan.to, pace=Pace(root.rescan_seconds, root.watch), inbox=made.inbox,
+                tell=tell,
+            )  # fmt: skip
 
     def _handle_signals(self) -> None:
         def stop(_number: int, _frame: object) -> None:

@@ -26,6 +26,14 @@ class Mode(StrEnum):
     IN_PLACE = "in_place"
 
 
+class Watch(StrEnum):
+    """How new photos are noticed."""
+
+    AUTO = "auto"
+    INOTIFY = "inotify"
+    SCAN = "scan"
+
+
 class State(StrEnum):
     """Where a file stands on its way (`rules.decide.TRANSITIONS` lists the legal moves)."""
 

@@ -28,7 +28,17 @@ from faceblurd.config.values import (
     whole_or,
 )
 from faceblurd.errors import SetupError
-from faceblurd.model import CenterfaceSpec, HaarSpec, MetadataPolicy, MetadataSpec, Mode, Recipe, Verify, YunetSpec
+from faceblurd.model import (
+    CenterfaceSpec,
+    HaarSpec,
+    MetadataPolicy,
+    MetadataSpec,
+    Mode,
+    Recipe,
+    Verify,
+    Watch,
+    YunetSpec,
+)
 
 _WORKERS, _HOOKS = Workers(), Hooks()
 
@@ -96,6 +106,7 @@ class RootConfig(Section):
     exclude: tuple[Glob, ...] = ()
     quiet_seconds: Annotated[Number, Field(ge=0, le=3600)] = 2.0
     settle_max_seconds: Seconds = 600.0
+    watch: Watch = Watch.AUTO
     rescan_seconds: Seconds = 300.0
     on_failure: OnFailure = OnFailure.LEAVE
     hard_links: HardLinks = HardLinks.HOLD

@@ -6,11 +6,14 @@ written below an empty mount point. Owns the watcher and the scan of one root; r
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from faceblurd.intake.filesystem import kind_under, tells_of_changes
 from faceblurd.intake.scanner import Finished, RootIdentity, Scan, Selection
 from faceblurd.intake.watcher import Watcher
+from faceblurd.model import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
 CHECK_SECONDS = 2.0
 DEGRADED_RESCAN_SECONDS = 30.0
+SCANNED_RESCAN_SECONDS = 60.0
 
 
 class RootState(StrEnum):
@@ -26,8 +30,17 @@ class RootState(StrEnum):
 
     STARTING = "starting"
     WATCHING = "watching"
+    SCANNED = "scanned"  # by scans alone: its file system does not tell of changes, or the config wants it so
     DEGRADED = "degraded"  # not every directory is watched: rescans find the rest
     SUSPENDED = "suspended"
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How new photos are noticed, and the seconds between full scans."""
+
+    rescan_seconds: float
+    watch: Watch = Watch.AUTO
 
 
 class RootWatch:
@@ -39,7 +52,7 @@ class RootWatch:
         selection: Selection,
         *,
         to: str,
-        rescan_seconds: float,
+        pace: Pace,
         inbox: Inbox,
         tell: Callable[[str, str], None],
     ) -> None:
@@ -52,7 +65,8 @@ class RootWatch:
         self._to_identity = RootIdentity.of(to)
         self.state = RootState.STARTING
         self.problems: tuple[str, ...] = ()
-        self._selection, self._rescan_seconds, self._inbox, self._tell = selection, rescan_seconds, inbox, tell
+        self._selection, self._inbox, self._tell = selection, inbox, tell
+        self._way, self._rescan_seconds = pace.watch, pace.rescan_seconds
         self._identity: RootIdentity | None = None
         self._watcher: Watcher | None = None
         self._scan: Scan | None = None
@@ -62,7 +76,7 @@ class RootWatch:
     @property
     def available(self) -> bool:
         """Whether files of this root may be read and written."""
-        return self.state in {RootState.WATCHING, RootState.DEGRADED}
+        return self.state in {RootState.WATCHING, RootState.SCANNED, RootState.DEGRADED}
 
     @property
     def scanning(self) -> bool:
@@ -94,10 +108,30 @@ class RootWatch:
             self._suspend(away)
             return
         self._to_identity = to_identity
-        if identity != self._identity or self._watcher is None or not self._watcher.healthy:
-            self._watch(identity)
+        if identity != self._identity or not self._is_looked_after:
+            self._look_after(identity)
         if now >= self._next_scan and self._scan is None and self.available:
             self._start_scan()
+
+    @property
+    def _is_looked_after(self) -> bool:
+        return self.state is RootState.SCANNED or (self._watcher is not None and self._watcher.healthy)
+
+    def _look_after(self, identity: RootIdentity) -> None:
+        """Watch the root, or go by scans alone."""
+        kind = kind_under(self.path)
+        if self._way is Watch.INOTIFY or (self._way is Watch.AUTO and tells_of_changes(kind)):
+            self._watch(identity)
+            return
+        self.stop()
+        why = f"{kind} does not tell of every change" if self._way is Watch.AUTO else "as configured"
+        self._tell("root.scanned_only", f"{why}: scanned every {self._scan_seconds:.0f} s")
+        self.state, self.problems = RootState.SCANNED, ()
+        self._identity, self._next_scan = identity, 0.0
+
+    @property
+    def _scan_seconds(self) -> float:
+        return min(SCANNED_RESCAN_SECONDS, self._rescan_seconds)
 
     def _watch(self, identity: RootIdentity) -> None:
         """Start a new watcher *before* the old one stops, then scan: nothing falls between."""
@@ -134,6 +168,10 @@ class RootWatch:
         """Take note of a finished walk: plan the next, and see whether every directory is watched."""
         self._scan = None
         if not self.available:
+            return
+        if self.state is RootState.SCANNED:
+            self.problems = tuple(f"cannot be read: {error}" for error in finished.errors[:1])
+            self._next_scan = now + self._scan_seconds
             return
         watched = 0 if self._watcher is None else self._watcher.watched_directories
         if finished.errors:

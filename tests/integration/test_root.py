@@ -11,8 +11,9 @@ import pytest
 
 from faceblurd.intake import root as root_module
 from faceblurd.intake.inbox import Inbox
-from faceblurd.intake.root import RootState, RootWatch
+from faceblurd.intake.root import Pace, RootState, RootWatch
 from faceblurd.intake.scanner import Batch, Selection
+from faceblurd.model import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,13 +25,13 @@ RESCAN_SECONDS = 1000.0
 class Desk:
     """A watched root, a clock that the test turns, and what the scans and events brought."""
 
-    def __init__(self, path: Path, to: Path) -> None:
+    def __init__(self, path: Path, to: Path, pace: Pace | None = None) -> None:
         self.now = 100.0
         self.told: list[str] = []
         self.found: set[str] = set()
         self.inbox = Inbox()
         self.root = RootWatch(
-            str(path), Selection(("*.jpg",), ()), to=str(to), rescan_seconds=RESCAN_SECONDS, inbox=self.inbox,
+            str(path), Selection(("*.jpg",), ()), to=str(to), pace=pace or Pace(RESCAN_SECONDS), inbox=self.inbox,
             tell=lambda event, _detail: self.told.append(event),
         )  # fmt: skip
 
@@ -166,11 +167,37 @@ def test_a_root_is_scanned_again_after_the_rescan_time_and_not_before(
     assert desk.root.scanning
 
 
+def test_a_root_by_scans_alone_finds_new_photos_at_each_scan_and_watches_nothing(
+    folders: tuple[Path, Path], wait_until: Callable[..., Any]
+) -> None:
+    desk = Desk(*folders, pace=Pace(RESCAN_SECONDS, Watch.SCAN))
+    (folders[0] / "first.jpg").write_bytes(b"x")
+    try:
+        wait_until(lambda: (desk.turn(), "first.jpg" in desk.found and not desk.root.scanning)[1])
+        assert desk.root.state is RootState.SCANNED
+        assert (desk.root.available, desk.root.alive) == (True, True)
+        assert desk.told == ["root.scanned_only"]
+        (folders[0] / "second.jpg").write_bytes(b"x")
+        desk.turn()
+        assert not desk.root.scanning  # not yet
+        desk.now += root_module.SCANNED_RESCAN_SECONDS
+        wait_until(lambda: (desk.turn(), "second.jpg" in desk.found)[1])
+        folders[0].rename(folders[0].with_name("away"))
+        wait_until(lambda: (desk.turn(), desk.root.state is RootState.SUSPENDED)[1])
+        folders[0].mkdir()
+        (folders[0] / "third.jpg").write_bytes(b"x")
+        wait_until(lambda: (desk.turn(), "third.jpg" in desk.found)[1])
+        assert desk.root.state is RootState.SCANNED
+    finally:
+        desk.root.stop()
+        desk.inbox.close()
+
+
 MOUNTS = """
 import os, subprocess, sys, time
 from pathlib import Path
 from faceblurd.intake.inbox import Inbox
-from faceblurd.intake.root import RootState, RootWatch
+from faceblurd.intake.root import Pace, RootState, RootWatch
 from faceblurd.intake.scanner import Batch, Selection
 
 def mount():
@@ -204,7 +231,7 @@ inbox = Inbox()
 if first == "mounted":
     mount()
 watched, to = (mounted, other) if which == "root" else (other, mounted)
-root = RootWatch(watched, Selection(("*.jpg",), ()), to=to, rescan_seconds=1000, inbox=inbox,
+root = RootWatch(watched, Selection(("*.jpg",), ()), to=to, pace=Pace(1000), inbox=inbox,
                  tell=lambda event, _: told.append(event))
 turn_until(lambda: root.available)
 if first == "bare":

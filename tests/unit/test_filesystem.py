@@ -1,0 +1,51 @@
+"""Which file system lies below a folder, and whether it tells of changes."""
+
+from __future__ import annotations
+
+import pytest
+
+from faceblurd.intake.filesystem import kind_in, kind_under, tells_of_changes
+
+MOUNTS = """\
+21 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+30 21 0:25 / /srv/photos rw - nfs4 server:/photos rw,vers=4.2
+31 30 0:26 / /srv/photos/local rw - btrfs /dev/sdb rw
+32 21 0:27 / /mnt/Card\\040Reader rw master:3 propagate_from:1 - fuse.sshfs camera: rw
+33 21 0:28 / /mnt/twice rw - ext4 /dev/sdc rw
+34 33 0:29 / /mnt/twice rw - cifs //nas/photos rw
+broken line
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/home", "ext4"),
+        ("/srv/photos", "nfs4"),
+        ("/srv/photos/2026/party", "nfs4"),
+        ("/srv/photos/local/x", "btrfs"),
+        ("/srv/photos-old", "ext4"),
+        ("/mnt/Card Reader/DCIM", "fuse.sshfs"),
+        ("/mnt/twice/x", "cifs"),
+    ],
+)
+def test_the_deepest_and_last_mount_counts(path: str, kind: str) -> None:
+    assert kind_in(MOUNTS, path) == kind
+
+
+def test_an_empty_table_says_nothing() -> None:
+    assert kind_in("", "/srv") == ""
+
+
+def test_this_machine_has_a_proc() -> None:
+    assert kind_under("/proc/self") == "proc"
+
+
+@pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "fuse.rclone", "virtiofs"])
+def test_network_and_fuse_are_silent(kind: str) -> None:
+    assert not tells_of_changes(kind)
+
+
+@pytest.mark.parametrize("kind", ["ext4", "btrfs", "xfs", "zfs", "tmpfs", "overlay", "fuseblk", ""])
+def test_local_ones_tell(kind: str) -> None:
+    assert tells_of_changes(kind)

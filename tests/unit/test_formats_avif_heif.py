@@ -278,9 +278,16 @@ def test_a_file_that_holds_nothing_else_is_its_own_clean_copy(kind: str) -> None
 
 
 @pytest.mark.parametrize(
-    "rest", [struct.pack(">I4s", 28, b"uuid") + bytes(20), struct.pack(">I4s", 12, b"free") + b"text"]
+    "rest",
+    [
+        struct.pack(">I4s", 28, b"uuid") + bytes(20),
+        struct.pack(">I4s", 12, b"free") + b"text",
+        bytes(100),
+        b"\xff\xd8\xff\xe0\0\x10JFIF and so on",
+        b"end",
+    ],
 )
-def test_a_stray_box_does_not_stay(kind: str, rest: bytes) -> None:
+def test_what_stands_behind_the_picture_does_not_stay(kind: str, rest: bytes) -> None:
     data = described(make(kind))
     result = opened(data + rest).scrubbed(Scrub())
     assert rest not in result

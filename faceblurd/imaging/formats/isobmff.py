@@ -29,23 +29,35 @@ class Box:
     end: int
 
 
-def boxes(data: bytes, start: int = 0, end: int | None = None) -> list[Box]:
-    """Return the boxes in a range, in their order. Raises ImageError: INCOMPLETE at the file's end, DAMAGED inside."""
-    stop = len(data) if end is None else end
+def top_boxes(data: bytes) -> tuple[list[Box], int]:
+    """Return the boxes of a file, and where they end: some programs add what is no box, or fill up with zeros.
+
+    Raises ImageError INCOMPLETE where a box is cut.
+    """
     found: list[Box] = []
-    while start < stop:
-        box = _box_at(data, start, stop)
-        if box is None or box.end > stop:
-            raise _cut(at_the_end=stop == len(data))
-        if len(found) == _MAX_BOXES:
-            raise damaged("too many boxes")
+    start = 0
+    while (box := _box_at(data, start, len(data))) and box.kind.isalnum() and len(found) < _MAX_BOXES:
+        if box.end > len(data):
+            raise cut()
+        found.append(box)
+        start = box.end
+    return found, start
+
+
+def boxes(data: bytes, start: int, end: int) -> list[Box]:
+    """Return the boxes inside another one, which fill it. Raises ImageError DAMAGED."""
+    found: list[Box] = []
+    while start < end:
+        box = _box_at(data, start, end)
+        if box is None or box.end > end or len(found) == _MAX_BOXES:
+            raise damaged("a box does not fit into the one that holds it")
         found.append(box)
         start = box.end
     return found
 
 
 def _box_at(data: bytes, start: int, stop: int) -> Box | None:
-    """Read a header; None where it is cut, or only zeros (a copy that was announced in full)."""
+    """Read a header; None where it is cut, only zeros, or makes no sense."""
     try:
         size, kind = struct.unpack_from(">I4s", data, start)
         header = 8
@@ -55,11 +67,7 @@ def _box_at(data: bytes, start: int, stop: int) -> Box | None:
         return None
     if size == _TO_THE_END:
         size = stop - start
-    if not any(kind):
-        return None
-    if size < header:
-        raise damaged("a box is shorter than its header")
-    return Box(kind, start, start + header, start + size)
+    return Box(kind, start, start + header, start + size) if any(kind) and size >= header else None
 
 
 class Fields:
@@ -117,7 +125,6 @@ def damaged(why: str) -> ImageError:
     return ImageError(Reason.DAMAGED, f"The file is damaged: {why}")
 
 
-def _cut(*, at_the_end: bool) -> ImageError:
-    if at_the_end:
-        return ImageError(Reason.INCOMPLETE, "The file ends inside a box", retryable=True)
-    return damaged("a box ends behind the one that holds it")
+def cut() -> ImageError:
+    """Return the error for a file that has not arrived in full."""
+    return ImageError(Reason.INCOMPLETE, "The file ends inside a box", retryable=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from faceblurd.errors import ImageError
-from faceblurd.imaging.formats.isobmff import Box, Fields, boxes, damaged
+from faceblurd.imaging.formats.isobmff import Box, Fields, boxes, cut, damaged, top_boxes
 from faceblurd.model import Reason
 
 if TYPE_CHECKING:
@@ -65,8 +65,10 @@ class ItemFile:
 
 def read_items(data: bytes) -> ItemFile:
     """Read the structure. Raises ImageError: INCOMPLETE, DAMAGED, or UNSUPPORTED for sequences and protected files."""
-    top = boxes(data)
+    top, end = top_boxes(data)
     kinds = [one.kind for one in top]
+    if end < len(data) and not {b"meta", b"mdat"} <= set(kinds):
+        raise cut()
     if b"moov" in kinds:
         raise ImageError(Reason.UNSUPPORTED, "Image sequences and animations are not supported in this format")
     if kinds[:1] != [b"ftyp"] or kinds.count(b"meta") != 1:
@@ -81,7 +83,11 @@ def read_items(data: bytes) -> ItemFile:
     version, _ = (primary := _fields(data, parts[b"pitm"])).version()
     known = len(parts) == len(inside) and parts.keys() <= _KNOWN_IN_META
     stores = [*(one for one in top if one.kind == b"mdat"), *(one for one in inside if one.kind == b"idat")]
-    plain = known and all(one.kind in {b"ftyp", b"meta", b"mdat"} or _is_blank(data, one) for one in top)
+    plain = (
+        known
+        and end == len(data)
+        and all(one.kind in {b"ftyp", b"meta", b"mdat"} or _is_blank(data, one) for one in top)
+    )
     tidy = plain and _covers(stores, (span for one in spans.values() for span in one))
     return ItemFile(data[top[0].body : top[0].end], primary.number(4 if version else 2), items, tidy)
 

@@ -30,7 +30,7 @@ def blocks(*languages: str) -> list[tuple[str, str]]:
     return found
 
 
-COMMAND = r"faceblurd (?:run|blur|scan|status|quarantine|check-config|hooks|formats|models)\b"
+COMMAND = r"faceblurd (?:run|blur|scan|status|quarantine|check-config|hooks|formats|models|doctor)\b"
 
 
 def commands() -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ import os
 import sqlite3
 import struct
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from faceblurd.errors import FaceblurdError
@@ -77,6 +77,15 @@ def _intent(row: tuple) -> Intent:  # type: ignore[type-arg]  # a row of mixed c
     return Intent(row[0], os.fsdecode(row[1]), os.fsdecode(row[2]), os.fsdecode(row[3]), staging, source, *row[6:])
 
 
+def _keep_to_ourselves(path: Path) -> None:
+    """See that nobody else reads the file, whatever the umask is: it tells who was where. SQLite's others follow it."""
+    with suppress(OSError):  # SQLite says what is wrong with it
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    for suffix in ("", "-wal", "-shm"):
+        with suppress(OSError):
+            os.chmod(f"{path}{suffix}", 0o600)
+
+
 class Ledger:
     """The database in one file (or in memory, for a single `faceblurd blur`)."""
 
@@ -84,6 +93,8 @@ class Ledger:
         """Open or create it; `read_only` for other processes that only look (status)."""
         name = ":memory:" if path is None else f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
         try:
+            if path is not None and not read_only:
+                _keep_to_ourselves(path)
             self._db = sqlite3.connect(name, uri=True, isolation_level=None, timeout=10.0)
             if not read_only:
                 self._prepare()

@@ -29,13 +29,18 @@ class StatusFile:
         if text == self._last:
             return
         partial = self._path.with_suffix(".tmp")
-        partial.write_text(text, encoding="utf-8")
+        with open(partial, "w", encoding="utf-8", opener=_only_for_us) as file:
+            file.write(text)
         os.replace(partial, self._path)
         self._last = text
 
     def remove(self) -> None:
         """Remove the file: no daemon runs any more."""
         self._path.unlink(missing_ok=True)
+
+
+def _only_for_us(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def read_status(state_dir: Path) -> dict[str, Any]:

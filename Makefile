@@ -5,7 +5,7 @@ IN ?= demo/inbox
 OUT ?= demo/blurred
 BIN := $(VENV)/bin
 
-.PHONY: run test lint build wheel-test clean
+.PHONY: run test lint build wheel-test audit sbom clean
 
 run: $(VENV)/.installed  ## start the daemon on IN -> OUT (a sample photo is in the demo's inbox)
 	@mkdir -p "$(IN)" "$(OUT)"
@@ -32,6 +32,17 @@ wheel-test: build  ## the wheel in an empty venv, on a photo
 	build/wheel-venv/bin/pip install -q -c constraints.txt dist/faceblurd-*.whl
 	build/wheel-venv/bin/faceblurd blur demo/astronaut.jpg --to build/wheel-out --json
 	test -s build/wheel-out/astronaut.jpg
+
+audit: build/audit-venv/.installed  ## the pins against the known vulnerabilities (asks PyPI; fails when it cannot tell)
+	build/audit-venv/bin/pip-audit --strict --disable-pip --no-deps -r constraints.txt
+
+sbom: build/audit-venv/.installed $(VENV)/.installed  ## a bill of materials of what is installed in the venv
+	build/audit-venv/bin/cyclonedx-py environment --pyproject pyproject.toml --of JSON -o build/sbom.json $(BIN)/python
+
+build/audit-venv/.installed:
+	$(PYTHON) -m venv build/audit-venv
+	build/audit-venv/bin/pip install -q pip-audit cyclonedx-bom
+	@touch $@
 
 $(VENV)/.installed: pyproject.toml constraints.txt hatch_build.py faceblurd/imaging/splice/splice.c
 	@$(PYTHON) -c 'import sys; sys.exit("faceblurd needs Python 3.11 or newer: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'

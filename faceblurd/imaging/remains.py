@@ -88,7 +88,8 @@ def _cells(length: int, window: int, share: float) -> list[slice]:
 
 def _detail(gray: npt.NDArray[np.float32], width: int) -> npt.NDArray[np.float32]:
     """Subtract from each pixel the mean of the box around it."""
-    mean = cv2.blur(gray, (width, width), borderType=cv2.BORDER_REFLECT)
+    size = [min(width, 2 * length + 1) for length in reversed(gray.shape)]  # OpenCV keeps as many rows as that
+    mean = cv2.blur(gray, size, borderType=cv2.BORDER_REFLECT)
     return np.subtract(gray, mean, dtype=np.float32)
 
 

@@ -230,6 +230,15 @@ def test_alpha_turns_with_the_picture_and_means_what_it_meant(mode: str) -> None
     assert opened(result).subsampling == picture.subsampling
 
 
+def test_opencv_reads_a_result_with_much_metadata() -> None:
+    """It takes the first 500 bytes for a look."""
+    out = io.BytesIO()
+    Image.fromarray(photo()).save(out, "AVIF", xmp=PACKET + b" " * 900)
+    picture = opened(out.getvalue())
+    done = picture.redacted([Region(9, 9, 90, 90, 1, "test")], BlurSpec(), Scrub())
+    assert cv2.imdecode(np.frombuffer(done.data, np.uint8), cv2.IMREAD_COLOR).shape == (199, 301, 3)
+
+
 def test_the_orientation_in_exif_turns_nothing(kind: str) -> None:
     picture = opened(described(make(kind), orientation=6))
     assert picture.orientation == 1

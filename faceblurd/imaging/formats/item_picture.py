@@ -34,7 +34,7 @@ _PICTURES = frozenset(b"av01 hvc1 hvt1 avc1 avs3 evc1 jpeg j2k1 lhv1 vvc1 unci g
 _ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0", b"urn:mpeg:hevc:2015:auxid:1\0")
 _TRANSFORMS = frozenset({b"irot", b"imir", b"clap"})
 _LINKS = frozenset({b"dimg", b"auxl", b"prem", b"cdsc"})
-_ZEROS = 64  # arithmetic-coded data does not end in so many zeros; a copy that has not arrived in full does
+_ZEROS = 32  # arithmetic-coded data does not end in so many zeros; a copy that has not arrived in full does
 
 
 class ItemPicture(Still):

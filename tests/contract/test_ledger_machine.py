@@ -1,0 +1,158 @@
+"""The ledger against plain dictionaries, through random histories of writes, failed transactions and restarts."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from faceblurd.model import Entry, Fingerprint, Intent, State
+from faceblurd.outlet.ledger import Ledger
+
+if TYPE_CHECKING:
+    from faceblurd.outlet.command_hook import OutboxEntry
+
+ROOTS = st.sampled_from(["/r", "/s", "/r/sub"])
+PATHS = st.sampled_from(["a.jpg", "b/ä.jpg", "bad\udcff.jpg", "-"])
+RECIPES = st.sampled_from(["R1", "R2"])
+DIGESTS = st.sampled_from(["d1", "d2", None])
+NUMBERS = st.integers(0, 2**64 - 1)
+TIMES = st.integers(-(2**62), 2**70)
+PRINTS = st.builds(Fingerprint, NUMBERS, NUMBERS, NUMBERS, TIMES, TIMES)
+ENTRIES = st.builds(
+    Entry,
+    ROOTS,
+    PATHS,
+    st.sampled_from(State),
+    RECIPES,
+    PRINTS,
+    DIGESTS,
+    DIGESTS,
+    st.none() | PRINTS,
+    st.integers(0, 9),
+)
+TOKENS = st.sampled_from(["t1", "t2", "t3"])
+INTENTS = st.builds(
+    Intent, TOKENS, ROOTS, PATHS, PATHS, st.none() | PATHS, PRINTS, RECIPES, st.integers(0, 9), DIGESTS, DIGESTS
+)
+
+
+class FailureError(Exception):
+    """What ends a transaction in the middle."""
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Each rule does the same to the ledger and to the dictionaries."""
+
+    @initialize()
+    def make(self) -> None:
+        self.folder = Path(tempfile.mkdtemp())
+        self.ledger = Ledger(self.folder / "ledger.sqlite3")
+        self.files: dict[tuple[str, str], Entry] = {}
+        self.intents: dict[str, Intent] = {}
+        self.calls: dict[str, int] = {}
+        self.number = 0
+
+    def teardown(self) -> None:
+        if hasattr(self, "ledger"):
+            self.ledger.close()
+            shutil.rmtree(self.folder)
+
+    @rule()
+    def restart(self) -> None:
+        self.ledger.close()
+        self.ledger = Ledger(self.folder / "ledger.sqlite3")
+
+    @rule(entry=ENTRIES)
+    def put(self, entry: Entry) -> None:
+        self.ledger.put(entry)
+        self.files[entry.root, entry.path] = entry
+
+    @rule(root=ROOTS, path=PATHS)
+    def forget(self, root: str, path: str) -> None:
+        self.ledger.forget(root, path)
+        self.files.pop((root, path), None)
+
+    @rule(root=ROOTS)
+    def look_again(self, root: str) -> None:
+        self.ledger.look_again(root)
+        for key, entry in self.files.items():
+            if key[0] == root:
+                self.files[key] = replace(entry, recipe="", target=None)
+
+    @rule(intent=INTENTS)
+    def begin(self, intent: Intent) -> None:
+        self.ledger.begin(intent)
+        self.intents[intent.token] = intent
+
+    @rule(entry=ENTRIES, token=TOKENS)
+    def record_an_outcome(self, entry: Entry, token: str) -> None:
+        payload = self._payload()
+        with self.ledger.transaction():
+            self.ledger.put(entry)
+            self.ledger.end(token)
+            self.ledger.outbox_add(payload)
+        self.files[entry.root, entry.path] = entry
+        self.intents.pop(token, None)
+        self.calls[payload] = 0
+
+    @rule(entry=ENTRIES, token=TOKENS, step=st.integers(0, 2))
+    def fail_in_the_middle(self, entry: Entry, token: str, step: int) -> None:
+        steps = (
+            lambda: self.ledger.put(entry),
+            lambda: self.ledger.end(token),
+            lambda: self.ledger.outbox_add("never"),
+        )
+        with contextlib.suppress(FailureError), self.ledger.transaction():
+            for one in steps[: step + 1]:
+                one()
+            raise FailureError
+
+    @rule(fails=st.booleans())
+    def call(self, *, fails: bool) -> None:
+        due = self.ledger.outbox_next()
+        assert self._payload_of(due) == min(self.calls, key=lambda one: (self.calls[one], int(one)), default=None)
+        if due is None:
+            return
+        if fails:
+            self.ledger.outbox_postpone(due.id)
+            self.calls[due.payload] += 1
+        else:
+            self.ledger.outbox_done(due.id)
+            del self.calls[due.payload]
+
+    @staticmethod
+    def _payload_of(due: OutboxEntry | None) -> str | None:
+        return None if due is None else due.payload
+
+    def _payload(self) -> str:
+        self.number += 1
+        return str(self.number)
+
+    @invariant()
+    def it_knows_what_the_dictionaries_know(self) -> None:
+        if not hasattr(self, "ledger"):
+            return
+        for root in ("/r", "/s", "/r/sub"):
+            mine = [entry for entry in self.files.values() if entry.root == root]
+            assert sum(self.ledger.counts(root).values()) == len(mine)
+            for entry in mine:
+                found = self.ledger.entry(root, entry.path)
+                assert found is not None
+                assert replace(found, updated_ns=0) == entry
+            for digest in ("d1", "d2"):
+                for recipe in ("R1", "R2"):
+                    ours = any(one.output_digest == digest and one.recipe == recipe for one in mine)
+                    assert self.ledger.is_output(root, digest, recipe) == ours
+        assert {intent.token: intent for intent in self.ledger.intents()} == self.intents
+
+
+TestLedger = LedgerMachine.TestCase
+TestLedger.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)

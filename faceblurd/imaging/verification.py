@@ -141,8 +141,9 @@ def reopened(data: bytes, picture: Picture, max_pixels: int) -> Picture:
 
 
 def _distance(left: npt.NDArray[Any], right: npt.NDArray[Any]) -> float:
-    """Return the mean absolute difference."""
-    return float(cv2.norm(np.ascontiguousarray(left), np.ascontiguousarray(right), cv2.NORM_L1)) / max(left.size, 1)
+    """Return the mean absolute difference, in levels of 8 bits."""
+    total = float(cv2.norm(np.ascontiguousarray(left), np.ascontiguousarray(right), cv2.NORM_L1))
+    return total / max(left.size, 1) / (np.iinfo(left.dtype).max / 255)
 
 
 def refused(message: str) -> ImageError:

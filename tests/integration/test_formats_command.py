@@ -39,10 +39,11 @@ def test_each_format_is_tried_and_each_name_told() -> None:
     assert ways(tried["avif"])["colour"] == ways(tried["heic"])["colour"] == "re-encoded"
     bits = {trial["kind"]: trial["bits"] for trial in tried["png"]["trials"]}
     assert (bits["16 bit"], bits["colour"]) == (16, 8)
+    assert {trial["kind"]: trial["bits"] for trial in tried["heic"]["trials"]}["10 bit"] == 10
 
 
 def test_what_is_held_says_why() -> None:
-    trial = next(one for one in told()["heic"]["trials"] if one["kind"] == "10 bit")
+    trial = next(one for one in told()["avif"]["trials"] if one["kind"] == "10 bit")
     assert trial["way"] == "held"
     assert "10 bits" in trial["detail"]
 

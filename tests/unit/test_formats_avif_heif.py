@@ -453,16 +453,33 @@ def deep(kind: str) -> bytes:
     return out.getvalue()
 
 
-def test_a_photo_of_10_bits_without_faces_stays_as_it_is_and_one_with_faces_is_held(kind: str) -> None:
+def test_a_photo_of_10_bits_without_faces_stays_as_it_is(kind: str) -> None:
     data = deep(kind)
     picture = opened(data)
     assert picture.depth == 10
     assert np.abs(picture.preview(None).astype(int) - photo(64, 64)).mean() < 4
     assert picture.scrubbed(Scrub()) == data
     verify_clean(data, picture=picture, max_pixels=MAX)
+
+
+def test_a_face_in_an_avif_of_10_bits_is_held() -> None:
     with pytest.raises(ImageError, match="10 bits") as raised:
-        picture.redacted([Region(9, 9, 20, 20, 1.0, "always")], BlurSpec(), Scrub())
+        opened(deep("avif")).redacted([Region(9, 9, 20, 20, 1.0, "always")], BlurSpec(), Scrub())
     assert raised.value.reason is Reason.UNSUPPORTED
+
+
+def test_a_heic_of_10_bits_keeps_them() -> None:
+    picture = opened(deep("heif"))
+    box = Region(9, 9, 20, 20, 1.0, "always")
+    result = picture.redacted([box], BlurSpec(), Scrub())
+    again = verify(result, picture=picture, regions=[box], blur=BlurSpec(), max_pixels=MAX)
+    before, after = picture.pixels(), again.pixels()
+    assert (after.dtype, opened(result.data).depth) == (np.uint16, 10)
+    outside = np.ones((64, 64), bool)
+    outside[8:30, 8:30] = False
+    assert np.abs(before.astype(int) - after)[outside].mean() < 4 * 257
+    assert (after & 63).max() == 0  # 10 bits in the upper ones of 16
+    assert len(np.unique(after >> 6)) > 256  # and more than 8 of them in use
 
 
 def test_without_the_library_a_heic_is_held_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,7 @@ class Way(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One kind of a format. `bits`: of a channel as it is worked on; `detail`: what was said of it."""
+    """One kind of a format. `bits`: of a channel; `detail`: what was said of it."""
 
     kind: str
     way: Way
@@ -89,7 +89,7 @@ def _trial(kind: str, make: Callable[[], bytes]) -> Trial:
     """Make a picture, hide a part of it, and look at the result as before a publication."""
     try:
         picture = open_image(make(), max_pixels=1 << 20)
-        frames, bits = picture.frames, 8 * picture.pixels().itemsize
+        frames, bits = picture.frames, int(getattr(picture, "depth", 8 * picture.pixels().itemsize))
         result = picture.redacted([_HIDDEN], BlurSpec(), BARE)
         verify(result, picture=picture, regions=[_HIDDEN], blur=BlurSpec(), max_pixels=1 << 20)
     except ImageError as error:

@@ -34,6 +34,7 @@ class HeifPicture(ItemPicture):
     format = "heif"
     codec: ClassVar[bytes] = b"hvc1"
     configuration: ClassVar[bytes] = b"hvcC"
+    deepest: ClassVar[int] = 10
     quality: ClassVar[int] = 70  # 48 dB; 90 makes files three times as large as a phone does
 
     def __init__(self, data: bytes) -> None:

@@ -136,7 +136,7 @@ def bare(block: bytes) -> bytes:
 
 def wipe_jpegs(content: bytearray, start: int = 0, end: int | None = None) -> None:
     """Overwrite every JPEG stream inside the bytes (MakerNote previews) by zeros; one that is cut, to the end."""
-    stop = len(content) if end is None else end
+    stop = len(content) if end is None else min(end, len(content))
     whole = bytes(content)
     found = JPEG_START.search(whole, start, stop)
     while found:

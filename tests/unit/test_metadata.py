@@ -91,6 +91,12 @@ def test_a_preview_that_is_cut_is_wiped_to_the_end() -> None:
     assert content == b"head" + bytes(400)
 
 
+def test_a_value_that_claims_to_reach_beyond_the_block_is_wiped_as_far_as_there_is_one() -> None:
+    content = bytearray(b"head" + jpeg()[:400])
+    wipe_jpegs(content, 2, 1 << 40)
+    assert content == b"head" + bytes(400)
+
+
 def test_a_png_in_the_maker_note_costs_the_block_all_but_its_orientation() -> None:
     note = b"x" * 20 + b"\x89PNG\r\n\x1a\n" + b"y" * 20
     clean = scrub_exif(exif_with_thumbnail(jpeg(), maker_note=note))

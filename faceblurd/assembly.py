@@ -59,10 +59,12 @@ class Assembly:
         """Stop what runs; what was in hand leaves no trace."""
         for root in self.pipeline.roots.values():
             root.stop()
-        self.pipeline.abandon()
-        if self.hook is not None:
-            self.hook.close()
-        self.inbox.close()
+        try:
+            self.pipeline.abandon()
+        finally:
+            if self.hook is not None:
+                self.hook.close()
+            self.inbox.close()
 
 
 def plan_for(config: Config, root: RootConfig) -> RootPlan:

@@ -12,12 +12,11 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from faceblurd import assembly
+from faceblurd import account, assembly
 from faceblurd.errors import FaceblurdError, SetupError
 from faceblurd.intake.root import Pace, RootWatch
-from faceblurd.model import State
 from faceblurd.outlet import delivery
-from faceblurd.outlet.ledger import Ledger
+from faceblurd.outlet.ledger import Ledger, is_full
 from faceblurd.telemetry.status import StatusFile
 
 if TYPE_CHECKING:
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from faceblurd.telemetry.sd_notify import Notifier
 
 STATUS_SECONDS = 2.0
+PAUSE_SECONDS = 1.0  # how soon a stop, or room, is noticed
 
 
 class Daemon:
@@ -42,6 +42,7 @@ class Daemon:
         self._stop_asked = self._reload_asked = False
         self._status = StatusFile(self._config.state_dir)
         self._next_status = 0.0
+        self._paused = ""
         self._started_at = int(time.time())
 
     @staticmethod
@@ -120,13 +121,42 @@ class Daemon:
 
     def _loop(self, ledger: Ledger) -> None:
         while not self._stop_asked:
-            self._assembly.pipeline.step(self._most_seconds())
-            self._heed_setup()
-            self._tell_systemd()
+            try:
+                self._turn(ledger)
+            except sqlite3.OperationalError as error:
+                if not is_full(error):
+                    raise
+                self._pause(ledger)
+
+    def _turn(self, ledger: Ledger) -> None:
+        self._assembly.pipeline.step(self._most_seconds())
+        self._heed_setup()
+        self._tell_systemd()
+        self._write_status(ledger)
+        if self._reload_asked:
+            self._reload_asked = False
+            self._reload(ledger)
+
+    def _pause(self, ledger: Ledger) -> None:
+        """Put everything down until the ledger can be written again, then start over as after a crash."""
+        self._paused = f"no room for the ledger in {self._config.state_dir}"
+        self._voice.tell("daemon.paused", detail=self._paused)
+        with suppress(sqlite3.Error):  # the intents of what was in hand stay, and `_recover` deals with them
+            self._assembly.close()
+        while not self._stop_asked and not ledger.has_room():
+            self._notifier.watchdog()
             self._write_status(ledger)
-            if self._reload_asked:
-                self._reload_asked = False
-                self._reload(ledger)
+            time.sleep(PAUSE_SECONDS)
+        if not self._stop_asked:
+            self._resume(ledger)
+
+    def _resume(self, ledger: Ledger) -> None:
+        self._recover(ledger)
+        made = self._assemble(self._config, self._plans, ledger)
+        assembly.wait_until_ready(made.pool)
+        self._open_roots(made, self._config, self._plans, ledger)
+        self._assembly, self._paused = made, ""
+        self._voice.tell("daemon.resumed")
 
     def _most_seconds(self) -> float:
         interval = self._notifier.watchdog_interval_seconds
@@ -148,45 +178,18 @@ class Daemon:
             return
         self._next_status = now + STATUS_SECONDS
         try:
-            self._status.write(self.status(ledger, now))
+            roots = account.of_roots(self._assembly.pipeline, self._plans, ledger, now)
+            self._status.write({**self._own_account(), "roots": roots})
         except OSError as error:
             self._voice.tell("status.failed", detail=error.strerror)
         pipeline = self._assembly.pipeline
-        self._notifier.status(f"{len(pipeline.roots)} roots, {len(pipeline.waiting)} files on their way")
+        self._notifier.status(
+            self._paused or f"{len(pipeline.roots)} roots, {len(pipeline.waiting)} files on their way"
+        )
 
-    def status(self, ledger: Ledger, now: float) -> dict[str, Any]:
-        """Tell how every root is."""
-        pipeline = self._assembly.pipeline
-        return {
-            "pid": os.getpid(),
-            "started": self._started_at,
-            "workers": {
-                "busy": self._assembly.pool.busy,
-                "restarts": self._assembly.pool.restarts,
-                "sandbox": self._assembly.pool.sandbox,
-            },
-            "roots": [self._root_status(plan, ledger, now) for plan in self._plans if plan.path in pipeline.roots],
-        }
-
-    def _root_status(self, plan: RootPlan, ledger: Ledger, now: float) -> dict[str, Any]:
-        root = self._assembly.pipeline.roots[plan.path]
-        files = [file for file in self._assembly.pipeline.waiting if file.plan.path == plan.path]
-        oldest = min((file.settling.first_seen for file in files), default=None)
-        counts = {state.value: number for state, number in ledger.counts(plan.path).items()}
-        return {
-            "path": plan.path,
-            "mode": plan.mode.value,
-            "to": plan.to,
-            "state": root.state.value,
-            "problems": list(root.problems),
-            "scanning": root.scanning,
-            "settling": sum(file.state is State.SETTLING for file in files),
-            "queued": sum(file.state is State.QUEUED for file in files),
-            "working": sum(file.state in {State.WORKING, State.STAGED} for file in files),
-            "retrying": sum(file.state is State.RETRY for file in files),
-            "oldest_waiting_seconds": None if oldest is None else round(now - oldest),
-            "counts": counts,
-        }
+    def _own_account(self) -> dict[str, Any]:
+        workers = account.of_workers(self._assembly.pool)
+        return {"pid": os.getpid(), "started": self._started_at, "paused": self._paused, "workers": workers}
 
     # --- reload and stop
 

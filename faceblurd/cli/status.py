@@ -23,6 +23,8 @@ def status(config_path: Path | None, state_dir: Path | None, *, as_json: bool) -
         click.echo(json.dumps(content, indent=2))
         return
     click.echo(f"faceblurd is {'running' if content['running'] else 'not running'}")
+    if content["running"] and content.get("paused"):
+        click.echo(f"paused: {content['paused']}")
     if content["running"] and content.get("workers"):
         click.echo(f"workers are locked up by: {content['workers']['sandbox'] or 'nothing, this kernel cannot'}")
     for root in content["roots"]:

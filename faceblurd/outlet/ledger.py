@@ -37,6 +37,7 @@ CREATE TABLE intents (
 CREATE TABLE outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, payload TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0);
 """
 _FINGERPRINT = struct.Struct("<QQQqIqI")
+_ROOM_BYTES = 256 << 10  # some hundred files: less would be full again at once
 _SECOND_NS = 1_000_000_000
 _COLUMNS = (
     "root, path, state, recipe, source, input_digest, output_digest, target, attempts, reason, detail, updated_ns"
@@ -86,6 +87,11 @@ def _keep_to_ourselves(path: Path) -> None:
             os.chmod(f"{path}{suffix}", 0o600)
 
 
+def is_full(error: sqlite3.Error) -> bool:
+    """Tell whether a write failed because the disk is full."""
+    return error.sqlite_errorcode == sqlite3.SQLITE_FULL
+
+
 class Ledger:
     """The database in one file (or in memory, for a single `faceblurd blur`)."""
 
@@ -129,13 +135,25 @@ class Ledger:
         try:
             yield
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # a full disk has rolled it back already
+                self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
 
     def close(self) -> None:
         """Close the database; everything is committed already."""
         self._db.close()
+
+    def has_room(self) -> bool:
+        """Tell whether it can be written, by writing."""
+        try:
+            with self.transaction():
+                self._db.execute("CREATE TABLE room (x)")
+                self._db.execute("INSERT INTO room VALUES (zeroblob(?))", (_ROOM_BYTES,))
+                self._db.execute("DROP TABLE room")
+        except sqlite3.OperationalError:
+            return False
+        return True
 
     def changed_elsewhere(self) -> int:
         """Give a number that changes when another process (quarantine retry) wrote."""

@@ -139,7 +139,7 @@ class Finishing:
             return
         entry = self._failure_entry(file, State.RETRY, reason, detail)
         self._commit(file, entry)
-        self._put_down(file)
+        self.put_down(file)
         self._waiting.retry_at(file, now + plan.after_seconds)
         self._p.tell(
             "file.retried", path=file.absolute, reason=reason.value, detail=detail, attempts=file.attempts,
@@ -185,7 +185,7 @@ class Finishing:
     def newer(self, file: File) -> None:
         """Start over with a file that is not what was read: the newest wins."""
         self._end_intent(file)
-        self._put_down(file)
+        self.put_down(file)
         file.attempts = 0
         self._waiting.settle_again(file, now=self._p.clock())
 
@@ -194,7 +194,7 @@ class Finishing:
     def give_back(self, file: File) -> None:
         """Undo a start that reached no worker, or one that a stop cut short: it counts as no attempt."""
         self._end_intent(file)
-        self._put_down(file)
+        self.put_down(file)
         file.attempts = max(0, file.attempts - 1)
         self._waiting.settle_again(file, now=self._p.clock())
 
@@ -203,14 +203,15 @@ class Finishing:
             self._p.ledger.end(file.work.intent.token)
 
     @staticmethod
-    def _put_down(file: File) -> None:
+    def put_down(file: File) -> None:
+        """Close what is open of a file, and leave no staging file."""
         if file.work is not None:
             file.work.close()
             file.work = None
 
     def close(self, file: File, state: State) -> None:
         """Let a file go that has its outcome; if it changed in the meantime, the next event or scan brings it back."""
-        self._put_down(file)
+        self.put_down(file)
         file.move(state)
         self._waiting.remove(file)
 

@@ -36,9 +36,13 @@ class Working:
 
     def abandon(self) -> None:
         """Give up what is in hand, without a trace; the pool has been closed."""
-        for file in list(self._jobs.values()):
-            self._finishing.give_back(file)
-        self._jobs.clear()
+        try:
+            for file in list(self._jobs.values()):
+                self._finishing.give_back(file)
+        finally:  # where the ledger is full, intents stay for the next start; descriptors and staging files must not
+            for file in self._waiting:
+                self._finishing.put_down(file)
+            self._jobs.clear()
 
     # --- queued -> working
 

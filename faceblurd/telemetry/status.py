@@ -5,6 +5,7 @@ Replaced atomically and only when something changed, so that a sleeping disk may
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from typing import TYPE_CHECKING, Any
@@ -28,11 +29,25 @@ class StatusFile:
         text = json.dumps(content, indent=1)
         if text == self._last:
             return
+        try:
+            self._replace(text)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            self._overwrite(text)
+        self._last = text
+
+    def _replace(self, text: str) -> None:
         partial = self._path.with_suffix(".tmp")
         with open(partial, "w", encoding="utf-8", opener=_only_for_us) as file:
             file.write(text)
         os.replace(partial, self._path)
-        self._last = text
+
+    def _overwrite(self, text: str) -> None:
+        """Say that the disk is full on a full disk: the old file's blocks are there; a reader may see half."""
+        with self._path.open("r+", encoding="utf-8") as file:
+            file.write(text)
+            file.truncate()
 
     def remove(self) -> None:
         """Remove the file: no daemon runs any more."""

@@ -1,0 +1,45 @@
+"""What the daemon says of its roots and workers, as plain values for `faceblurd status`. Changes nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from faceblurd.model import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from faceblurd.outlet.ledger import Ledger
+    from faceblurd.pipeline import Pipeline, RootPlan
+    from faceblurd.workers.pool import Pool
+
+
+def of_workers(pool: Pool) -> dict[str, Any]:
+    """Tell how the workers are."""
+    return {"busy": pool.busy, "restarts": pool.restarts, "sandbox": pool.sandbox}
+
+
+def of_roots(pipeline: Pipeline, plans: Iterable[RootPlan], ledger: Ledger, now: float) -> list[dict[str, Any]]:
+    """Tell how every root is; `now` in monotonic seconds."""
+    return [_of_root(pipeline, plan, ledger, now) for plan in plans if plan.path in pipeline.roots]
+
+
+def _of_root(pipeline: Pipeline, plan: RootPlan, ledger: Ledger, now: float) -> dict[str, Any]:
+    root = pipeline.roots[plan.path]
+    files = [file for file in pipeline.waiting if file.plan.path == plan.path]
+    oldest = min((file.settling.first_seen for file in files), default=None)
+    counts = {state.value: number for state, number in ledger.counts(plan.path).items()}
+    return {
+        "path": plan.path,
+        "mode": plan.mode.value,
+        "to": plan.to,
+        "state": root.state.value,
+        "problems": list(root.problems),
+        "scanning": root.scanning,
+        "settling": sum(file.state is State.SETTLING for file in files),
+        "queued": sum(file.state is State.QUEUED for file in files),
+        "working": sum(file.state in {State.WORKING, State.STAGED} for file in files),
+        "retrying": sum(file.state is State.RETRY for file in files),
+        "oldest_waiting_seconds": None if oldest is None else round(now - oldest),
+        "counts": counts,
+    }

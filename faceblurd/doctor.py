@@ -81,9 +81,14 @@ def _worker(config: Config, start_worker: Callable[[Config], str]) -> Finding:
         sandbox = start_worker(config)
     except FaceblurdError as error:
         return Finding(Level.BAD, "worker", error.message, error.remedy)
-    if not sandbox or sandbox == "off":
-        how = "workers.sandbox is off" if sandbox else "this kernel has neither landlock nor seccomp for us"
-        text, remedy = f"starts; not locked up: {how}", "Set workers.sandbox: auto, or update the kernel"
+    if sandbox == "off":
+        text, remedy = "starts; not locked up: workers.sandbox is off", "Set workers.sandbox: auto"
+        return Finding(Level.WARN, "worker", text, remedy)
+    if sandbox.endswith(")"):  # the part in brackets is what is not in force
+        text, remedy = (
+            f"starts; locked up in part: {sandbox}",
+            "Update the kernel (docs/security.md has what each knows)",
+        )
         return Finding(Level.WARN, "worker", text, remedy)
     return Finding(Level.OK, "worker", f"starts, with detectors and plugins; locked up by {sandbox}")
 

@@ -67,3 +67,14 @@ def test_people_read_marks_and_remedies(command: Callable[..., Any], tmp_path: P
     done = command("doctor", "--config", str(config))
     assert done.returncode == 1
     assert " BAD  /nowhere/at/all: is not there\n      -> Create or mount it" in done.stdout
+
+
+def test_a_sandbox_with_a_gap_is_a_warning(tmp_path: Path) -> None:
+    from faceblurd import doctor
+    from faceblurd.config import load_config
+
+    (tmp_path / "c.yaml").write_text(json.dumps({"state_dir": "s", "roots": [{"path": "in", "mode": "in_place"}]}))
+    config = load_config(tmp_path / "c.yaml", environ={})
+    part = doctor._worker(config, lambda _: "limits (no landlock: the kernel has no landlock; no seccomp: refused)")
+    assert (part.level, bool(part.remedy)) == (doctor.Level.WARN, True)
+    assert doctor._worker(config, lambda _: "landlock 7, seccomp, limits").level is doctor.Level.OK

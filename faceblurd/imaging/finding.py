@@ -35,7 +35,8 @@ def find_faces(picture: Picture, detectors: Sequence[Detector], recipe: Recipe) 
     The order is that of the detectors; the recipe's `always` zones come last, as they are. What is found in a frame of
     an animation is hidden in its neighbours too: a face does not leave for a twentieth of a second.
     """
-    found = [_in_frame(picture, frame, detectors, recipe) for frame in range(picture.frames)]
+    search = _Search(detectors)
+    found = [_in_frame(picture, frame, search, recipe) for frame in range(picture.frames)]
     if picture.animated:
         found = [_with_neighbours(found, frame) for frame in range(picture.frames)]
     return [region for regions in found for region in regions]
@@ -47,15 +48,15 @@ def _with_neighbours(found: Sequence[Sequence[Region]], frame: int) -> list[Regi
     return geometry.merge((replace(region, frame=frame) for regions in around for region in regions), waste=_WASTE)
 
 
-def _in_frame(picture: Picture, frame: int, detectors: Sequence[Detector], recipe: Recipe) -> list[Region]:
+def _in_frame(picture: Picture, frame: int, search: _Search, recipe: Recipe) -> list[Region]:
     """Search one page, or one frame of an animation."""
     width, height, orientation = picture.size_of(frame)
     width, height = geometry.upright_size(width, height, orientation=orientation)
     never = _areas(recipe.zones.never, width, height)
-    preview = picture.preview(recipe.detection.working_size_px, frame) if detectors else None
+    preview = picture.preview(recipe.detection.working_size_px, frame) if search.detectors else None
     found = [
         region
-        for region in _found(preview, detectors, width=width, height=height)
+        for region in _scaled(preview, search, width=width, height=height)
         if not any(geometry.covers_most(zone, region, share=_INSIDE) for zone in never)
     ]
     grown = (geometry.grow(region, recipe.blur.margin) for region in found)
@@ -65,16 +66,28 @@ def _in_frame(picture: Picture, frame: int, detectors: Sequence[Detector], recip
     return [replace(region, frame=frame) for region in regions]
 
 
-def _found(
-    preview: npt.NDArray[np.uint8] | None, detectors: Iterable[Detector], *, width: int, height: int
-) -> Iterable[Region]:
+class _Search:
+    """The detectors, and what they saw last: many frames of animations are the same as the one before."""
+
+    def __init__(self, detectors: Sequence[Detector]) -> None:
+        self.detectors = detectors
+        self._last: npt.NDArray[np.uint8] | None = None
+        self._found: list[Region] = []
+
+    def __call__(self, bgr: npt.NDArray[np.uint8]) -> list[Region]:
+        if self._last is None or self._last.shape != bgr.shape or (self._last != bgr).any():
+            self._found = [region for detector in self.detectors for region in detector.detect(bgr)]
+            self._last = bgr
+        return self._found
+
+
+def _scaled(preview: npt.NDArray[np.uint8] | None, search: _Search, *, width: int, height: int) -> Iterable[Region]:
     """Search, and map what is found to full size."""
     if preview is None:
         return
     by_x, by_y = width / preview.shape[1], height / preview.shape[0]
-    for detector in detectors:
-        for region in detector.detect(preview):
-            yield geometry.scale(region, by_x=by_x, by_y=by_y)
+    for region in search(preview):
+        yield geometry.scale(region, by_x=by_x, by_y=by_y)
 
 
 def _areas(zones: Iterable[Zone], width: int, height: int) -> list[Region]:

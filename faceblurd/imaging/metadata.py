@@ -10,13 +10,14 @@ from faceblurd.imaging.exif import orientation_of
 from faceblurd.imaging.exif_scrub import scrub_exif, thumbnail_of, without_thumbnail
 from faceblurd.imaging.photoshop import scrub_resources
 from faceblurd.imaging.scrub import BARE, Scrub
-from faceblurd.imaging.signatures import contains_picture
+from faceblurd.imaging.signatures import contains_picture, hides_picture
 from faceblurd.imaging.xmp import scrub_xmp
 
 __all__ = [
     "BARE",
     "Scrub",
     "contains_picture",
+    "hides_picture",
     "orientation_of",
     "scrub_exif",
     "scrub_resources",

@@ -8,6 +8,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from faceblurd.errors import ImageError
+from faceblurd.imaging import jpeg_segments
+
 HEAD_BYTES: Final = 512
 """How much of a file's start is looked at."""
 
@@ -74,6 +77,8 @@ _TEXT_PICTURE = re.compile(
     rb"(?:/9j/|iVBORw0KGgo|R0lGOD|UklGR|AAAA[A-Za-z0-9+/]GZ0eXB)[A-Za-z0-9+/]{60}"
     rb"|(?i:ffd8ff|89504e470d0a1a0a)[0-9A-Fa-f]{80}"
 )
+_JPEG = re.compile(rb"\xff\xd8\xff")
+_FILE = re.compile(rb"\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF....WEBPVP8|ftyp(?:heic|heix|avif|mif1|mp4|isom|qt  )", re.DOTALL)
 _BLANKS = re.compile(rb"[\s\0]+")
 
 
@@ -111,3 +116,17 @@ def _iso_brand(head: bytes) -> str:
 def contains_picture(payload: bytes) -> bool:
     """Say whether bytes carry a picture: as it is, in base64, or in hexadecimal (line breaks and UTF-16 allowed)."""
     return bool(_RAW_PICTURE.search(payload) or _TEXT_PICTURE.search(_BLANKS.sub(b"", payload)))
+
+
+def hides_picture(pixels: bytes) -> bool:
+    """Say whether a whole picture file lies among coded pixels, where three bytes that look like one mean nothing."""
+    return bool(_FILE.search(pixels)) or any(_is_jpeg(pixels, found.start()) for found in _JPEG.finditer(pixels))
+
+
+def _is_jpeg(data: bytes, start: int) -> bool:
+    try:
+        segments = jpeg_segments.scan(data, start)
+        jpeg_segments.read_frame(data, segments)
+    except ImageError:
+        return False
+    return True

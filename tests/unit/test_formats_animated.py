@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import struct
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,13 +16,13 @@ from PIL import Image
 from faceblurd.config.recipes import builtin_recipe
 from faceblurd.errors import ImageError
 from faceblurd.imaging.finding import find_faces
-from faceblurd.imaging.formats import open_image
-from faceblurd.imaging.formats.gif_blocks import read_gif
+from faceblurd.imaging.formats import open_image, webp
+from faceblurd.imaging.formats.gif_blocks import IMAGE, coded, read_gif
 from faceblurd.imaging.formats.png_chunks import SIGNATURE, Chunk, read_chunks
 from faceblurd.imaging.geometry import upright_view
 from faceblurd.imaging.metadata import BARE, Scrub
 from faceblurd.imaging.redaction import redact
-from faceblurd.imaging.verification import verify
+from faceblurd.imaging.verification import verify, verify_clean
 from faceblurd.model import BlurMethod, BlurSpec, MetadataPolicy, MetadataSpec, Reason, Region
 
 if TYPE_CHECKING:
@@ -207,3 +210,112 @@ def test_a_frame_beyond_the_screen_of_a_gif_is_refused() -> None:
     data[6:8] = (50).to_bytes(2, "little")
     with pytest.raises(ImageError, match="larger than its screen"):
         open_image(bytes(data), max_pixels=MAX)
+
+
+class Counting:
+    """A detector that counts its calls."""
+
+    name = "counting"
+    calls = 0
+
+    def detect(self, bgr: npt.NDArray[Any]) -> list[Region]:
+        self.calls += 1
+        return [replace(BOX, x=int(bgr[65, 0, 0]) % 7, found_by="counting")]
+
+
+def test_frames_that_look_alike_are_searched_once() -> None:
+    first, second = drawn(alpha=False)[:2]
+    images = [first, first, first, second, second, first]
+    data = saved("WEBP", [image.resize((121, 80)) for image in images], lossless=True, minimize_size=False, kmax=1)
+    picture = open_image(data, max_pixels=MAX)
+    distinct = [picture.pixels(frame).tobytes() for frame in range(picture.frames)]
+    changes = 1 + sum(one != other for one, other in pairwise(distinct))
+    counting = Counting()
+    regions = find_faces(picture, [counting], builtin_recipe("balanced"))
+    assert counting.calls == changes
+    assert {region.frame for region in regions} == set(range(picture.frames))
+
+
+def hidden_behind(kind: str, face: bytes) -> bytes:
+    """Put a JPEG where no decoder looks: behind the end of what an image is compressed to."""
+    if kind == "GIF":
+        data = saved("GIF", drawn(alpha=False))
+        last = [block for block in read_gif(data).blocks if block.kind == IMAGE][-1]
+        more = b"".join(bytes([len(face[at : at + 255])]) + face[at : at + 255] for at in range(0, len(face), 255))
+        return data[: last.end - 1] + more + data[last.end - 1 :]
+    if kind == "WEBP":
+        parts = webp.read_chunks(saved("WEBP", drawn(alpha=False)))
+        extra = b"XTRA" + struct.pack("<I", len(face)) + face + bytes(len(face) % 2)
+        return webp.build([(name, body + extra if name == b"ANMF" else body) for name, body in parts])
+    if kind == "WEBP pixels":
+        parts = webp.read_chunks(saved("WEBP", drawn(alpha=False)[:1]))
+        return webp.build([(name, body + face if name == b"VP8 " else body) for name, body in parts])
+    tail, still = (b"fdAT", False) if kind == "PNG" else (b"IDAT", True)
+    chunks = read_chunks(saved("PNG", drawn(alpha=False)[: 1 if still else COUNT]))
+    longer = [Chunk(c.kind, c.body + face) if c.kind == tail else c for c in chunks]
+    return SIGNATURE + b"".join(chunk.build() for chunk in longer)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "WEBP pixels", "PNG", "still PNG"])
+def test_what_hides_behind_the_pixels_is_not_copied(kind: str, astronaut_jpeg: bytes) -> None:
+    out = io.BytesIO()
+    Image.open(io.BytesIO(astronaut_jpeg)).resize((96, 96)).save(out, "JPEG")
+    face = out.getvalue()
+    data = hidden_behind(kind, face)
+    piece = face[300:360]
+    assert piece in data
+    for clean in (True, False):
+        assert piece not in published(data, clean=clean)
+
+
+def published(data: bytes, *, clean: bool) -> bytes:
+    """Return what would be published; nothing when it is refused."""
+    with contextlib.suppress(ImageError):
+        picture = open_image(data, max_pixels=MAX)
+        if clean:
+            result = picture.scrubbed(BARE)
+            verify_clean(result, picture=picture, max_pixels=MAX)
+            return result
+        encoded = picture.redacted([BOX], BlurSpec(), BARE)
+        verify(encoded, picture=picture, regions=[BOX], blur=BlurSpec(), max_pixels=MAX)
+        return encoded.data
+    return b""
+
+
+def gif_of(frames: list[tuple[int, int, int, int, int]]) -> bytes:
+    """Write a GIF without transparency: left, top, side, colour and disposal of each frame."""
+    table = bytes(value for colour in range(4) for value in (80 * colour, 255 - 80 * colour, 7))
+    parts = [b"GIF89a" + struct.pack("<HHBBB", 40, 40, 0x81, 3, 0) + table]
+    for left, top, side, colour, disposal in frames:
+        out = io.BytesIO()
+        Image.new("P", (side, side), colour).save(out, "GIF", optimize=False, interlace=False)
+        alone = out.getvalue()
+        image = next(block for block in read_gif(alone).blocks if block.kind == IMAGE)
+        control = struct.pack("<BBBBHBB", 0x21, 0xF9, 4, disposal << 2, 5, 0, 0)
+        place = struct.pack("<BHHHHB", 0x2C, left, top, side, side, 0)
+        held = _rest(alone, image)
+        parts.append(control + place + coded(alone, image)[:1] + held)
+    return b"".join((*parts, b";"))
+
+
+def _rest(data: bytes, block: Any) -> bytes:
+    """Return the sub-blocks of an image, with the mark that ends them."""
+    held = len(coded(data, block)) - 1
+    return data[block.end - held - -(-held // 255) - 1 : block.end]
+
+
+def test_frames_lie_over_each_other_as_in_browsers() -> None:
+    boxes = [(10, 10, 20, 1, 2), (0, 0, 12, 2, 1), (30, 30, 5, 3, 3), (5, 5, 3, 1, 1)]
+    picture = open_image(gif_of(boxes), max_pixels=MAX)
+    frames = [picture.pixels(number) for number in range(4)]
+    opaque = [(frame[:, :, 3] > 0) for frame in frames]
+    assert [int(mask.sum()) for mask in opaque] == [400, 144, 169, 144]  # cleared; kept; put back
+    assert tuple(frames[0][15, 15, :3]) == (7, 175, 80)
+    assert tuple(frames[3][6, 6, :3]) == (7, 175, 80)
+    assert tuple(frames[3][1, 1, :3]) == (7, 95, 160)
+    assert np.array_equal(frames[0], picture.pixels(0))  # going back starts over
+    region = Region(x=10, y=10, width=10, height=10, score=1.0, found_by="test")
+    result = picture.redacted([region], BlurSpec(), BARE)
+    verify(result, picture=picture, regions=[region], blur=BlurSpec(), max_pixels=MAX)
+    for number, frame in enumerate(shown(result.data)[0][1:], start=1):  # a viewer of another make sees the same
+        np.testing.assert_array_equal(frame[:, :, 3] > 0, opaque[number])

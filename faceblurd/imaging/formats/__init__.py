@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from faceblurd.imaging.metadata import Scrub
     from faceblurd.model import BlurSpec, Region
 
+_LEAST_PIXELS = 4096  # what even the smallest of many frames counts for: each is searched
+
 __all__ = ["Encoded", "Picture", "open_image", "sniff"]
 
 
@@ -107,7 +109,7 @@ def open_image(data: bytes, *, max_pixels: int) -> Picture:
     if picture.width < 1 or picture.height < 1:
         raise ImageError(Reason.DAMAGED, f"The {found} header says {picture.width} x {picture.height} pixels")
     sizes = (picture.size_of(frame)[:2] for frame in range(picture.frames))
-    total = sum(width * height for width, height in sizes)
+    total = sum(max(width * height, _LEAST_PIXELS) if picture.frames > 1 else width * height for width, height in sizes)
     if total > max_pixels:
         frames = f" in {picture.frames} frames" if picture.frames > 1 else ""
         size = f"{picture.width} x {picture.height}{frames}"

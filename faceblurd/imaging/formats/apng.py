@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import cv2
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from faceblurd.imaging.formats.png_chunks import Header
     from faceblurd.imaging.metadata import Scrub
 
 _ANIMATION: Final = frozenset({b"acTL", b"fcTL", b"fdAT"})
@@ -107,8 +109,21 @@ class ApngPicture(Animation):
 
     def scrubbed(self, scrub: Scrub = BARE) -> bytes:
         """Filter the chunks; all frames stay byte for byte."""
+        for header, bodies in self._streams():
+            png_chunks.refuse_more(exact=png_chunks.check_stream(header, bodies))
         clean = (_scrubbed(chunk, scrub) for chunk in self._chunks)
         return SIGNATURE + b"".join(chunk.build() for chunk in clean if chunk)
+
+    def _streams(self) -> list[tuple[Header, list[bytes]]]:
+        """Return size and compressed rows of each frame, and of a first picture that is none."""
+        found = [(self._header, list[bytes]())] if self._first_is_apart else []
+        for chunk in self._chunks:
+            if chunk.kind == b"fcTL":
+                width, height = struct.unpack_from(">II", chunk.body, 4)
+                found.append((replace(self._header, width=width, height=height), []))
+            elif chunk.kind in {b"IDAT", b"fdAT"}:
+                found[-1][1].append(chunk.body[4 * (chunk.kind == b"fdAT") :])
+        return found
 
     def embedded(self) -> list[str]:
         """Name the chunks that still look like a picture."""

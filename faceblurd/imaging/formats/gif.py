@@ -22,10 +22,12 @@ from faceblurd.imaging.formats.gif_blocks import (
     EXTENSION,
     IMAGE,
     TRAILER,
+    coded,
     joined,
     read_gif,
     scrubbed_block,
 )
+from faceblurd.imaging.formats.gif_frames import Frames, has_more
 from faceblurd.imaging.metadata import BARE, Scrub, contains_picture
 from faceblurd.model import Reason
 
@@ -53,6 +55,13 @@ class GifPicture(Animation):
         self.width, self.height, self.frames = self._gif.width, self._gif.height, len(self._gif.delays)
         if not self.frames:
             raise ImageError(Reason.DAMAGED, "The GIF has no picture")
+        self._composer: Frames | None = None
+
+    def composed(self, frame: int) -> npt.NDArray[np.uint8]:
+        """Return a frame as browsers show it, HxWx4, BGRA; what is transparent has no colour."""
+        if self._composer is None:  # not before the header's size was checked
+            self._composer = Frames(self._data, self._gif)
+        return self._composer.composed(frame)
 
     def fitted(self, pixels: npt.NDArray[np.uint8], painted: npt.NDArray[np.bool_]) -> None:
         """Give what was painted colours that the frame has room for, and no opacity in between."""
@@ -84,7 +93,10 @@ class GifPicture(Animation):
         return [scrubbed_block(self._data, b, scrub) for b in kept if b.label in {APPLICATION, COMMENT}]
 
     def scrubbed(self, scrub: Scrub = BARE) -> bytes:
-        """Filter the extensions; images stay byte for byte."""
+        """Filter the extensions; images stay byte for byte, and must not have anything behind their end."""
+        for block in self._gif.blocks:
+            if block.kind == IMAGE and has_more(coded(self._data, block)):
+                raise ImageError(Reason.DAMAGED, "The GIF has data behind the end of an image")
         blocks = (scrubbed_block(self._data, block, scrub) for block in self._gif.blocks)
         return b"".join((self._gif.head, *blocks, bytes([TRAILER])))
 

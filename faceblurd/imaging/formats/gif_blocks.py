@@ -91,9 +91,19 @@ def _check_place(data: bytes, start: int, width: int, height: int) -> None:
         raise ImageError(Reason.UNSUPPORTED, "A frame of the GIF is larger than its screen")
 
 
+def coded(data: bytes, block: Block) -> bytes:
+    """Return the code size of an image, and what its sub-blocks hold."""
+    start = block.start + 10 + _table(data[block.start + 9])
+    return data[start : start + 1] + _held(data, start + 1)
+
+
 def joined(data: bytes, block: Block) -> bytes:
     """Return what the sub-blocks of an extension hold; an application's name is the first 11 bytes."""
-    parts, position = [], block.start + 2
+    return _held(data, block.start + 2)
+
+
+def _held(data: bytes, position: int) -> bytes:
+    parts = []
     while data[position]:
         parts.append(data[position + 1 : position + 1 + data[position]])
         position += 1 + data[position]

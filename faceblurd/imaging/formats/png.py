@@ -37,11 +37,12 @@ class PngPicture(Still):
         exif = next((chunk.body for chunk in self._chunks if chunk.kind == b"eXIf"), b"")
         self.orientation = orientation_of(exif)
         self._stored: npt.NDArray[Any] | None = None
+        self._exact: bool | None = None  # whether the rows are all that is compressed, once that was looked at
 
     def _load(self) -> npt.NDArray[Any]:
         """Decode once; the detectors' preview and the pixels come from the same decode."""
         if self._stored is None:
-            png_chunks.check_rows(self._header, self._chunks)
+            self._exact = png_chunks.check_rows(self._header, self._chunks)
             # Without the ancillary chunks: OpenCV needs none of them, and libpng stops at some that are merely odd.
             kinds = {*png_chunks.CRITICAL, b"tRNS"}
             plain = SIGNATURE + b"".join(c.build() for c in self._chunks if c.kind in kinds)
@@ -94,6 +95,9 @@ class PngPicture(Still):
 
     def scrubbed(self, scrub: Scrub = BARE) -> bytes:
         """Filter the chunks; the compressed rows stay byte for byte."""
+        if self._exact is None:
+            self._exact = png_chunks.check_rows(self._header, self._chunks)
+        png_chunks.refuse_more(exact=self._exact)
         clean = (png_chunks.scrub_chunk(chunk, scrub, same_pixels=True) for chunk in self._chunks)
         return _join([chunk for chunk in clean if chunk])
 

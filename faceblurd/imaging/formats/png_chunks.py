@@ -79,18 +79,33 @@ def read_header(chunks: list[Chunk]) -> Header:
     return Header(width, height, depth, colour, bool(interlace))
 
 
-def check_rows(header: Header, chunks: list[Chunk]) -> None:
-    """Inflate all IDATs and count, whatever a decoder does with a short stream (4.14 refuses). Raises ImageError."""
-    inflater, got = zlib.decompressobj(), 0
+def check_rows(header: Header, chunks: list[Chunk]) -> bool:
+    """Inflate all IDATs and count, whatever a decoder does with a short stream (4.14 refuses). Raises ImageError.
+
+    Returns whether that is all: no row too many, and nothing behind the stream.
+    """
+    return check_stream(header, [chunk.body for chunk in chunks if chunk.kind == b"IDAT"])
+
+
+def check_stream(header: Header, bodies: list[bytes]) -> bool:
+    """As `check_rows`, for the parts of one stream, such as a frame's."""
+    inflater, got, behind = zlib.decompressobj(), 0, 0
     wanted = _inflated_size(header)
     try:
-        for chunk in chunks:
-            if chunk.kind == b"IDAT":
-                got += _count(inflater, chunk.body, wanted - got)
+        for body in bodies:
+            behind += len(body) if inflater.eof else 0
+            got += _count(inflater, body, wanted - got)
     except zlib.error as error:
         raise ImageError(Reason.DAMAGED, f"The PNG's rows do not inflate: {error}") from error
     if got < wanted:
         raise ImageError(Reason.DAMAGED, f"The PNG has {got} of {wanted} bytes of rows")
+    return got == wanted and not behind and not inflater.unused_data
+
+
+def refuse_more(*, exact: bool) -> None:
+    """Refuse to copy compressed rows with something behind them: nobody has looked at that."""
+    if not exact:
+        raise ImageError(Reason.DAMAGED, "The PNG has data behind its rows")
 
 
 def _count(inflater: zlib._Decompress, body: bytes, wanted: int) -> int:

@@ -20,7 +20,7 @@ from faceblurd.imaging.exif import (
 from faceblurd.imaging.exif_scrub import scrub_payloads, strip_location, wipe_children
 from faceblurd.imaging.formats.codecs import zero_tail
 from faceblurd.imaging.formats.tiff_page import TiffPage
-from faceblurd.imaging.metadata import BARE, Scrub, contains_picture
+from faceblurd.imaging.metadata import BARE, Scrub, contains_picture, hides_picture
 from faceblurd.model import Reason
 
 if TYPE_CHECKING:
@@ -103,6 +103,8 @@ class TiffLayout:
         values = [span for page in self.chain for span in page.values()]
         found = [f"tag at {start}" for start, end in values if contains_picture(self.data[start:end])]
         unused = b"".join(self.data[start:end] for start, end in _gaps(_used(self.chain), len(self.data)))
+        if any(hides_picture(self.data[start:end]) for page in self.chain for start, end in page.rows):
+            found.append("rows")
         apart = len(self.chain) > len(self.pages) or any(SUB_IFDS in page.tags for page in self.pages)
         return [*found, *(["unused bytes"] if contains_picture(unused) else []), *(["reduced copies"] if apart else [])]
 

@@ -17,6 +17,7 @@ from faceblurd.imaging.formats.still import Still
 from faceblurd.imaging.metadata import (
     BARE,
     contains_picture,
+    hides_picture,
     orientation_of,
     scrub_exif,
     scrub_xmp,
@@ -139,6 +140,8 @@ class WebpPicture(Still):
 
     def embedded(self) -> list[str]:
         """Name the chunks that still look like a picture."""
+        if any(hides_picture(body) for kind, body in self._chunks if kind in _PIXELS):
+            return ["pixels"]
         others = ((kind, body) for kind, body in self._chunks if kind not in _PIXELS)
         shown = ((kind, without_thumbnail(body) if kind == b"EXIF" else body) for kind, body in others)
         return [kind.decode("latin-1") for kind, body in shown if contains_picture(body)]

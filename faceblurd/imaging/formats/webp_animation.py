@@ -13,7 +13,7 @@ from faceblurd.imaging.formats.animation import Animation, changed_box
 from faceblurd.imaging.formats.bmp import swapped
 from faceblurd.imaging.formats.codecs import decoding
 from faceblurd.imaging.formats.webp import QUALITY, WebpPicture, build, read_chunks, scrub_chunk
-from faceblurd.imaging.metadata import BARE, contains_picture, orientation_of, without_thumbnail
+from faceblurd.imaging.metadata import BARE, contains_picture, hides_picture, orientation_of, without_thumbnail
 from faceblurd.model import Reason
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class WebpAnimation(Animation):
             raise ImageError(Reason.DAMAGED, "The animated WebP has pixels beside its frames, or frames without any")
         self.width, self.height = (int.from_bytes(canvas[at : at + 3], "little") + 1 for at in (4, 7))
         self.orientation = orientation_of(named.get(b"EXIF", b""))
-        self._lossless = all(b"VP8L" in _kinds(body) for body in self._frames)
+        self._lossless = all(b"VP8L" in dict(_inner(body)) for body in self._frames)
 
     def write(self, frames: Sequence[npt.NDArray[np.uint8]], scrub: Scrub) -> tuple[bytes, str]:
         """Write each frame as the box that changed."""
@@ -92,19 +92,25 @@ class WebpAnimation(Animation):
 
     def scrubbed(self, scrub: Scrub = BARE) -> bytes:
         """Filter the chunks; the frames stay byte for byte."""
-        return self._graft([(b"ANMF", body) for body in self._frames], scrub)
+        return self._graft([(b"ANMF", _bare(body)) for body in self._frames], scrub)
 
     def embedded(self) -> list[str]:
         """Name the chunks that still look like a picture."""
+        if any(hides_picture(body) or _bare(body) != body for body in self._frames):
+            return ["ANMF"]
         others = ((kind, body) for kind, body in self._chunks if kind != b"ANMF")
         shown = ((kind, without_thumbnail(body) if kind == b"EXIF" else body) for kind, body in others)
         return [kind.decode("latin-1") for kind, body in shown if contains_picture(body)]
 
 
-def _kinds(frame: bytes) -> list[bytes]:
-    """Name the chunks of one frame."""
-    inner = struct.pack("<4sI4s", b"RIFF", len(frame) - _FRAME + 4, b"WEBP") + frame[_FRAME:]
-    return [kind for kind, _ in read_chunks(inner)]
+def _inner(frame: bytes) -> Chunks:
+    """Return the chunks of one frame."""
+    return read_chunks(struct.pack("<4sI4s", b"RIFF", len(frame) - _FRAME + 4, b"WEBP") + frame[_FRAME:])
+
+
+def _bare(frame: bytes) -> bytes:
+    """Return a frame with nothing but its pixels."""
+    return frame[:_FRAME] + build([chunk for chunk in _inner(frame) if chunk[0] in _PIXELS])[12:]
 
 
 def open_webp(data: bytes) -> WebpAnimation | WebpPicture:

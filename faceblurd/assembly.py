@@ -10,11 +10,14 @@ import os
 import signal
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from faceblurd.config.reach import ANSWER_SECONDS, Folder, within
 from faceblurd.errors import AlreadyRunningError, FaceblurdError, SetupError
+from faceblurd.intake.errands import AtOnce, Lanes
 from faceblurd.intake.inbox import Inbox
 from faceblurd.intake.scanner import Selection
 from faceblurd.model import Mode
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from faceblurd.config import Config, Hooks, HooksConfig, RootConfig, Workers, WorkersConfig
+    from faceblurd.intake.errands import Errands
     from faceblurd.model import Report
     from faceblurd.outlet.ledger import Ledger
 
@@ -52,6 +56,7 @@ class Assembly:
     pipeline: Pipeline
     pool: Pool
     inbox: Inbox
+    errands: Errands
     plugins: PluginHost
     hook: CommandHook | None
 
@@ -71,12 +76,12 @@ def plan_for(config: Config, root: RootConfig) -> RootPlan:
     """Turn a root's settings into the pipeline's plan. Paths are resolved here, once."""
     from faceblurd.config import Existing, HardLinks, Mtime, OnFailure, Unsupported  # noqa: PLC0415 - pydantic: configs only
 
-    path = os.path.realpath(root.path)
+    path = str(Folder.at(root.path).real)
     keep_mtime = root.mtime is Mtime.KEEP or (root.mtime is Mtime.AUTO and root.mode is Mode.MIRROR)
     return RootPlan(
         path=path,
         mode=root.mode,
-        to=path if root.to is None else os.path.realpath(root.to),
+        to=path if root.to is None else str(Folder.at(root.to).real),
         recipe=config.recipe_for(root),
         selection=Selection(root.include, root.exclude),
         quiet_seconds=root.quiet_seconds,
@@ -103,8 +108,12 @@ def assemble(  # noqa: PLR0913 - the composition root: every part is named once,
     state_dir: Path | None,
     patience: Patience,
     voice: Voice,
+    watches: bool = False,
 ) -> Assembly:
-    """Build a pipeline and its parts. Raises SetupError for a plugin that does not load. No process runs yet."""
+    """Build a pipeline and its parts. Raises SetupError for a plugin that does not load. No process runs yet.
+
+    `watches`: for a daemon, whose roots must not wait for one another.
+    """
     signal.signal(signal.SIGIO, signal.SIG_IGN)  # publisher.open_for_writing holds a lease for a moment
 
     def plugin_failed(plugin: str, hook: str, error: BaseException) -> None:
@@ -115,9 +124,10 @@ def assemble(  # noqa: PLR0913 - the composition root: every part is named once,
     plans = [replace(plan, recipe=replace(plan.recipe, plugins=plugins.identities)) for plan in plans]
     pool = _pool(plans, workers, hooks)
     inbox, hook = Inbox(), _hook(hooks, ledger, voice)
+    errands = Lanes(inbox.ring) if watches else AtOnce()
     quarantine = Quarantine(ledger, Path(os.devnull) if state_dir is None else state_dir / "quarantine")
-    parts = Parts(inbox, ledger, pool, quarantine, plugins, hook, time.monotonic, voice.report, voice.tell)
-    return Assembly(Pipeline(parts, plans, patience), pool, inbox, plugins, hook)
+    parts = Parts(inbox, errands, ledger, pool, quarantine, plugins, hook, time.monotonic, voice.report, voice.tell)
+    return Assembly(Pipeline(parts, plans, patience), pool, inbox, errands, plugins, hook)
 
 
 def _pool(plans: Sequence[RootPlan], workers: WorkersConfig | Workers, hooks: HooksConfig | Hooks) -> Pool:
@@ -146,17 +156,27 @@ def make_mirror(plan: RootPlan, ledger: Ledger) -> None:
     """See that the mirror's top is there. A mirror that somebody removed whole is filled again from the start.
 
     Single results that were removed or taken away stay away: whoever collects photos from a mirror must not get them
-    again at every rescan.
+    again at every rescan. One that does not answer is left to its root, which waits for it.
     """
-    if os.path.isdir(plan.to):
-        return
-    try:
-        os.makedirs(plan.to, exist_ok=True)
-    except OSError as error:
+    unknown: bool | OSError = False
+    made = within(ANSWER_SECONDS, partial(_make_folder, plan.to), unknown)
+    if isinstance(made, OSError):
         raise FaceblurdError(
-            f"the mirror {plan.to} cannot be made: {error.strerror}", remedy="Create it, writable for this user"
-        ) from error
-    ledger.look_again(plan.path)
+            f"the mirror {plan.to} cannot be made: {made.strerror}", remedy="Create it, writable for this user"
+        ) from made
+    if made:
+        ledger.look_again(plan.path)
+
+
+def _make_folder(path: str) -> bool | OSError:
+    """Make a folder that is not there; say whether it was made."""
+    if os.path.isdir(path):
+        return False
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        return error
+    return True
 
 
 def wait_until_ready(pool: Pool, *, meanwhile: Callable[[], None] = lambda: None) -> None:

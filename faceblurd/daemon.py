@@ -1,6 +1,7 @@
 """The long-running service: start order, signals, reload, and the same order backwards at the stop.
 
-Start: lock, ledger, recovery, a first worker (all detectors and plugins load, or nothing starts), watchers, READY.
+Start: lock, ledger, a first worker (all detectors and plugins load, or nothing starts), READY; then for each root, as
+far as it answers: what a crash left is finished, and it is watched.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ import signal
 import sqlite3
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from faceblurd import account, assembly
 from faceblurd.errors import FaceblurdError, SetupError
-from faceblurd.intake.root import Pace, RootWatch
-from faceblurd.outlet import delivery
+from faceblurd.intake.root import Outside, Pace, RootWatch
 from faceblurd.outlet.ledger import Ledger, is_full
 from faceblurd.telemetry.status import StatusFile
 
@@ -54,7 +55,6 @@ class Daemon:
         lock = assembly.lock_state(self._config.state_dir)
         ledger = Ledger(self._config.state_dir / assembly.LEDGER_NAME)
         try:
-            self._recover(ledger)
             self._assembly = self._assemble(self._config, self._plans, ledger)
             assembly.wait_until_ready(self._assembly.pool)
             self._handle_signals()
@@ -82,27 +82,25 @@ class Daemon:
             ledger.close()
         self._status.remove()
 
-    def _recover(self, ledger: Ledger) -> None:
-        for intent, what in delivery.recover(ledger):
-            self._voice.tell("file.recovered", path=f"{intent.root}/{intent.path}", detail=what)
-
     def _assemble(self, config: Config, plans: list[RootPlan], ledger: Ledger) -> Assembly:
         return assembly.assemble(
             plans, workers=config.workers, hooks=config.hooks, ledger=ledger, state_dir=config.state_dir,
-            patience=assembly.patience_of(config.workers), voice=self._voice,
+            patience=assembly.patience_of(config.workers), voice=self._voice, watches=True,
         )  # fmt: skip
 
     def _open_roots(self, made: Assembly, config: Config, plans: list[RootPlan], ledger: Ledger) -> None:
+        made.pipeline.recover_others()
         for plan, root in zip(plans, config.roots, strict=True):
             assembly.make_mirror(plan, ledger)
 
             def tell(event: str, detail: str, path: str = plan.path) -> None:
                 self._voice.tell(event, root=path, detail=detail)
 
+            outside = Outside(made.inbox, made.errands, tell, partial(made.pipeline.recover, plan.path))
+            pace = Pace(root.rescan_seconds, root.watch)
             made.pipeline.roots[plan.path] = RootWatch(
-                plan.path, plan.selection, to=plan.to, pace=Pace(root.rescan_seconds, root.watch), inbox=made.inbox,
-                tell=tell,
-            )  # fmt: skip
+                plan.path, plan.selection, to=plan.to, pace=pace, outside=outside
+            )
 
     def _handle_signals(self) -> None:
         def stop(_number: int, _frame: object) -> None:
@@ -141,7 +139,7 @@ class Daemon:
         """Put everything down until the ledger can be written again, then start over as after a crash."""
         self._paused = f"no room for the ledger in {self._config.state_dir}"
         self._voice.tell("daemon.paused", detail=self._paused)
-        with suppress(sqlite3.Error):  # the intents of what was in hand stay, and `_recover` deals with them
+        with suppress(sqlite3.Error):  # the intents of what was in hand stay, and the roots' start deals with them
             self._assembly.close()
         while not self._stop_asked and not ledger.has_room():
             self._notifier.watchdog()
@@ -151,7 +149,6 @@ class Daemon:
             self._resume(ledger)
 
     def _resume(self, ledger: Ledger) -> None:
-        self._recover(ledger)
         made = self._assemble(self._config, self._plans, ledger)
         assembly.wait_until_ready(made.pool)
         self._open_roots(made, self._config, self._plans, ledger)
@@ -225,7 +222,7 @@ class Daemon:
     def _finish_in_hand(self) -> None:
         """Let workers finish what they have, for a while; the rest is given up without a trace."""
         pipeline = self._assembly.pipeline
-        pipeline.stopping = True
+        pipeline.drain()
         until = time.monotonic() + self._config.workers.stop_seconds
         while pipeline.in_hand and time.monotonic() < until:
             pipeline.step(0.1)

@@ -76,6 +76,7 @@ class Reason(StrEnum):
     PLUGIN_FAILED = "plugin_failed"
     NO_PERMISSION = "no_permission"
     NO_SPACE = "no_space"
+    UNREACHABLE = "unreachable"
     IO_ERROR = "io_error"
     INTERRUPTED = "interrupted"
     INTERNAL_ERROR = "internal_error"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from faceblurd.config.overrides import BlurConfig, CenterfaceConfig, DetectionConfig, HaarConfig, YunetConfig
 from faceblurd.config.problems import Loc, Problem, nearest
+from faceblurd.config.reach import Folder
 from faceblurd.config.recipes import builtin_recipe
 from faceblurd.config.strength import weak_settings
 from faceblurd.errors import SetupError
@@ -36,60 +37,49 @@ def problems_with(config: Config) -> list[Problem]:
     return [*_folders(config), *_recipes(config), *_detectors(config), *_engines(config), *weak_settings(config)]
 
 
+Place = tuple[Loc, Path, Folder]
+
+
 def _folders(config: Config) -> Iterator[Problem]:
-    roots: list[tuple[Loc, Path]] = [(("roots", at, "path"), root.path) for at, root in enumerate(config.roots)]
-    outputs: list[tuple[Loc, Path]] = [
-        (("roots", at, "to"), root.to) for at, root in enumerate(config.roots) if root.to is not None
+    roots: list[Place] = [
+        (("roots", at, "path"), root.path, Folder.at(root.path)) for at, root in enumerate(config.roots)
     ]
-    for (_, first), (loc, second) in combinations(roots, 2):
+    outputs: list[Place] = [
+        (("roots", at, "to"), root.to, Folder.at(root.to)) for at, root in enumerate(config.roots) if root.to
+    ]
+    for (_, path, first), (loc, other, second) in combinations(roots, 2):
         if _overlap(first, second):
-            yield Problem(loc, f"overlaps the root {first}", str(second), "Watch the upper folder only, or split them.")
-    for (_, first), (loc, second) in combinations(outputs, 2):
+            yield Problem(loc, f"overlaps the root {path}", str(other), "Watch the upper folder only, or split them.")
+    for (_, path, first), (loc, other, second) in combinations(outputs, 2):
         if _overlap(first, second):
-            yield Problem(loc, f"overlaps the output {first}", str(second), "Give each root a folder of its own.")
+            yield Problem(loc, f"overlaps the output {path}", str(other), "Give each root a folder of its own.")
     yield from _loops(roots, outputs)
     yield from _exposed_state(config.state_dir, [*roots, *outputs])
 
 
-def _loops(roots: list[tuple[Loc, Path]], outputs: list[tuple[Loc, Path]]) -> Iterator[Problem]:
-    for out_loc, output in outputs:
-        for root_loc, root in roots:
-            if _inside(output, root):
+def _loops(roots: list[Place], outputs: list[Place]) -> Iterator[Problem]:
+    for out_loc, output, to in outputs:
+        for root_loc, root, watched in roots:
+            if to.is_inside(watched):
                 message = f"lies inside the root {root}: results would be watched again"
                 yield Problem(out_loc, message, str(output), "Choose a folder beside the root.")
-            elif _inside(root, output):
+            elif watched.is_inside(to):
                 message = f"lies inside the output {output}: results could land among the originals"
                 yield Problem(root_loc, message, str(root), "Choose an output beside the root.")
 
 
-def _exposed_state(state_dir: Path, folders: list[tuple[Loc, Path]]) -> Iterator[Problem]:
+def _exposed_state(state_dir: Path, folders: list[Place]) -> Iterator[Problem]:
     """Quarantined photos lie in the state directory: they must be neither watched nor published."""
-    for _, folder in folders:
-        if _inside(state_dir, folder):
-            message = f"lies inside {folder}, which is watched or published"
+    state = Folder.at(state_dir)
+    for _, path, folder in folders:
+        if state.is_inside(folder):
+            message = f"lies inside {path}, which is watched or published"
             remedy = "Choose a folder of its own, such as /var/lib/faceblurd."
             yield Problem(("state_dir",), message, str(state_dir), remedy)
 
 
-def _overlap(one: Path, other: Path) -> bool:
-    return _inside(one, other) or _inside(other, one)
-
-
-def _inside(path: Path, folder: Path) -> bool:
-    """Tell whether `path` is `folder` or below it, through symlinks and bind mounts, and if neither exists yet."""
-    real, wanted = Path(os.path.realpath(path)), Path(os.path.realpath(folder))
-    if real.is_relative_to(wanted):
-        return True
-    identity = _identity(wanted)
-    return identity is not None and any(_identity(step) == identity for step in (real, *real.parents))
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:  # away for now, or not ours to see: then its name has to do
-        return None
-    return found.st_dev, found.st_ino
+def _overlap(one: Folder, other: Folder) -> bool:
+    return one.is_inside(other) or other.is_inside(one)
 
 
 def _detectors(config: Config) -> Iterator[Problem]:

@@ -4,7 +4,6 @@ Each refusal carries its own remedy. Reads no files and no environment: what a p
 validation context (`Surroundings`).
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from faceblurd.config.problems import nearest
+from faceblurd.config.reach import Folder
 from faceblurd.config.recipes import BUILTIN_RECIPES
 
 
@@ -42,7 +42,7 @@ def _absolute(value: object, info: ValidationInfo) -> Path:
         raise TypeError("paths need Surroundings as validation context")
     path = around.base / _at_home(value, around.home)
     # `..` means something else behind a symlink, so only the file system can take it out
-    return Path(os.path.realpath(path)) if ".." in path.parts else path
+    return Folder.at(path).real if ".." in path.parts else path
 
 
 def _at_home(value: str, home: str | None) -> str:

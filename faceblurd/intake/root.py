@@ -1,26 +1,33 @@
 """One root over time: watched, scanned, suspended while it is away, watched again when it is back.
 
-A root that vanished or shows another file system is suspended: it is never read as 'all files deleted', and nothing is
-written below an empty mount point. Owns the watcher and the scan of one root; runs in the pipeline's thread.
+A root that vanished, shows another file system, does not answer, or has no room for results is suspended: it is never
+read as 'all files deleted', and nothing is written below an empty mount point. Owns the watcher and the scan of one
+root; runs in the pipeline's thread, and makes every call that may hang in the root's own (`Errands`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
-from faceblurd.intake.filesystem import kind_under, tells_of_changes
-from faceblurd.intake.scanner import Finished, RootIdentity, Scan, Selection
+from faceblurd.intake.filesystem import look, tells_of_changes
+from faceblurd.intake.presence import CHECK_SECONDS, Presence
+from faceblurd.intake.scanner import Finished, Scan, Selection
 from faceblurd.intake.watcher import Watcher
 from faceblurd.model import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from faceblurd.intake.errands import Errands
+    from faceblurd.intake.filesystem import Look, RootIdentity
     from faceblurd.intake.inbox import Inbox
 
-CHECK_SECONDS = 2.0
+T = TypeVar("T")
+STALLED_SECONDS = 20.0  # a disk that sleeps is there after 10
+WATCH_SECONDS = 600.0  # to start watching 200,000 directories on a cold disk
 DEGRADED_RESCAN_SECONDS = 30.0
 SCANNED_RESCAN_SECONDS = 60.0
 
@@ -33,6 +40,7 @@ class RootState(StrEnum):
     SCANNED = "scanned"  # by scans alone: its file system does not tell of changes, or the config wants it so
     DEGRADED = "degraded"  # not every directory is watched: rescans find the rest
     SUSPENDED = "suspended"
+    FULL = "full"  # no room for results
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,35 +51,34 @@ class Pace:
     watch: Watch = Watch.AUTO
 
 
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What a root needs of others. `tell` gets (event name, detail); `recover` finishes what a crash left."""
+
+    inbox: Inbox
+    errands: Errands
+    tell: Callable[[str, str], None]
+    recover: Callable[[], None] = lambda: None
+
+
 class RootWatch:
     """Keeps one root watched and scanned. `tick` and `scan_finished` are called by the pipeline."""
 
-    def __init__(
-        self,
-        path: str,
-        selection: Selection,
-        *,
-        to: str,
-        pace: Pace,
-        inbox: Inbox,
-        tell: Callable[[str, str], None],
-    ) -> None:
-        """Prepare. `to` is the mirror's top (the root itself in place): while it is away, the root is suspended too.
-
-        `tell` gets (event name, detail) for the log whenever the state changes.
-        """
-        self.path = path
-        self._to = to
-        self._to_identity = RootIdentity.of(to)
+    def __init__(self, path: str, selection: Selection, *, to: str, pace: Pace, outside: Outside) -> None:
+        """Prepare. `to` is the mirror's top (the root itself in place): while it is away, the root is suspended too."""
+        self.path, self._to = path, to
         self.state = RootState.STARTING
         self.problems: tuple[str, ...] = ()
-        self._selection, self._inbox, self._tell = selection, inbox, tell
+        self._selection, self._outside = selection, outside
         self._way, self._rescan_seconds = pace.watch, pace.rescan_seconds
-        self._identity: RootIdentity | None = None
+        self._presence = Presence(path, to)
         self._watcher: Watcher | None = None
+        self._starting: Watcher | None = None
         self._scan: Scan | None = None
-        self._next_check = 0.0
-        self._next_scan = 0.0
+        self._now = self._next_check = self._next_scan = 0.0
+        self._waits_until: float | None = None  # for an answer; later than that, the root does not answer
+        self._failures = 0
+        self.stalled = self._stopped = False
 
     @property
     def available(self) -> bool:
@@ -88,80 +95,130 @@ class RootWatch:
         """Whether the root is watched, or rightly not (suspended): for the service's watchdog."""
         return self.state is not RootState.WATCHING or (self._watcher is not None and self._watcher.healthy)
 
+    @property
+    def to_device(self) -> int | None:
+        """The file system that results go to: nothing is written where another one shows."""
+        to = self._presence.to_identity
+        return None if to is None else to.device
+
     def next_due(self) -> float:
         """When `tick` must be called next."""
         return self._next_check
 
     def check_soon(self) -> None:
         """Look at the root at the next tick: something below it failed."""
-        self._next_check = 0.0
+        self._next_check = min(self._next_check, self._now)
+
+    def scan_soon(self) -> None:
+        """Scan at the next tick: hints were dropped."""
+        self._next_scan = 0.0
+
+    # --- looking
 
     def tick(self, now: float) -> None:
         """Look after the root, if it is time."""
+        self._now = now
         if now < self._next_check:
             return
         self._next_check = now + CHECK_SECONDS
-        identity = RootIdentity.of(self.path)
-        to_identity = RootIdentity.of(self._to)
-        away = _away(self.path, identity, self._identity) or _away(self._to, to_identity, self._to_identity)
-        if identity is None or away:
-            self._suspend(away)
+        if self._waits_until is None:
+            self._ask(partial(look, self.path, self._to), self._looked, seconds=STALLED_SECONDS)
+        elif now >= self._waits_until:
+            self.stalled = True
+            self._suspend(f"{self.path} does not answer")
+
+    def _ask(self, call: Callable[[], T], then: Callable[[T | OSError], None], *, seconds: float) -> None:
+        """Have a call made; one that takes longer than `seconds` means that the root does not answer."""
+        self._waits_until = self._now + seconds
+
+        def answered(answer: T | OSError) -> None:
+            self._waits_until, self.stalled = None, False
+            if not self._stopped:
+                then(answer)
+
+        self._outside.errands.send(self.path, call, answered)
+
+    def _looked(self, seen: Look | OSError) -> None:
+        why_not = self._presence.why_not(seen, self._now)
+        self._next_check = self._now + self._presence.check_seconds
+        if why_not:
+            full = self._presence.is_full and why_not == self._presence.no_room
+            self._suspend(why_not, state=RootState.FULL if full else RootState.SUSPENDED)
+        elif not isinstance(seen, OSError) and not isinstance(seen.root, OSError):
+            self._is_here(seen.root, seen.kind)
+
+    def lacks_room(self, needed_bytes: int) -> None:
+        """Pause until there is room again for a result: others would only fail like the one that just did."""
+        self._presence.lacks_room(needed_bytes, self._now)
+        self._suspend(self._presence.no_room, state=RootState.FULL)
+
+    def _is_here(self, identity: RootIdentity, kind: str) -> None:
+        if identity != self._presence.identity or not self._is_looked_after:
+            self._look_after(identity, kind)
             return
-        self._to_identity = to_identity
-        if identity != self._identity or not self._is_looked_after:
-            self._look_after(identity)
-        if now >= self._next_scan and self._scan is None and self.available:
+        if self._watcher is not None and self._watcher.failures > self._failures:
+            self._failures = self._watcher.failures
+            self._outside.tell("root.hints_lost", f"{self._failures} events could not be handled: scanned instead")
+            self._next_scan = 0.0
+        if self._now >= self._next_scan and self._scan is None and self.available:
             self._start_scan()
 
     @property
     def _is_looked_after(self) -> bool:
         return self.state is RootState.SCANNED or (self._watcher is not None and self._watcher.healthy)
 
-    def _look_after(self, identity: RootIdentity) -> None:
-        """Watch the root, or go by scans alone."""
-        kind = kind_under(self.path)
+    # --- watching
+
+    def _look_after(self, identity: RootIdentity, kind: str) -> None:
+        """Watch the root, or go by scans alone. What a crash left is finished first: answers come in order."""
+        if not self.available:
+            self._outside.recover()
         if self._way is Watch.INOTIFY or (self._way is Watch.AUTO and tells_of_changes(kind)):
-            self._watch(identity)
+            self._starting = Watcher(self.path, self._outside.inbox.put_event)
+            self._ask(self._starting.start, partial(self._started, identity), seconds=WATCH_SECONDS)
             return
-        self.stop()
         why = f"{kind} does not tell of every change" if self._way is Watch.AUTO else "as configured"
-        self._tell("root.scanned_only", f"{why}: scanned every {self._scan_seconds:.0f} s")
+        self._ask(lambda: None, lambda _: self._go_by_scans(identity, why), seconds=STALLED_SECONDS)
+
+    def _go_by_scans(self, identity: RootIdentity, why: str) -> None:
+        self._put_down()
+        self._outside.tell("root.scanned_only", f"{why}: scanned every {self._scan_seconds:.0f} s")
         self.state, self.problems = RootState.SCANNED, ()
-        self._identity, self._next_scan = identity, 0.0
+        self._presence.identity, self._next_scan = identity, 0.0
 
     @property
     def _scan_seconds(self) -> float:
         return min(SCANNED_RESCAN_SECONDS, self._rescan_seconds)
 
-    def _watch(self, identity: RootIdentity) -> None:
-        """Start a new watcher *before* the old one stops, then scan: nothing falls between."""
+    def _started(self, identity: RootIdentity, error: OSError | None) -> None:
+        """Take the new watcher *before* the old one stops, then scan: nothing falls between."""
         old, was = self._watcher, self.state
-        self._watcher = Watcher(self.path, self._inbox.put_event)
-        try:
-            self._watcher.start()
-        except OSError as error:
+        self._watcher, self._starting, self._failures = self._starting, None, 0
+        if error is not None:
             self._watcher = None
             self._degrade(f"cannot be watched: {error.strerror or error}")
         else:
-            self.state = RootState.WATCHING
+            self.state, self.problems = RootState.WATCHING, ()
         if old is not None:
-            old.stop()
-            self._tell("root.rewatched", "events were lost or the root was replaced")
-        elif was is RootState.SUSPENDED:
-            self._tell("root.resumed", "")
-        if identity != self._identity or old is not None:
+            self._outside.errands.send(self.path, old.stop, _nothing)
+            self._outside.tell("root.rewatched", "events were lost or the root was replaced")
+        elif was in {RootState.SUSPENDED, RootState.FULL}:
+            self._outside.tell("root.resumed", "")
+        if identity != self._presence.identity or old is not None:
             self._next_scan = 0.0
-        self._identity = identity
+        self._presence.identity = identity
 
     def _degrade(self, why: str) -> None:
         if self.state is not RootState.DEGRADED or why not in self.problems:
-            self._tell("root.degraded", why)
+            self._outside.tell("root.degraded", why)
         self.state = RootState.DEGRADED
         self.problems = (why,)
 
+    # --- scanning
+
     def _start_scan(self) -> None:
         self._next_scan = float("inf")
-        self._scan = Scan(self.path, self._selection, self._inbox.put_scan)
+        self._scan = Scan(self.path, self._selection, self._outside.inbox.put_scan)
         self._scan.start()
 
     def scan_finished(self, finished: Finished, now: float) -> None:
@@ -180,34 +237,40 @@ class RootWatch:
             self._degrade(f"only {watched} of {finished.directories} directories are watched: raise the watch limit")
         elif self.state is RootState.DEGRADED:
             self.state, self.problems = RootState.WATCHING, ()
-            self._tell("root.recovered", "")
+            self._outside.tell("root.recovered", "")
         degraded = self.state is RootState.DEGRADED
         self._next_scan = now + (
             min(DEGRADED_RESCAN_SECONDS, self._rescan_seconds) if degraded else self._rescan_seconds
         )
 
-    def _suspend(self, why: str) -> None:
-        if self.state is RootState.SUSPENDED:
+    # --- leaving
+
+    def _suspend(self, why: str, *, state: RootState = RootState.SUSPENDED) -> None:
+        self.problems = (why,)
+        if self.state is state:
             return
-        self.state, self.problems = RootState.SUSPENDED, (why,)
-        self._tell("root.suspended", why)
-        self.stop()
+        self.state = state
+        self._outside.tell(f"root.{state.value}", why)
+        self._put_down()
         self._next_scan = 0.0
 
-    def stop(self) -> None:
-        """Stop watching and scanning."""
+    def _put_down(self) -> None:
+        """Stop to watch and to scan. A watcher is stopped by the root's thread: it may hang in a walk."""
         if self._scan is not None:
             self._scan.stop()
             self._scan = None
         if self._watcher is not None:
-            self._watcher.stop()
+            self._outside.errands.send(self.path, self._watcher.stop, _nothing)
             self._watcher = None
 
+    def stop(self) -> None:
+        """Stop watching and scanning for good."""
+        self._stopped = True
+        self._put_down()
+        if self._starting is not None:
+            self._outside.errands.send(self.path, self._starting.stop, _nothing)
+            self._starting = None
 
-def _away(path: str, now: RootIdentity | None, before: RootIdentity | None) -> str:
-    """Say why a folder must not be used now; empty when it may."""
-    if now is None:
-        return f"{path} is not there"
-    if before is not None and not before.is_same_place(now):
-        return f"{path} is not mounted"
-    return ""
+
+def _nothing(_answer: object) -> None:
+    """Do nothing with an answer."""

@@ -1,4 +1,4 @@
-"""The scan: what is really there. Owns the walk of a root in a thread of its own, and the root's identity.
+"""The scan: what is really there. Owns the walk of a root in a thread of its own.
 
 The walk only reads directories and never a file. It posts batches to the pipeline's inbox, which is bounded, so that a
 huge tree costs no memory and a dead share blocks this thread alone. Must not decide anything.
@@ -7,7 +7,6 @@ huge tree costs no memory and a dead share blocks this thread alone. Must not de
 from __future__ import annotations
 
 import os
-import stat
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,40 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 BATCH = 500
-
-
-@dataclass(frozen=True, slots=True)
-class RootIdentity:
-    """What a root is, as opposed to what it is called: an unmounted root is a directory with the same name."""
-
-    device: int
-    inode: int
-    mount_point: str
-
-    @classmethod
-    def of(cls, path: str) -> RootIdentity | None:
-        """Look at a root; None when there is no such directory, or it cannot be reached."""
-        try:
-            st = os.stat(path)
-            if not stat.S_ISDIR(st.st_mode):
-                return None
-            return cls(st.st_dev, st.st_ino, _mount_point(path))
-        except OSError:
-            return None
-
-    def is_same_place(self, other: RootIdentity) -> bool:
-        """Tell whether `other` is this root, but not the bare mount point below it.
-
-        It may have been deleted and made again, or mounted since: a root whose disk came late is the real one.
-        """
-        return os.path.commonpath([self.mount_point, other.mount_point]) == self.mount_point
-
-
-def _mount_point(path: str) -> str:
-    current = os.path.realpath(path)
-    while not os.path.ismount(current):
-        current = os.path.dirname(current)
-    return current
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,14 +30,18 @@ def _parts(path: str) -> list[str]:
     return parts
 
 
-def open_directory(root: str, path: str, *, create_mode: int | None = None) -> int:
+def open_directory(root: str, path: str, *, create_mode: int | None = None, device: int | None = None) -> int:
     """Open the directory `path` beneath `root` and return its descriptor.
 
-    With `create_mode`, missing ones are made, each made durable before anything is put into it.
-    Raises OSError: ENOTDIR or ELOOP for a link on the way, EXDEV for another file system.
+    With `create_mode`, missing ones are made, each made durable before anything is put into it. `device`: what the
+    root must lie on. Raises OSError: ENOTDIR or ELOOP for a link on the way, EXDEV for another file system, ENODEV for
+    another one at the root itself.
     """
     parts = _parts(path)
     fd = os.open(root, os.O_DIRECTORY | os.O_CLOEXEC)
+    if device is not None and os.fstat(fd).st_dev != device:
+        os.close(fd)
+        raise OSError(errno.ENODEV, "is not mounted", root)
     for part in parts:
         try:
             child = _step(fd, part, create_mode)

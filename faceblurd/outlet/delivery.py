@@ -19,8 +19,6 @@ from faceblurd.rules import decide
 from faceblurd.rules.naming import staging_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from faceblurd.outlet.ledger import Ledger
     from faceblurd.outlet.publisher import Newer, Occupied, Published
     from faceblurd.outlet.staging import Staging
@@ -35,11 +33,17 @@ class Work:
 
     mode: Mode
     target: Target
-    fingerprint: Fingerprint
     source_fd: int
     staging: Staging
     intent: Intent
     digest: str | None = None
+
+    def target_fingerprint(self) -> Fingerprint | None:
+        """Look at what has the target's name now; None when there is nothing."""
+        with suppress(FileNotFoundError):
+            st = os.stat(self.target.name, dir_fd=self.staging.directory_fd, follow_symlinks=False)
+            return Fingerprint.from_stat(st)
+        return None
 
     def close(self) -> None:
         """Close what is open and leave no staging file."""
@@ -60,87 +64,76 @@ class Origin:
     attempts: int
 
 
-def begin(ledger: Ledger, origin: Origin, *, mode: Mode, target: Target, source_fd: int) -> Work:
-    """Write the intent down, then make the staging file. Raises OSError; `source_fd` stays the caller's then."""
+def intend(ledger: Ledger, origin: Origin, target: Target) -> Intent:
+    """Write down that a job starts, and the name that its staging file may take: a crash may leave one."""
     token = secrets.token_hex(8)
-    # Written down before it exists: where a staging file must have a name, a crash leaves it.
     staging_path = f"{target.absolute.rpartition('/')[0]}/{staging_name(token)}"
     intent = Intent(
-        token,
-        origin.root,
-        origin.path,
-        target.absolute,
-        staging_path,
-        origin.fingerprint,
-        origin.recipe,
+        token, origin.root, origin.path, target.absolute, staging_path, origin.fingerprint, origin.recipe,
         origin.attempts,
-    )
+    )  # fmt: skip
     ledger.begin(intent)
-    try:
-        staging = open_staging(target, token=token, source_fd=source_fd)
-    except OSError:
-        ledger.end(token)
-        raise
-    return Work(mode, target, origin.fingerprint, source_fd, staging, intent)
+    return intent
 
 
-def deliver(
-    ledger: Ledger, work: Work, staged: Staged, *, known: Entry | None, replace_others: bool, payload: str
-) -> Published | Newer | Occupied:
-    """Publish a staged result. `known` is the ledger's entry of this path; nothing is recorded as published here.
+def stage(intent: Intent, *, mode: Mode, target: Target, source_fd: int) -> Work:
+    """Make the staging file of a written intent. May hang. Raises OSError; `source_fd` stays the caller's then."""
+    staging = open_staging(target, token=intent.token, source_fd=source_fd)
+    return Work(mode, target, source_fd, staging, intent)
 
-    `payload` is the hook's object, for a restart right after the rename.
 
+def write_down(ledger: Ledger, work: Work, staged: Staged, *, payload: str) -> None:
+    """Commit what is about to take the target's name. `payload`: the hook's object, for a restart right after it."""
+    work.intent = replace(
+        work.intent, input_digest=work.digest, output_digest=staged.output_digest, payload=payload
+    )  # fmt: skip
+    ledger.begin(work.intent)
+
+
+def deliver(work: Work, staged: Staged, *, known: Entry | None, replace_others: bool) -> Published | Newer | Occupied:
+    """Publish a staged result that was written down. May hang; touches no ledger.
+
+    `known` is the ledger's entry of this path. In a mirror, a source that is no longer what was read publishes nothing.
     Raises OSError; the target is then whole, old or new, and the intent tells a restart what to do.
     """
-
-    def write_down(staging_path: str | None) -> None:
-        work.intent = replace(
-            work.intent, staging=staging_path, input_digest=work.digest, output_digest=staged.output_digest,
-            payload=payload,
-        )  # fmt: skip
-        ledger.begin(work.intent)
-
+    if work.mode is Mode.MIRROR and not is_what_was_read(work.intent):
+        return publisher.Newer()
     expected, digest = _expected(work, known)
-    result = publisher.publish(work.staging, expected=expected, expected_digest=digest, before_rename=write_down)
+    result = publisher.publish(work.staging, expected=expected, expected_digest=digest)
     if isinstance(result, publisher.Occupied):
-        return _occupied(work, staged, write_down if replace_others else None)
+        return _occupied(work, staged, replace_others=replace_others)
     return result
+
+
+def is_what_was_read(intent: Intent) -> bool:
+    """Look whether the source is still the file that the worker got."""
+    try:
+        return Fingerprint.from_stat(beneath.look(intent.root, intent.path)) == intent.source
+    except OSError:
+        return False
 
 
 def _expected(work: Work, known: Entry | None) -> tuple[Fingerprint | None, str | None]:
     """Tell what the target ought to be now: the file that was read, our own earlier result, or nothing."""
     if work.mode is Mode.IN_PLACE:
-        return work.fingerprint, work.digest
-    present = _fingerprint_of(work)
+        return work.intent.source, work.digest
+    present = work.target_fingerprint()
     if known is None or known.target is None or present != known.target:
         return None, None
     return known.target, known.output_digest
 
 
-def _fingerprint_of(work: Work) -> Fingerprint | None:
-    with suppress(FileNotFoundError):
-        st = os.stat(work.target.name, dir_fd=work.staging.directory_fd, follow_symlinks=False)
-        return Fingerprint.from_stat(st)
-    return None
-
-
-def _occupied(
-    work: Work, staged: Staged, before_rename: Callable[[str | None], None] | None
-) -> Published | Newer | Occupied:
-    """Look at the file that has the target's name: the same result counts as done, another one is not overwritten.
-
-    `before_rename`: None when other people's files are not to be replaced.
-    """
-    present = _fingerprint_of(work)
+def _occupied(work: Work, staged: Staged, *, replace_others: bool) -> Published | Newer | Occupied:
+    """Look at the file that has the target's name: the same result counts as done, another one is not overwritten."""
+    present = work.target_fingerprint()
     if present is None:
         return publisher.Newer()
     if digest_at(work.target) == staged.output_digest:
         os.fsync(work.staging.directory_fd)  # an earlier try may have failed right before this
         return publisher.Published(present)
-    if before_rename is None:
+    if not replace_others:
         return publisher.Occupied()
-    return publisher.publish(work.staging, expected=present, expected_digest=None, before_rename=before_rename)
+    return publisher.publish(work.staging, expected=present, expected_digest=None)
 
 
 def digest_at(target: Target) -> str | None:
@@ -158,29 +151,52 @@ def digest_at(target: Target) -> str | None:
         os.close(fd)
 
 
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """A job that a crash interrupted, and what the ledger knew of its file before."""
+
+    intent: Intent
+    before: Entry | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClearedUp:
+    """What was done about an unfinished job. `plan` None: nothing could be done yet. `target`: what is there now."""
+
+    job: Unfinished
+    plan: decide.Finish | decide.Redo | decide.Restore | None
+    target: Fingerprint | None = None
+
+
 def recover(ledger: Ledger) -> list[tuple[Intent, str]]:
     """Finish or undo every job that a crash interrupted; give each with what was done, for the log."""
-    return [(intent, _recover_one(ledger, intent)) for intent in ledger.intents()]
+    return [(job.intent, record(ledger, clear_up(job))) for job in unfinished(ledger)]
 
 
-def _recover_one(ledger: Ledger, intent: Intent) -> str:
+def unfinished(ledger: Ledger) -> list[Unfinished]:
+    """List the jobs that had begun and not ended."""
+    return [Unfinished(intent, ledger.entry(intent.root, intent.path)) for intent in ledger.intents()]
+
+
+def clear_up(job: Unfinished) -> ClearedUp:
+    """Bring the disk in order after a crash. May hang; touches no ledger, and may be done again."""
+    intent = job.intent
     target = _target_of(intent.target)
     staging = None if intent.staging is None else _target_of(intent.staging)
-    before = ledger.entry(intent.root, intent.path)
     try:
         if _is_away(intent, target):
-            return POSTPONED
+            return ClearedUp(job, None)
         plan = decide.on_restart(
             target=digest_at(target),
             staging=None if staging is None else digest_at(staging),
-            replaced=frozenset({intent.input_digest, None if before is None else before.output_digest}),
+            replaced=frozenset({intent.input_digest, None if job.before is None else job.before.output_digest}),
             output_digest=intent.output_digest,
         )
         _carry_out(plan, target, staging)
+        there = beneath.look(target.root, target.path) if isinstance(plan, decide.Finish) else None
     except OSError:
-        return POSTPONED  # read-only, say: the intent stays, and with it the name of the staging file
-    _record_recovery(ledger, intent, plan, target)
-    return type(plan).__name__.lower()
+        return ClearedUp(job, None)  # read-only, say: the intent stays, and with it the name of the staging file
+    return ClearedUp(job, plan, None if there is None else Fingerprint.from_stat(there))
 
 
 def _is_away(intent: Intent, target: Target) -> bool:
@@ -203,21 +219,19 @@ def _carry_out(plan: decide.Finish | decide.Redo | decide.Restore, target: Targe
             publisher.remove(staging)
 
 
-def _record_recovery(
-    ledger: Ledger, intent: Intent, plan: decide.Finish | decide.Redo | decide.Restore, target: Target
-) -> None:
-    """Write down what a crash came to: an attempt, unless the rename had happened."""
-    before = ledger.entry(intent.root, intent.path)
+def record(ledger: Ledger, cleared: ClearedUp) -> str:
+    """Write down what a crash came to: an attempt, unless the rename had happened. Give it in one word."""
+    if cleared.plan is None:
+        return POSTPONED
+    intent, before = cleared.job.intent, cleared.job.before
     in_place = intent.target == f"{intent.root}/{intent.path}"
     entry = Entry(
         intent.root, intent.path, State.RETRY, intent.recipe, intent.source, attempts=intent.attempts,
         reason=Reason.INTERRUPTED,
     )  # fmt: skip
-    if isinstance(plan, decide.Finish) and intent.output_digest is not None:
-        st = beneath.look(target.root, target.path)
-        present = Fingerprint.from_stat(st)
+    if cleared.target is not None:
         entry = replace(
-            entry, state=State.PUBLISHED, source=present if in_place else intent.source, target=present,
+            entry, state=State.PUBLISHED, source=cleared.target if in_place else intent.source, target=cleared.target,
             input_digest=intent.input_digest, output_digest=intent.output_digest, reason=None, attempts=0,
         )  # fmt: skip
     elif before is not None and not (in_place and before.recipe != intent.recipe):
@@ -229,6 +243,7 @@ def _record_recovery(
         ledger.end(intent.token)
         if entry.state is State.PUBLISHED and intent.payload:
             ledger.outbox_add(intent.payload)
+    return type(cleared.plan).__name__.lower()
 
 
 def _target_of(path: str) -> Target:

@@ -24,8 +24,6 @@ from faceblurd.outlet import beneath
 from faceblurd.rules.naming import staging_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from faceblurd.outlet.staging import Staging, Target
 
 _NOREPLACE, _EXCHANGE = 1, 2
@@ -51,23 +49,19 @@ class Occupied:
 
 
 def publish(
-    staging: Staging,
-    *,
-    expected: Fingerprint | None,
-    expected_digest: str | None,
-    before_rename: Callable[[str | None], None],
+    staging: Staging, *, expected: Fingerprint | None, expected_digest: str | None
 ) -> Published | Newer | Occupied:
-    """Give the finished, fsynced staging file its name.
+    """Give the finished, fsynced staging file its name. May hang on a dead share.
 
     `expected` is what the target is believed to be: None for nothing, else the file that was read (in place) or
-    published before (mirror), with its digest. `before_rename` gets the staging path (None: no name) and must write it
-    down, since from here on a crash may leave it. Raises OSError; the target is then whole, old or new.
+    published before (mirror), with its digest. The name that the staging file may take meanwhile, `staging_name(token)`
+    beside the target, must have been written down: a crash may leave it. Raises OSError; the target is then whole, old
+    or new.
     """
     if expected is None:
-        before_rename(staging.absolute)
         result: Published | Newer | Occupied = _publish_new(staging)
     else:
-        _give_name(staging, before_rename)
+        _give_name(staging)
         result = _exchange(staging, expected, expected_digest)
     if isinstance(result, Published):
         os.fsync(staging.directory_fd)
@@ -82,6 +76,7 @@ def _publish_new(staging: Staging) -> Published | Occupied:
             _rename_no_replace(staging)
     except FileExistsError:
         return Occupied()
+    staging.placed = True
     return Published(Fingerprint.from_stat(os.fstat(staging.fd)))
 
 
@@ -104,14 +99,11 @@ def _rename_no_replace(staging: Staging) -> None:
     staging.name = None
 
 
-def _give_name(staging: Staging, before_rename: Callable[[str | None], None]) -> None:
-    if staging.name is not None:
-        before_rename(staging.absolute)
-        return
-    name = staging_name(staging.token)
-    before_rename(f"{staging.target.absolute.rpartition('/')[0]}/{name}")
-    _link(staging, name)
-    staging.name = name
+def _give_name(staging: Staging) -> None:
+    if staging.name is None:
+        name = staging_name(staging.token)
+        _link(staging, name)
+        staging.name = name
 
 
 def _exchange(staging: Staging, expected: Fingerprint, expected_digest: str | None) -> Published | Newer:
@@ -125,7 +117,7 @@ def _exchange(staging: Staging, expected: Fingerprint, expected_digest: str | No
         if error.errno not in _UNSUPPORTED:
             raise
         return _replace(staging, expected)
-    staging.name = None  # from here on that name is somebody else's file: a failure must not discard it
+    staging.name, staging.placed = None, True  # that name is somebody else's file now: a failure must not discard it
     if not _is_what_was_read(fd, name, expected, expected_digest):
         _put_back(staging, name)
         return Newer()
@@ -144,7 +136,7 @@ def _put_back(staging: Staging, name: str) -> None:
         _renameat2(fd, name, staging.target.name, _EXCHANGE)
         out = os.stat(name, dir_fd=fd, follow_symlinks=False).st_ino
         if out == placed:
-            staging.name = name  # our own result, or an upload that a newer one has replaced
+            staging.name, staging.placed = name, False  # our own result, or an upload that a newer one has replaced
             return
         placed = coming
 
@@ -159,7 +151,7 @@ def _replace(staging: Staging, expected: Fingerprint) -> Published | Newer:
     if now != expected or name is None:
         return Newer()
     os.rename(name, staging.target.name, src_dir_fd=fd, dst_dir_fd=fd)
-    staging.name = None
+    staging.name, staging.placed = None, True
     return Published(Fingerprint.from_stat(os.fstat(staging.fd)))
 
 

@@ -20,10 +20,14 @@ _ACL = "system.posix_acl_access"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a result goes: `path` beneath `root` (the watched root in place, the tree's top for a mirror)."""
+    """Where a result goes: `path` beneath `root` (the watched root in place, the tree's top for a mirror).
+
+    `device`: the file system that `root` must show, so that nothing is written below an empty mount point.
+    """
 
     root: str
     path: str
+    device: int | None = None
 
     @property
     def absolute(self) -> str:
@@ -38,13 +42,17 @@ class Target:
 
 @dataclass(slots=True)
 class Staging:
-    """An open staging file in the target's directory. `name` is None while it has none."""
+    """An open staging file in the target's directory. `name` is None while it has none.
+
+    `placed`: it has taken the target's place. After an error, only the intent knows then what lies where.
+    """
 
     target: Target
     token: str
     directory_fd: int
     fd: int
     name: str | None
+    placed: bool = False
 
     @property
     def absolute(self) -> str | None:
@@ -77,7 +85,7 @@ def open_staging(target: Target, *, token: str, source_fd: int, create_mode: int
     Raises OSError (ENOSPC, EROFS, EACCES ...).
     """
     directory = target.path.rpartition("/")[0]
-    directory_fd = beneath.open_directory(target.root, directory, create_mode=create_mode)
+    directory_fd = beneath.open_directory(target.root, directory, create_mode=create_mode, device=target.device)
     try:
         fd, name = _create(directory_fd, token)
     except OSError:

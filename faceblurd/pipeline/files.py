@@ -11,6 +11,7 @@ from faceblurd.rules.decide import TRANSITIONS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from faceblurd.intake.errands import Errands
     from faceblurd.intake.inbox import Inbox
     from faceblurd.intake.scanner import Selection
     from faceblurd.model import Recipe, Report
@@ -56,6 +57,7 @@ class Parts:
     """What the pipeline works with; all of it injected."""
 
     inbox: Inbox
+    errands: Errands  # every call that may hang on a root is made by them
     ledger: Ledger
     pool: Pool
     quarantine: Quarantine
@@ -78,7 +80,8 @@ class File:
     attempts: int
     state: State = State.SETTLING
     job: int = 0
-    work: Work | None = None
+    work: Work | None = None  # belongs to the errand that is out with it, while one is
+    out: bool = False  # an errand is out with what is open of it
     skipped: str = ""
 
     @property
@@ -95,6 +98,11 @@ class File:
     def in_place(self) -> bool:
         """Whether the result takes the file's own place."""
         return self.plan.mode is Mode.IN_PLACE
+
+    def opened(self) -> Work:
+        """Give what is open of it: whoever asks has it in hand."""
+        assert self.work is not None  # noqa: S101 - see above
+        return self.work
 
     def move(self, state: State) -> None:
         """Go to another state, legally."""

@@ -5,69 +5,76 @@ Called by the loop in its thread. Every file that leaves here is in the ledger, 
 
 from __future__ import annotations
 
-import errno
-import os
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from faceblurd.model import Entry, Fingerprint, Outcome, Reason, Refused, Report, Staged, State, Untouched
-from faceblurd.outlet import beneath, delivery, publisher
+from faceblurd.outlet import delivery, publisher
 from faceblurd.outlet.hook_process import payload_for
 from faceblurd.rules import decide
 
 if TYPE_CHECKING:
-    from faceblurd.outlet.delivery import Work
+    from collections.abc import Callable
+
+    from faceblurd.outlet.publisher import Newer, Occupied, Published
     from faceblurd.pipeline.files import File, Parts, Patience
     from faceblurd.pipeline.waiting import Waiting
-
-_REASONS = {
-    errno.ENOSPC: Reason.NO_SPACE, errno.EDQUOT: Reason.NO_SPACE,
-    errno.EACCES: Reason.NO_PERMISSION, errno.EPERM: Reason.NO_PERMISSION, errno.EROFS: Reason.NO_PERMISSION,
-    errno.ELOOP: Reason.NOT_REGULAR, errno.EXDEV: Reason.NOT_REGULAR, errno.ENOTDIR: Reason.NOT_REGULAR,
-}  # fmt: skip
-
-
-def reason_of(error: OSError) -> Reason:
-    """Translate the kernel's error into our word."""
-    return _REASONS.get(error.errno or 0, Reason.IO_ERROR)
 
 
 class Finishing:
     """Carries out what `rules.decide` says of results and failures."""
 
-    def __init__(self, parts: Parts, waiting: Waiting, patience: Patience) -> None:
-        """Use the loop's own parts."""
-        self._p, self._waiting, self._patience = parts, waiting, patience
+    def __init__(
+        self, parts: Parts, waiting: Waiting, patience: Patience, trouble: Callable[[File, Reason], None]
+    ) -> None:
+        """Use the loop's own parts. `trouble` is told of what will be tried again, and why."""
+        self._p, self._waiting, self._patience, self._trouble = parts, waiting, patience, trouble
 
     # --- good ends
 
     def staged(self, file: File, staged: Staged) -> None:
-        """Publish a finished staging file."""
-        work = _work(file)
+        """Publish a finished staging file: write down what it is, then give it its name, then record that."""
+        work = file.opened()
         if work.digest is None:  # no worker of ours stages what it has not hashed
             self.failed(file, Reason.WORKER_CRASHED, "the worker spoke out of turn", retryable=False)
             return
         file.move(State.STAGED)
-        if not file.in_place and not self.source_is_what_was_read(file):
-            self.newer(file)
-            return
         report = self._report(file, Outcome.PUBLISHED if staged.regions else Outcome.CLEAN, staged)
-        try:
-            result = delivery.deliver(
-                self._p.ledger, work, staged, known=self._p.ledger.entry(*file.key),
-                replace_others=file.plan.replace_others, payload=self._payload(report),
-            )  # fmt: skip
-        except OSError as error:
-            self.failed(file, reason_of(error), f"{work.target.absolute}: {error.strerror}", retryable=True)
-            return
+        delivery.write_down(self._p.ledger, work, staged, payload=self._payload(report))
+        known = self._p.ledger.entry(*file.key)
+        file.out = True
+        self._p.errands.send(
+            file.plan.path,
+            partial(delivery.deliver, work, staged, known=known, replace_others=file.plan.replace_others),
+            partial(self._delivered, file, report, staged.output_digest),
+        )
+
+    def _delivered(
+        self, file: File, report: Report, output_digest: str, result: Published | Newer | Occupied | OSError
+    ) -> None:
+        file.out = False
+        target = file.opened().target.absolute
         match result:
+            case OSError() if file.opened().staging.placed:
+                self._half_done(file, f"{target}: {result.strerror}")
+            case OSError():
+                reason = decide.reason_of(result.errno)
+                self.failed(file, reason, f"{target}: {result.strerror}", retryable=True)
             case publisher.Newer():
                 self.newer(file)
             case publisher.Occupied():
-                detail = f"{work.target.absolute} exists and is not ours: move it away, or set existing: replace"
+                detail = f"{target} exists and is not ours: move it away, or set existing: replace"
                 self.hold(file, Reason.TARGET_EXISTS, detail)
             case publisher.Published():
-                self._record(file, report, target=result.fingerprint, output_digest=staged.output_digest)
+                self._record(file, report, target=result.fingerprint, output_digest=output_digest)
+
+    def _half_done(self, file: File, detail: str) -> None:
+        """Leave a file whose result took its place, but not for sure, to what is done after a crash."""
+        self._p.tell("file.unfinished", path=file.absolute, detail=detail)
+        self.put_down(file)
+        self._waiting.remove(file)
+        self._trouble(file, Reason.INTERRUPTED)
 
     def untouched(self, file: File, result: Untouched) -> None:
         """Record a file without a face that stays as it is (in place)."""
@@ -76,7 +83,7 @@ class Finishing:
 
     def skipped(self, file: File) -> None:
         """Record that the content is known: only the fingerprint is new (touched, copied, renamed)."""
-        digest, recipe = _work(file).digest, file.plan.recipe.digest
+        digest, recipe = file.opened().digest, file.plan.recipe.digest
         entry = self._p.ledger.entry(*file.key)
         if entry is None or digest not in {entry.input_digest, entry.output_digest}:
             entry = Entry(*file.key, State.PUBLISHED, recipe, file.settling.fingerprint, None, digest)
@@ -94,16 +101,17 @@ class Finishing:
         state = State.PUBLISHED if report.outcome is Outcome.PUBLISHED else State.CLEAN
         source = target if file.in_place else file.settling.fingerprint
         entry = Entry(
-            *file.key, state, file.plan.recipe.digest, source, _work(file).digest, output_digest, target
+            *file.key, state, file.plan.recipe.digest, source, file.opened().digest, output_digest, target
         )  # fmt: skip
         self._commit(file, entry, payload=self._payload(report))
         self.close(file, state)
         self._say(report)
 
     def _commit(self, file: File, entry: Entry, *, payload: str = "") -> None:
+        """Write an entry. The intent ends with it, unless a staging file still has the name that it tells of."""
         with self._p.ledger.transaction():
             self._p.ledger.put(entry)
-            if file.work is not None:
+            if file.work is not None and file.work.staging.name is None:
                 self._p.ledger.end(file.work.intent.token)
             if payload:
                 self._p.ledger.outbox_add(payload)
@@ -137,6 +145,9 @@ class Finishing:
         if isinstance(plan, decide.Hold):
             self.hold(file, reason, detail, milliseconds=milliseconds)
             return
+        if reason in decide.NOT_THE_FILES_FAULT:
+            file.attempts = max(0, file.attempts - 1)
+        self._trouble(file, reason)
         entry = self._failure_entry(file, State.RETRY, reason, detail)
         self._commit(file, entry)
         self.put_down(file)
@@ -154,22 +165,23 @@ class Finishing:
         entry = self._failure_entry(file, State.QUARANTINED, reason, detail)
         outcome = Outcome.UNSUPPORTED if reason is Reason.UNSUPPORTED else Outcome.HELD
         report = replace(self._report(file, outcome, None), reason=reason, detail=detail, milliseconds=milliseconds)
+
+        def moved(answer: object) -> None:
+            if isinstance(answer, OSError):
+                self._p.tell("quarantine.failed", path=file.absolute, detail=answer.strerror)
+            self._commit(file, entry, payload=self._payload(report))
+            self.close(file, State.QUARANTINED)
+            self._say(report)
+
         if file.plan.take_away_held:
-            self._take_away(entry)
-        self._commit(file, entry, payload=self._payload(report))
-        self.close(file, State.QUARANTINED)
-        self._say(report)
+            self._p.errands.send(file.plan.path, partial(self._p.quarantine.take_away, entry), moved)
+        else:
+            moved(None)
 
     def _ignore(self, file: File, reason: Reason, detail: str) -> None:
         """Leave a file out without a word, as the root says; it is remembered, so that it is read once."""
         self._commit(file, self._failure_entry(file, State.IGNORED, reason, detail))
         self.close(file, State.IGNORED)
-
-    def _take_away(self, entry: Entry) -> None:
-        try:
-            self._p.quarantine.take_away(entry)
-        except OSError as error:
-            self._p.tell("quarantine.failed", path=f"{entry.root}/{entry.path}", detail=error.strerror)
 
     def _failure_entry(self, file: File, state: State, reason: Reason, detail: str) -> Entry:
         """Keep what was published before (a mirror's older output is still ours to replace)."""
@@ -184,8 +196,7 @@ class Finishing:
 
     def newer(self, file: File) -> None:
         """Start over with a file that is not what was read: the newest wins."""
-        self._end_intent(file)
-        self.put_down(file)
+        self.put_down(file, ends_intent=True)
         file.attempts = 0
         self._waiting.settle_again(file, now=self._p.clock())
 
@@ -193,34 +204,28 @@ class Finishing:
 
     def give_back(self, file: File) -> None:
         """Undo a start that reached no worker, or one that a stop cut short: it counts as no attempt."""
-        self._end_intent(file)
-        self.put_down(file)
+        self.put_down(file, ends_intent=True)
         file.attempts = max(0, file.attempts - 1)
         self._waiting.settle_again(file, now=self._p.clock())
 
-    def _end_intent(self, file: File) -> None:
-        if file.work is not None:
-            self._p.ledger.end(file.work.intent.token)
+    def put_down(self, file: File, *, ends_intent: bool = False) -> None:
+        """Close what is open of a file, and leave no staging file; the intent tells of its name until it is gone."""
+        work, file.work = file.work, None
+        if work is None:
+            return
+        named, token = work.staging.name is not None, work.intent.token
 
-    @staticmethod
-    def put_down(file: File) -> None:
-        """Close what is open of a file, and leave no staging file."""
-        if file.work is not None:
-            file.work.close()
-            file.work = None
+        def closed(_answer: object) -> None:
+            if named or ends_intent:
+                self._p.ledger.end(token)
+
+        self._p.errands.send(file.plan.path, work.close, closed)
 
     def close(self, file: File, state: State) -> None:
         """Let a file go that has its outcome; if it changed in the meantime, the next event or scan brings it back."""
         self.put_down(file)
         file.move(state)
         self._waiting.remove(file)
-
-    def source_is_what_was_read(self, file: File) -> bool:
-        """Look whether the source is still the file that the worker got."""
-        try:
-            return Fingerprint.from_stat(beneath.look(file.plan.path, file.path)) == file.settling.fingerprint
-        except OSError:
-            return False
 
     def _report(self, file: File, outcome: Outcome, result: Staged | Untouched | None) -> Report:
         staged = result if isinstance(result, Staged) else None
@@ -231,17 +236,3 @@ class Finishing:
             recipe=file.plan.recipe.name, lossless=None if staged is None else staged.lossless,
             milliseconds=0 if result is None else result.milliseconds,
         )  # fmt: skip
-
-
-def _work(file: File) -> Work:
-    assert file.work is not None  # noqa: S101 - whoever is called here has a file in hand
-    return file.work
-
-
-def target_fingerprint(work: Work) -> Fingerprint | None:
-    """Look at what has the target's name now."""
-    try:
-        st = os.stat(work.target.name, dir_fd=work.staging.directory_fd, follow_symlinks=False)
-    except OSError:
-        return None
-    return Fingerprint.from_stat(st)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import stat
+from functools import partial
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
 from faceblurd.intake.scanner import Batch
-from faceblurd.model import Fingerprint, Sighting, Source, State
-from faceblurd.outlet import beneath
+from faceblurd.model import Reason, Sighting, Source, State
+from faceblurd.outlet import delivery
+from faceblurd.pipeline.finishing import Finishing
+from faceblurd.pipeline.sighting import Looking
 from faceblurd.pipeline.waiting import Waiting
 from faceblurd.pipeline.working import Working
-from faceblurd.rules import decide, settle
-from faceblurd.rules import filter as names
+from faceblurd.rules import decide
 from faceblurd.workers import messages
 
 if TYPE_CHECKING:
@@ -20,14 +21,17 @@ if TYPE_CHECKING:
 
     from faceblurd.intake.root import RootWatch
     from faceblurd.intake.scanner import Finished
-    from faceblurd.model import JobResult
-    from faceblurd.pipeline.files import Parts, Patience, RootPlan
+    from faceblurd.model import Fingerprint, JobResult
+    from faceblurd.outlet.delivery import ClearedUp
+    from faceblurd.pipeline.files import File, Parts, Patience, RootPlan
     from faceblurd.workers.pool import Event
 
 MOST_EVENTS_A_STEP = 200
 MOST_SECONDS_A_STEP = 5.0
+MOST_OF_A_ROOT = 2000  # files of a scan on their way: some 2 MB; the rest waits on the disk
+LEAST_ROOM_BYTES = 1 << 16
+ABANDON_SECONDS = 3.0  # for what is under way on a root; one that hangs is left to the next start
 REQUEST_SECONDS = 1.0  # how soon a `quarantine retry` from another process is noticed
-MOST_BACK_OFF_SECONDS = 300.0
 
 
 class Pipeline:
@@ -35,15 +39,16 @@ class Pipeline:
 
     def __init__(self, parts: Parts, plans: Iterable[RootPlan], patience: Patience) -> None:
         """Prepare; `step` does the work."""
-        self._p, self._patience = parts, patience
+        self._p = parts
         self._plans = {plan.path: plan for plan in plans}
         self.roots: dict[str, RootWatch] = {}
         self.waiting = Waiting()
-        self._working = Working(parts, self.waiting, patience)
+        self._looking = Looking(parts, self.waiting, self._plans, patience, self._available)
+        self._working = Working(parts, self.waiting, Finishing(parts, self.waiting, patience, self._trouble), patience)
+        self._unfinished: dict[str, float] = {}  # when to look again at what could not be finished, by root
         self._next_request_check = 0.0
         self._ledger_version = -1
         self.setup_failed: messages.SetupFailed | None = None
-        self.stopping = False
 
     def plan(self, root: str) -> RootPlan:
         """Give the plan of a root as it was assembled: its recipe counts the plugins."""
@@ -53,7 +58,8 @@ class Pipeline:
     def idle(self) -> bool:
         """Whether nothing is waited for, queued, in hand, or unread."""
         scanning = any(root.scanning for root in self.roots.values())
-        return not len(self.waiting) and not len(self._p.inbox) and not scanning and self._hook_rests()
+        rests = not len(self.waiting) and not len(self._p.inbox) and not self._p.errands.out()
+        return rests and not scanning and self._hook_rests()
 
     def _hook_rests(self) -> bool:
         """Whether no hook call runs or is due now; one that waits for its next try is in the outbox."""
@@ -68,11 +74,12 @@ class Pipeline:
     def step(self, most_seconds: float = MOST_SECONDS_A_STEP) -> None:
         """Do what is due, then wait for the next thing to happen."""
         now = self._p.clock()
-        for root in self.roots.values():
-            root.tick(now)
+        self._p.inbox.clear_bell()
+        self._p.errands.collect()
+        self._look_after_roots(now)
         self._take_requests(now)
         self._take_sightings()
-        self._take_timers()
+        self._looking.again()
         self._dispatch()
         if self._p.hook is not None:
             self._p.hook.tick(self._p.clock())
@@ -89,9 +96,61 @@ class Pipeline:
     def _seconds_to_wait(self, most_seconds: float) -> float:
         dues = [self._p.pool.next_due(), self.waiting.next_due()]
         dues += [root.next_due() for root in self.roots.values()]
+        dues += [due for path, due in self._unfinished.items() if self._available(path)]
         dues.append(None if self._p.hook is None else self._p.hook.next_due())
         soonest = min((due for due in dues if due is not None), default=float("inf"))
         return max(0.0, min(most_seconds, soonest - self._p.clock()))
+
+    # --- roots
+
+    def _look_after_roots(self, now: float) -> None:
+        dropped = self._p.inbox.dropped()
+        for root in self.roots.values():
+            if root.path in dropped:
+                self._p.tell("root.hints_lost", root=root.path, detail="too many at once: scanned instead")
+                root.scan_soon()
+            root.tick(now)
+            if root.stalled:
+                self._working.give_back(root.path)
+        for path in [path for path, due in self._unfinished.items() if due <= now and self._available(path)]:
+            self.recover(path)
+
+    def _trouble(self, file: File, reason: Reason) -> None:
+        """Look at a root of which a file failed, before the others do."""
+        if reason is Reason.INTERRUPTED:
+            self._unfinished[file.plan.path] = self._p.clock()
+        root = self.roots.get(file.plan.path)
+        if root is None:
+            return
+        if reason is Reason.NO_SPACE:
+            root.lacks_room(max(LEAST_ROOM_BYTES, 2 * file.settling.fingerprint.size))
+        elif reason in {Reason.UNREACHABLE, Reason.IO_ERROR}:
+            root.check_soon()
+
+    def recover_others(self) -> None:
+        """Finish or undo what a crash left below roots that the config no longer names."""
+        for root in {intent.root for intent in self._p.ledger.intents()} - set(self._plans):
+            self.recover(root)
+
+    def recover(self, root: str) -> None:
+        """Finish or undo what a crash left below a root that is here (again), but not what is in hand now."""
+        self._unfinished.pop(root, None)
+        in_hand = {file.work.intent.token for file in self.waiting if file.work is not None}
+        jobs = [one for one in delivery.unfinished(self._p.ledger) if one.intent.root == root]
+        for job in jobs:
+            if job.intent.token not in in_hand:
+                self._p.errands.send(root, partial(delivery.clear_up, job), self._recovered)
+
+    def _recovered(self, cleared: ClearedUp | OSError) -> None:
+        assert not isinstance(cleared, OSError)  # noqa: S101 - it tells of them in its answer
+        intent = cleared.job.intent
+        what = delivery.record(self._p.ledger, cleared)
+        self._p.tell("file.recovered", path=f"{intent.root}/{intent.path}", detail=what)
+        if what == delivery.POSTPONED:
+            self._unfinished[intent.root] = self._p.clock() + decide.DISK_SECONDS
+        self.sight(Sighting(intent.root, intent.path, Source.EVENT))
+
+    # --- seen -> settling
 
     def _take_requests(self, now: float) -> None:
         """Notice what `quarantine retry` wrote into the ledger, and at the first call what the last run left."""
@@ -101,23 +160,25 @@ class Pipeline:
         version = self._p.ledger.changed_elsewhere()
         if version != self._ledger_version:
             self._ledger_version = version
-            for entry in self._p.ledger.in_state(State.RETRY):
-                self.sight(Sighting(entry.root, entry.path, Source.EVENT))
-
-    # --- seen -> settling
+            self._looking.at(Sighting(one.root, one.path, Source.EVENT) for one in self._p.ledger.in_state(State.RETRY))
 
     def _take_sightings(self) -> None:
-        self._p.inbox.clear_bell()
-        for sighting in self._p.inbox.events(MOST_EVENTS_A_STEP):
-            self.sight(sighting)
-        item = self._p.inbox.scan()
-        if isinstance(item, Batch):
-            plan = self._plans.get(item.root)
-            if plan is not None and self._available(plan):
-                for found in item.found:
-                    self.consider(plan, found.path, found.fingerprint, Source.SCAN)
-        elif item is not None:
-            self._scan_finished(item)
+        self._looking.at(self._p.inbox.events(MOST_EVENTS_A_STEP))
+        for item in self._p.inbox.scans(self._has_room_for_a_scan):
+            if isinstance(item, Batch):
+                self._take_batch(item)
+            else:
+                self._scan_finished(item)
+
+    def _has_room_for_a_scan(self, root: str) -> bool:
+        """Let a walk wait while many of its files are on their way: they are on the disk, not in our memory."""
+        return self.waiting.count_of(root) < MOST_OF_A_ROOT
+
+    def _take_batch(self, batch: Batch) -> None:
+        plan = self._plans.get(batch.root)
+        if plan is not None and self._available(plan.path):
+            for found in batch.found:
+                self.consider(plan, found.path, found.fingerprint, Source.SCAN)
 
     def _scan_finished(self, finished: Finished) -> None:
         root = self.roots.get(finished.root)
@@ -128,78 +189,36 @@ class Pipeline:
             errors=list(finished.errors[:5]),
         )  # fmt: skip
 
-    def _available(self, plan: RootPlan) -> bool:
-        root = self.roots.get(plan.path)
+    def _available(self, path: str) -> bool:
+        root = self.roots.get(path)
         return root is None or root.available
 
     def sight(self, sighting: Sighting) -> None:
         """Have a look at a path that somebody pointed at."""
-        plan = self._plans.get(sighting.root)
-        if plan is None or not self._available(plan):
-            return
-        if not names.wanted(sighting.path, plan.selection.include, plan.selection.exclude):
-            return
-        fingerprint = self._fingerprint(plan, sighting.path)
-        if fingerprint is not None:
-            self.consider(plan, sighting.path, fingerprint, sighting.source)
-
-    def _fingerprint(self, plan: RootPlan, path: str) -> Fingerprint | None:
-        """Look at a file; None when there is none, or nothing that is followed (link, FIFO, other file system)."""
-        try:
-            st = beneath.look(plan.path, path)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            self._p.tell("file.unreachable", path=f"{plan.path}/{path}", detail=error.strerror)
-            return None
-        return Fingerprint.from_stat(st) if stat.S_ISREG(st.st_mode) else None
+        self._looking.at((sighting,))
 
     def consider(self, plan: RootPlan, path: str, fingerprint: Fingerprint, source: Source) -> None:
-        """Take a file on that is there, unless it is done, held, or on its way already."""
-        now = self._p.clock()
-        file = self.waiting.get(plan.path, path)
-        if file is not None:
-            self.waiting.hinted(file, fingerprint, source, now=now)
-            return
-        verdict = decide.on_sight(
-            fingerprint, self._p.ledger.entry(plan.path, path), recipe=plan.recipe.digest,
-            ignores_unsupported=plan.ignore_unsupported,
-        )  # fmt: skip
-        if isinstance(verdict, decide.Skip) or self._p.plugins.skip_candidate(f"{plan.path}/{path}", fingerprint.size):
-            return
-        pause = 0.0
-        if verdict.attempts:
-            seconds = self._patience.retry_seconds
-            pause = settle.back_off(attempts=verdict.attempts, base_seconds=seconds, most_seconds=MOST_BACK_OFF_SECONDS)
-        file = self.waiting.add(plan, path, fingerprint, source, now=now, pause_seconds=pause)
-        file.attempts = verdict.attempts
-        self._p.pool.warm(1)  # it starts while the file settles
-
-    # --- settling -> queued
-
-    def _take_timers(self) -> None:
-        now = self._p.clock()
-        for file in self.waiting.due(now):
-            fingerprint = self._fingerprint(file.plan, file.path) if self._available(file.plan) else None
-            if fingerprint is None:
-                self.waiting.remove(file)  # gone; or its root is, and the scan after its return finds it again
-            else:
-                self.waiting.judge(file, fingerprint, now=now)
+        """Take a file on that was seen, unless it is done, held, or on its way already."""
+        self._looking.consider(plan, path, fingerprint, source)
 
     # --- queued -> working -> outcome
 
     def _dispatch(self) -> None:
-        if self.stopping or not self.waiting.queued:
+        if self._working.stopping:
             return
-        self._p.pool.warm(self.waiting.queued + self._p.pool.busy)
-        while self._p.pool.idle:
-            file = self.waiting.pop()
+        idle = self._p.pool.idle
+        if self.waiting.queued or self._working.prepared:
+            self._p.pool.warm(self.waiting.queued + self._working.prepared + self._p.pool.busy)
+        while self._working.wants(idle):
+            file = self.waiting.pop(but=self._working.busy_roots(idle))
             if file is None:
-                return
-            if self._available(file.plan):
-                self._working.start(file)
+                break
+            root = self.roots.get(file.plan.path)
+            if self._available(file.plan.path):
+                self._working.start(file, to_device=None if root is None else root.to_device)
             else:
                 self.waiting.remove(file)  # nothing is written below an empty mount point
+        self._working.feed(self._available)
 
     def _on_pool(self, event: Event | JobResult) -> None:
         match event:
@@ -217,7 +236,17 @@ class Pipeline:
         """How many jobs are with workers."""
         return self._working.in_hand
 
+    def drain(self) -> None:
+        """Start nothing any more."""
+        self._working.stopping = True
+
     def abandon(self) -> None:
         """Give up what is in hand, without a trace: no staging file, no attempt counted."""
+        self.drain()
         self._p.pool.close()
-        self._working.abandon()
+        try:
+            self._p.errands.finish(ABANDON_SECONDS)
+            self._working.abandon()
+            self._p.errands.finish(ABANDON_SECONDS)
+        finally:
+            self._p.errands.close()

@@ -12,7 +12,7 @@ from faceblurd.pipeline.files import File
 from faceblurd.rules import settle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from faceblurd.model import Fingerprint
     from faceblurd.pipeline.files import RootPlan
@@ -100,12 +100,19 @@ class Waiting:
         if file.state in {State.SETTLING, State.RETRY} and fingerprint != file.settling.fingerprint:
             self.judge(file, fingerprint, now=now)
 
-    def pop(self) -> File | None:
-        """Take the next file to work on."""
-        while self._fresh or self._backfill:
-            file = self._files.get((self._fresh or self._backfill).popleft())
-            if file is not None and file.state is State.QUEUED:
-                return file
+    def count_of(self, root: str) -> int:
+        """How many files of a root are on their way."""
+        return sum(key[0] == root for key in self._files)
+
+    def pop(self, *, but: Collection[str] = ()) -> File | None:
+        """Take the next file to work on, of other roots than those in `but`."""
+        for queue in (self._fresh, self._backfill):
+            for key in list(queue):
+                if key[0] not in but:
+                    queue.remove(key)
+                    file = self._files.get(key)
+                    if file is not None and file.state is State.QUEUED:
+                        return file
         return None
 
     def settle_again(self, file: File, *, now: float) -> None:

@@ -4,66 +4,104 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections import Counter, deque
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, assert_never
 
 from faceblurd.model import Abandoned, Fingerprint, Hashed, Job, Mode, Reason, Refused, Staged, State, Untouched
 from faceblurd.outlet import beneath, delivery, publisher
 from faceblurd.outlet.staging import Target
-from faceblurd.pipeline.finishing import Finishing, reason_of, target_fingerprint
 from faceblurd.rules import decide
 from faceblurd.workers.pool import Lost
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from faceblurd.model import JobResult
+    from faceblurd.outlet.delivery import Work
     from faceblurd.pipeline.files import File, Parts, Patience
+    from faceblurd.pipeline.finishing import Finishing
     from faceblurd.pipeline.waiting import Waiting
 
 
-class Working:
-    """Knows which job is which file. Called by the loop in its thread."""
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A source that was opened, and what the kernel says of it."""
 
-    def __init__(self, parts: Parts, waiting: Waiting, patience: Patience) -> None:
+    fd: int
+    st: os.stat_result
+    open_for_writing: bool
+
+
+def _open(root: str, path: str) -> _Opened:
+    directory, _, name = path.rpartition("/")
+    fd = beneath.open_file(root, directory, name)
+    return _Opened(fd, os.fstat(fd), publisher.open_for_writing(fd))
+
+
+class Working:
+    """Knows which job is which file. Called in the loop's thread; calls that may hang are made by the root's."""
+
+    def __init__(self, parts: Parts, waiting: Waiting, finishing: Finishing, patience: Patience) -> None:
         """Use the loop's own parts."""
-        self._p, self._waiting, self._patience = parts, waiting, patience
-        self._finishing = Finishing(parts, waiting, patience)
+        self._p, self._waiting, self._finishing, self._patience = parts, waiting, finishing, patience
         self._jobs: dict[int, File] = {}
         self._ids = itertools.count(1)
+        self._starting: Counter[str] = Counter()  # files that are being opened, by root
+        self._ready: deque[tuple[File, int]] = deque()  # opened and staged, with their mtime: the next idle worker's
+        self.stopping = False
 
     @property
     def in_hand(self) -> int:
         """How many jobs are with workers."""
         return len(self._jobs)
 
+    @property
+    def prepared(self) -> int:
+        """How many files are opened, or about to be."""
+        return len(self._ready) + self._starting.total()
+
+    def wants(self, idle: int) -> bool:
+        """Say whether there are more idle workers than files for them."""
+        return idle > len(self._ready)
+
+    def busy_roots(self, idle: int) -> set[str]:
+        """List the roots that open enough files for all idle workers: one that hangs must not take every place."""
+        return {root for root, number in self._starting.items() if number >= idle}
+
     def abandon(self) -> None:
-        """Give up what is in hand, without a trace; the pool has been closed."""
+        """Give up what is in hand, without a trace; the pool has been closed, and errands that hang are left alone."""
+        files = [*self._jobs.values(), *(file for file, _ in self._ready)]
+        self._jobs.clear()
+        self._ready.clear()
         try:
-            for file in list(self._jobs.values()):
+            for file in files:
                 self._finishing.give_back(file)
         finally:  # where the ledger is full, intents stay for the next start; descriptors and staging files must not
             for file in self._waiting:
-                self._finishing.put_down(file)
-            self._jobs.clear()
+                if not file.out:
+                    self._finishing.put_down(file)
+
+    def give_back(self, root: str) -> None:
+        """Take the jobs of a root that does not answer from their workers, which wait for it too."""
+        for job, file in list(self._jobs.items()):
+            if file.plan.path == root and not file.out:
+                del self._jobs[job]
+                self._p.pool.cancel(job)
+                self._finishing.give_back(file)
 
     # --- queued -> working
 
-    def start(self, file: File) -> None:
+    def start(self, file: File, *, to_device: int | None) -> None:
         """Open a queued file and hand it to an idle worker; or settle, retry or hold it."""
         if self._keeps_crashing(file):
             detail = f"we ended {self._patience.max_attempts} times while this file was worked on"
             self._finishing.hold(file, Reason.INTERRUPTED, detail)
             return
-        directory, _, name = file.path.rpartition("/")
-        try:
-            fd = beneath.open_file(file.plan.path, directory, name)
-        except FileNotFoundError:
-            self._waiting.remove(file)
-            return
-        except OSError as error:
-            file.attempts += 1
-            self._finishing.failed(file, reason_of(error), error.strerror or str(error), retryable=True)
-            return
-        if not self._take_in_hand(file, fd):
-            os.close(fd)
+        self._starting[file.plan.path] += 1
+        target = Target(file.plan.to, file.path, to_device)
+        self._p.errands.send(file.plan.path, partial(_open, *file.key), partial(self._opened, file, target))
 
     def _keeps_crashing(self, file: File) -> bool:
         """Tell whether every try ended with the end of us all (out of memory, say): a failed one is judged at once."""
@@ -72,15 +110,30 @@ class Working:
         entry = self._p.ledger.entry(*file.key)
         return entry is not None and entry.reason is Reason.INTERRUPTED and entry.source == file.settling.fingerprint
 
-    def _take_in_hand(self, file: File, fd: int) -> bool:
-        """Check the open file and hand it to a worker; False leaves `fd` to the caller."""
-        st, now = os.fstat(fd), self._p.clock()
-        if Fingerprint.from_stat(st) != file.settling.fingerprint:
+    def _opened(self, file: File, target: Target, answer: _Opened | OSError) -> None:
+        self._starting[file.plan.path] -= 1
+        if isinstance(answer, FileNotFoundError):
+            self._waiting.remove(file)
+        elif isinstance(answer, OSError):
+            file.attempts += 1
+            reason = decide.reason_of(answer.errno)
+            self._finishing.failed(file, reason, answer.strerror or str(answer), retryable=True)
+        elif self.stopping:
+            os.close(answer.fd)
+        elif self._may_start(file, answer):
+            self._stage(file, target, answer)
+        else:
+            os.close(answer.fd)
+
+    def _may_start(self, file: File, opened: _Opened) -> bool:
+        """Check the open file; False when it has to settle, or is held."""
+        now = self._p.clock()
+        if Fingerprint.from_stat(opened.st) != file.settling.fingerprint:
             self._waiting.settle_again(file, now=now)
             return False
         verdict = decide.on_settled(
-            links=st.st_nlink, hard_links_ok=file.plan.hard_links_ok,
-            open_for_writing=publisher.open_for_writing(fd), overdue=file.overdue(now),
+            links=opened.st.st_nlink, hard_links_ok=file.plan.hard_links_ok,
+            open_for_writing=opened.open_for_writing, overdue=file.overdue(now),
         )  # fmt: skip
         match verdict:
             case decide.Hold():
@@ -88,61 +141,102 @@ class Working:
             case decide.Retry():
                 self._waiting.settle_again(file, now=now)
             case decide.Start():
-                return self._begin(file, fd, st.st_mtime_ns)
+                return True
             case _:
                 assert_never(verdict)
         return False
 
-    def _begin(self, file: File, fd: int, mtime_ns: int) -> bool:
-        plan, target = file.plan, Target(file.plan.to, file.path)
+    def _stage(self, file: File, target: Target, opened: _Opened) -> None:
+        plan = file.plan
         file.attempts += 1
-        origin = delivery.Origin(plan.path, file.path, file.settling.fingerprint, plan.recipe.digest, file.attempts)
-        try:
-            file.work = delivery.begin(self._p.ledger, origin, mode=plan.mode, target=target, source_fd=fd)
-        except OSError as error:
-            self._finishing.failed(file, reason_of(error), f"{target.absolute}: {error.strerror}", retryable=True)
-            return False
+        origin = delivery.Origin(*file.key, file.settling.fingerprint, plan.recipe.digest, file.attempts)
+        intent = delivery.intend(self._p.ledger, origin, target)
         file.move(State.WORKING)
+        file.out = True
+        self._starting[plan.path] += 1
+        make = partial(delivery.stage, intent, mode=plan.mode, target=target, source_fd=opened.fd)
+
+        def staged(answer: Work | OSError) -> None:
+            self._starting[plan.path] -= 1
+            file.out = False
+            if isinstance(answer, OSError):
+                self._p.ledger.end(intent.token)
+                os.close(opened.fd)
+                detail = f"{target.absolute}: {answer.strerror}"
+                self._finishing.failed(file, decide.reason_of(answer.errno), detail, retryable=True)
+                return
+            file.work = answer
+            self._ready.append((file, opened.st.st_mtime_ns))
+
+        self._p.errands.send(plan.path, make, staged)
+
+    def feed(self, available: Callable[[str], bool]) -> None:
+        """Hand files that are ready to idle workers."""
+        while self._ready and self._p.pool.idle and not self.stopping:
+            file, mtime_ns = self._ready.popleft()
+            if not available(file.plan.path) or not self._submit(file, mtime_ns):
+                self._finishing.give_back(file)
+
+    def _submit(self, file: File, mtime_ns: int) -> bool:
+        plan, work = file.plan, file.opened()
         file.job, file.skipped = next(self._ids), ""
-        self._jobs[file.job] = file
         job = Job(
             file.job, file.absolute, plan.recipe, plan.mode, file.settling.fingerprint,
             mtime_ns if plan.keep_mtime else None, self._patience.max_bytes,
         )  # fmt: skip
-        if not self._p.pool.submit(job, source_fd=fd, staging_fd=file.work.staging.fd):
-            del self._jobs[file.job]
-            self._finishing.give_back(file)
+        if not self._p.pool.submit(job, source_fd=work.source_fd, staging_fd=work.staging.fd):
+            return False
+        self._jobs[file.job] = file
         return True
 
     # --- working -> outcome
 
     def heard(self, event: Hashed | JobResult | Lost) -> None:
-        """Go on with the file that a worker speaks of."""
+        """Go on with the file that a worker speaks of; one that was taken from it has none."""
+        file = self._jobs.get(event.job)
+        if file is None:
+            return
         if isinstance(event, Hashed):
-            self._on_hashed(self._jobs[event.job], event)
-        else:
-            self._on_result(self._jobs.pop(event.job), event)
+            self._on_hashed(file, event)
+            return
+        del self._jobs[event.job]
+        self._on_result(file, event)
 
     def _on_hashed(self, file: File, hashed: Hashed) -> None:
-        assert file.work is not None  # noqa: S101 - a job has its work
-        file.work.digest = hashed.digest
+        work = file.opened()
+        work.digest = hashed.digest
         ledger, plan = self._p.ledger, file.plan
-        entry = ledger.entry(plan.path, file.path)
-        verdict = decide.on_digest(
-            hashed.digest, entry, recipe=plan.recipe.digest, mode=plan.mode,
-            own_output=plan.mode is Mode.IN_PLACE and ledger.is_output(plan.path, hashed.digest, plan.recipe.digest),
-            target_present=entry is not None and target_fingerprint(file.work) == entry.target,
-        )  # fmt: skip
-        file.skipped = verdict.why if isinstance(verdict, decide.Skip) else ""
-        self._p.pool.answer(hashed.job, proceed=not file.skipped)
+        entry = ledger.entry(*file.key)
+        own = plan.mode is Mode.IN_PLACE and ledger.is_output(plan.path, hashed.digest, plan.recipe.digest)
+
+        def judged(present: Fingerprint | OSError | None) -> None:
+            verdict = decide.on_digest(
+                hashed.digest, entry, recipe=plan.recipe.digest, mode=plan.mode, own_output=own,
+                target_present=entry is not None and present == entry.target,
+            )  # fmt: skip
+            file.skipped = verdict.why if isinstance(verdict, decide.Skip) else ""
+            self._p.pool.answer(hashed.job, proceed=not file.skipped)
+
+        if plan.mode is Mode.MIRROR and entry is not None:
+            self._p.errands.send(plan.path, work.target_fingerprint, judged)
+        else:
+            judged(None)
 
     def _on_result(self, file: File, result: JobResult | Lost) -> None:
-        if not isinstance(result, Staged) and not self._finishing.source_is_what_was_read(file):
-            self._finishing.newer(file)  # its events came while it was in hand, and will not come again
+        if isinstance(result, Staged):
+            self._finishing.staged(file, result)
             return
+
+        def looked(answer: bool | OSError) -> None:  # noqa: FBT001 - what the errand gave
+            if answer is True:
+                self._on_other_result(file, result)
+            else:
+                self._finishing.newer(file)  # its events came while it was in hand, and will not come again
+
+        self._p.errands.send(file.plan.path, partial(delivery.is_what_was_read, file.opened().intent), looked)
+
+    def _on_other_result(self, file: File, result: Untouched | Abandoned | Refused | Lost) -> None:
         match result:
-            case Staged():
-                self._finishing.staged(file, result)
             case Untouched():
                 self._finishing.untouched(file, result)
             case Abandoned():

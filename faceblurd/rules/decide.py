@@ -6,6 +6,7 @@ a file never cause one: anyone could set them.
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 
 from faceblurd.model import Entry, Fingerprint, Mode, Reason, State
@@ -27,7 +28,20 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.IGNORED: frozenset({State.SEEN}),
     State.VANISHED: frozenset({State.SEEN}),
 }
-NO_SPACE_SECONDS = 30.0
+DISK_SECONDS = 30.0
+NOT_THE_FILES_FAULT = frozenset({Reason.NO_SPACE, Reason.UNREACHABLE})
+"""The disk or the share is at fault: trying again costs a file no attempt, and goes on for as long as it takes."""
+_REASONS = {
+    errno.ENOSPC: Reason.NO_SPACE, errno.EDQUOT: Reason.NO_SPACE,
+    errno.EACCES: Reason.NO_PERMISSION, errno.EPERM: Reason.NO_PERMISSION, errno.EROFS: Reason.NO_PERMISSION,
+    errno.ELOOP: Reason.NOT_REGULAR, errno.EXDEV: Reason.NOT_REGULAR, errno.ENOTDIR: Reason.NOT_REGULAR,
+    **dict.fromkeys(
+        (errno.ESTALE, errno.ETIMEDOUT, errno.EBUSY, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.ECONNABORTED,
+         errno.ECONNRESET, errno.ECONNREFUSED, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH,
+         errno.ESHUTDOWN, errno.EREMOTEIO),
+        Reason.UNREACHABLE,
+    ),
+}  # fmt: skip
 DONE = frozenset({State.PUBLISHED, State.CLEAN})
 _AT_REST = {
     State.PUBLISHED: "done", State.CLEAN: "done", State.VANISHED: "dropped", State.IGNORED: "ignored",
@@ -115,12 +129,17 @@ def on_failure(  # noqa: PLR0913 - what a failure is judged by
     waits_for_space: bool = True,
 ) -> Retry | Hold:
     """Judge a failed attempt. `overdue`: the file has been incomplete for longer than `settle_max_seconds`."""
-    if reason is Reason.NO_SPACE and waits_for_space:
-        return Retry(NO_SPACE_SECONDS)  # the disk is at fault, not the file: wait for room, however long
+    if reason in NOT_THE_FILES_FAULT and waits_for_space:
+        return Retry(DISK_SECONDS)  # however long it takes
     again = not overdue if reason is Reason.INCOMPLETE else retryable and attempts < max_attempts
     if not again:
         return Hold(reason, "")
     return Retry(back_off(attempts=attempts, base_seconds=retry_seconds, most_seconds=300.0))
+
+
+def reason_of(code: int | None) -> Reason:
+    """Translate the kernel's error number into our word. EIO may be one bad file or a whole disk: tried a while."""
+    return _REASONS.get(code or 0, Reason.IO_ERROR)
 
 
 @dataclass(frozen=True, slots=True)

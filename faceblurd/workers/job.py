@@ -7,7 +7,6 @@ nothing by name: both files come as descriptors. Publishes nothing. Reports fact
 from __future__ import annotations
 
 import ctypes
-import errno
 import hashlib
 import os
 import resource
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from faceblurd.errors import FaceblurdError, ImageError, PluginError
 from faceblurd.model import Abandoned, Fingerprint, Hashed, Mode, Reason, Refused, Staged, Untouched
+from faceblurd.rules.decide import reason_of
 from faceblurd.workers import messages, sandbox
 
 if TYPE_CHECKING:
@@ -134,7 +134,6 @@ def _perform_safely(
         return Refused(job.id, reason, detail[:500], retryable, _milliseconds(start))
 
 
-_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 _CV_NO_MEMORY = -4  # cv::Error::StsNoMem
 
 
@@ -146,8 +145,7 @@ def _why(error: Exception) -> tuple[Reason, str, bool]:
         case PluginError():
             return Reason.PLUGIN_FAILED, error.message, True
         case OSError():
-            reason = Reason.NO_SPACE if error.errno in _NO_SPACE else Reason.IO_ERROR
-            return reason, error.strerror or str(error), True
+            return reason_of(error.errno), error.strerror or str(error), True
     if isinstance(error, MemoryError) or getattr(error, "code", None) == _CV_NO_MEMORY:
         return Reason.OUT_OF_MEMORY, "needs more memory than workers.memory_limit_mb allows", True
     return Reason.INTERNAL_ERROR, f"{type(error).__name__}: {error}", True

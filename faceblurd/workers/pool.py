@@ -138,6 +138,12 @@ class Pool:
                 except OSError:
                     return  # it has just died: its sentinel says so
 
+    def cancel(self, job: int) -> None:
+        """End the worker that has a job, and say nothing more of it."""
+        for worker in list(self._workers):
+            if worker.job is not None and worker.job.id == job:
+                self._remove(worker)
+
     # --- collecting
 
     def waitables(self) -> list[Connection | int]:

@@ -76,10 +76,9 @@ source_fd = os.open(f"{root}/in/photo.jpg", os.O_RDONLY)
 fingerprint = Fingerprint.from_stat(os.fstat(source_fd))
 to = f"{root}/in" if mode is Mode.IN_PLACE else f"{root}/out"
 armed = True
-work = delivery.begin(
-    ledger, delivery.Origin(f"{root}/in", "photo.jpg", fingerprint, "R", 1), mode=mode,
-    target=Target(to, "photo.jpg"), source_fd=source_fd,
-)
+target = Target(to, "photo.jpg")
+intent = delivery.intend(ledger, delivery.Origin(f"{root}/in", "photo.jpg", fingerprint, "R", 1), target)
+work = delivery.stage(intent, mode=mode, target=target, source_fd=source_fd)
 work.digest = publisher.digest_of(source_fd)
 os.pwrite(work.staging.fd, b"the result", 0)
 os.fsync(work.staging.fd)
@@ -87,9 +86,8 @@ staged = Staged(1, (), publisher.digest_of(work.staging.fd), 10, True, "", 1)
 if "upload" in ways:
     Path(f"{root}/upload").write_bytes(b"a newer upload")
     os.replace(f"{root}/upload", f"{root}/in/photo.jpg")
-delivery.deliver(
-    ledger, work, staged, known=ledger.entry(f"{root}/in", "photo.jpg"), replace_others="replace" in ways, payload="{}"
-)
+delivery.write_down(ledger, work, staged, payload="{}")
+delivery.deliver(work, staged, known=ledger.entry(f"{root}/in", "photo.jpg"), replace_others="replace" in ways)
 work.close()
 print("the end")
 """
@@ -234,11 +232,13 @@ def _deliver_again(desk: Desk, *, replace_others: bool = False) -> object:
         root, fd = str(desk.root / "in"), os.open(desk.photo, os.O_RDONLY)
         origin = delivery.Origin(root, "photo.jpg", Fingerprint.from_stat(os.fstat(fd)), "R", 1)
         target = Target(str(desk.root / "out"), "photo.jpg")
-        work = delivery.begin(ledger, origin, mode=Mode.MIRROR, target=target, source_fd=fd)
+        intent = delivery.intend(ledger, origin, target)
+        work = delivery.stage(intent, mode=Mode.MIRROR, target=target, source_fd=fd)
         os.pwrite(work.staging.fd, RESULT, 0)
         staged = Staged(1, (), publisher.digest_of(work.staging.fd), len(RESULT), True, "", 1)
         known = ledger.entry(root, "photo.jpg")
-        result = delivery.deliver(ledger, work, staged, known=known, replace_others=replace_others, payload="")
+        delivery.write_down(ledger, work, staged, payload="")
+        result = delivery.deliver(work, staged, known=known, replace_others=replace_others)
         ledger.end(work.intent.token)
         work.close()
         return result

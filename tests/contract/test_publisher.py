@@ -16,6 +16,7 @@ from faceblurd.model import Fingerprint
 from faceblurd.outlet import beneath, publisher
 from faceblurd.outlet.publisher import Newer, Occupied, Published
 from faceblurd.outlet.staging import Staging, Target, open_staging
+from faceblurd.rules.naming import staging_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,7 +57,6 @@ class Desk:
 
     root: Path
     sources: list[int] = field(default_factory=list)
-    written_down: list[str | None] = field(default_factory=list)
     stagings: list[Staging] = field(default_factory=list)
 
     @property
@@ -84,9 +84,7 @@ class Desk:
     def publish(
         self, staging: Staging, *, expected: Fingerprint | None = None, digest: str | None = None
     ) -> Published | Newer | Occupied:
-        result = publisher.publish(
-            staging, expected=expected, expected_digest=digest, before_rename=self.written_down.append
-        )
+        result = publisher.publish(staging, expected=expected, expected_digest=digest)
         staging.discard()
         return result
 
@@ -248,7 +246,8 @@ def test_an_error_after_the_exchange_deletes_neither_file(desk: Desk, monkeypatc
 
     monkeypatch.setattr(publisher, "digest_of", fail)
     with pytest.raises(OSError, match="disk error"):
-        publisher.publish(staging, expected=expected, expected_digest="x", before_rename=lambda _: None)
+        publisher.publish(staging, expected=expected, expected_digest="x")
+    assert staging.placed  # from here on only the intent tells what lies where
     staging.discard()
     contents = {path.read_bytes() for path in (desk.root / "in").iterdir()}
     assert ORIGINAL in contents
@@ -273,35 +272,23 @@ def test_of_two_uploads_during_one_publish_the_newest_wins(desk: Desk, monkeypat
     assert os.listdir(desk.root / "in") == ["photo.jpg"]
 
 
-# --- what is written down, and when
+# --- names
 
 
-def test_the_staging_path_is_written_down_before_the_file_has_a_name(desk: Desk) -> None:
-    seen: list[tuple[str | None, list[str]]] = []
-    for path, expected in (("in/new.jpg", None), ("in/photo.jpg", desk.fingerprint())):
-        staging = desk.stage(path)
-        publisher.publish(
-            staging, expected=expected, expected_digest=None,
-            before_rename=lambda where: seen.append((where, os.listdir(desk.root / "in"))),
-        )  # fmt: skip
-        staging.discard()
-    assert seen[0] == (None, ["photo.jpg"])
-    where, names = seen[1]
-    assert where is not None
-    assert where.startswith(f"{desk.root}/in/.faceblurd-")
-    assert sorted(names) == ["new.jpg", "photo.jpg"]
+def test_the_only_other_name_that_is_ever_used_is_the_one_that_was_written_down(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renameat2, seen = publisher._renameat2, list[list[str]]()
 
+    def note(*arguments: Any) -> None:
+        seen.append(os.listdir(desk.root / "in"))
+        renameat2(*arguments)
 
-def test_nothing_happens_when_it_cannot_be_written_down(way: str, desk: Desk) -> None:
-    def full(_: str | None) -> None:
-        raise OSError(errno.ENOSPC, "full")
-
+    monkeypatch.setattr(publisher, "_renameat2", note)
     staging = desk.stage()
-    with pytest.raises(OSError, match="full"):
-        publisher.publish(staging, expected=desk.fingerprint(), expected_digest=None, before_rename=full)
-    staging.discard()
-    assert desk.photo.read_bytes() == ORIGINAL
-    assert desk.hidden() == []
+    publisher.publish(staging, expected=desk.fingerprint(), expected_digest=None)
+    assert [sorted(names) for names in seen] == [[staging_name(staging.token), "photo.jpg"]]
+    assert os.listdir(desk.root / "in") == ["photo.jpg"]
 
 
 def test_the_directory_is_synced_after_the_name_is_there(way: str, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from faceblurd.intake.errands import AtOnce
 from faceblurd.intake.inbox import Inbox
 from faceblurd.intake.scanner import Selection
 from faceblurd.model import (
@@ -145,7 +146,7 @@ def open_pipeline(disk: Disk, mode: Mode) -> tuple[Pipeline, Pool, Ledger]:
     )  # fmt: skip
     hook.tick = lambda _now: None  # type: ignore[method-assign]  # never due: the outbox is counted at the end
     parts = Parts(
-        Inbox(), ledger, pool, Quarantine(ledger, disk.state / "quarantine"),  # type: ignore[arg-type]  # a stand-in
+        Inbox(), AtOnce(), ledger, pool, Quarantine(ledger, disk.state / "quarantine"),  # type: ignore[arg-type]  # a stand-in
         PluginHost.load((), on_error=lambda *_: None), hook, time.monotonic, lambda _report: None,
         lambda *_, **__: None,
     )  # fmt: skip

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from faceblurd.intake.errands import AtOnce
 from faceblurd.intake.inbox import Inbox
 from faceblurd.intake.scanner import Selection
 from faceblurd.model import (
@@ -93,7 +94,7 @@ class Desk:
             settle_max_seconds=60.0, hard_links_ok=False, keep_mtime=False, replace_others=False, take_away_held=True,
         )  # fmt: skip
         parts = Parts(
-            Inbox(), self.ledger, self.pool, Quarantine(self.ledger, folder / "quarantine"),  # type: ignore[arg-type]  # a stand-in
+            Inbox(), AtOnce(), self.ledger, self.pool, Quarantine(self.ledger, folder / "quarantine"),  # type: ignore[arg-type]  # a stand-in
             PluginHost.load((), on_error=lambda *_: None), None, time.monotonic, self.reports.append,
             lambda event, **_: self.told.append(event),
         )  # fmt: skip

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from faceblurd.intake import root as root_module
+from faceblurd.intake.errands import AtOnce
 from faceblurd.intake.inbox import Inbox
-from faceblurd.intake.root import Pace, RootState, RootWatch
+from faceblurd.intake.presence import CHECK_SECONDS
+from faceblurd.intake.root import Outside, Pace, RootState, RootWatch
 from faceblurd.intake.scanner import Batch, Selection
 from faceblurd.model import Watch
 
@@ -31,20 +33,21 @@ class Desk:
         self.found: set[str] = set()
         self.inbox = Inbox()
         self.root = RootWatch(
-            str(path), Selection(("*.jpg",), ()), to=str(to), pace=pace or Pace(RESCAN_SECONDS), inbox=self.inbox,
-            tell=lambda event, _detail: self.told.append(event),
+            str(path), Selection(("*.jpg",), ()), to=str(to), pace=pace or Pace(RESCAN_SECONDS),
+            outside=Outside(self.inbox, AtOnce(), lambda event, _detail: self.told.append(event)),
         )  # fmt: skip
 
     def turn(self) -> None:
         """Let the time of one check pass, and do what the pipeline would."""
-        self.now += root_module.CHECK_SECONDS
+        self.now += CHECK_SECONDS
         self.root.tick(self.now)
         self.found |= {sighting.path for sighting in self.inbox.events(1000)}
-        while (item := self.inbox.scan()) is not None:
-            if isinstance(item, Batch):
-                self.found |= {found.path for found in item.found}
-            else:
-                self.root.scan_finished(item, self.now)
+        while items := self.inbox.scans(lambda _root: True):
+            for item in items:
+                if isinstance(item, Batch):
+                    self.found |= {found.path for found in item.found}
+                else:
+                    self.root.scan_finished(item, self.now)
 
 
 @pytest.fixture
@@ -196,8 +199,9 @@ def test_a_root_by_scans_alone_finds_new_photos_at_each_scan_and_watches_nothing
 MOUNTS = """
 import os, subprocess, sys, time
 from pathlib import Path
+from faceblurd.intake.errands import AtOnce
 from faceblurd.intake.inbox import Inbox
-from faceblurd.intake.root import Pace, RootState, RootWatch
+from faceblurd.intake.root import Outside, Pace, RootState, RootWatch
 from faceblurd.intake.scanner import Batch, Selection
 
 def mount():
@@ -213,11 +217,12 @@ def turn_until(condition):
         now += 2
         root.tick(now)
         found.update(sighting.path for sighting in inbox.events(1000))
-        while (item := inbox.scan()) is not None:
-            if isinstance(item, Batch):
-                found.update(one.path for one in item.found)
-            else:
-                root.scan_finished(item, now)
+        while items := inbox.scans(lambda _root: True):
+            for item in items:
+                if isinstance(item, Batch):
+                    found.update(one.path for one in item.found)
+                else:
+                    root.scan_finished(item, now)
         if condition():
             return
         time.sleep(0.02)
@@ -231,8 +236,8 @@ inbox = Inbox()
 if first == "mounted":
     mount()
 watched, to = (mounted, other) if which == "root" else (other, mounted)
-root = RootWatch(watched, Selection(("*.jpg",), ()), to=to, pace=Pace(1000), inbox=inbox,
-                 tell=lambda event, _: told.append(event))
+root = RootWatch(watched, Selection(("*.jpg",), ()), to=to, pace=Pace(1000),
+                 outside=Outside(inbox, AtOnce(), lambda event, _: told.append(event)))
 turn_until(lambda: root.available)
 if first == "bare":
     mount()

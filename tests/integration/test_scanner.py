@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from faceblurd.intake.filesystem import RootIdentity
 from faceblurd.intake.inbox import SCAN_BATCHES, Inbox
-from faceblurd.intake.scanner import BATCH, Batch, Finished, RootIdentity, Scan, Selection, walk
+from faceblurd.intake.scanner import BATCH, Batch, Finished, Scan, Selection, walk
 from faceblurd.model import Fingerprint, Sighting, Source
 
 if TYPE_CHECKING:
@@ -187,6 +188,8 @@ def test_a_root_is_the_same_place_after_it_was_made_again_and_after_a_mount_but_
 
 def test_a_file_has_no_root_identity(tmp_path: Path) -> None:
     _make(tmp_path, "a.jpg")
-    assert RootIdentity.of(str(tmp_path / "a.jpg")) is None
-    assert RootIdentity.of(str(tmp_path / "nowhere")) is None
+    with pytest.raises(NotADirectoryError):
+        RootIdentity.of(str(tmp_path / "a.jpg"))
+    with pytest.raises(FileNotFoundError):
+        RootIdentity.of(str(tmp_path / "nowhere"))
     assert RootIdentity.of(str(tmp_path)) == RootIdentity.of(str(tmp_path))

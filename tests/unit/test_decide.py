@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from faceblurd.model import Entry, Fingerprint, Mode, Reason, State
 from faceblurd.rules.decide import (
+    DISK_SECONDS,
     DONE,
-    NO_SPACE_SECONDS,
     TRANSITIONS,
     Finish,
     Hold,
@@ -215,7 +215,7 @@ def test_an_unfinished_file_is_waited_for_by_time_and_not_by_attempts() -> None:
 
 
 def test_a_full_disk_never_holds_a_file() -> None:
-    assert _failed(Reason.NO_SPACE, attempts=999, retryable=False, overdue=True) == Retry(NO_SPACE_SECONDS)
+    assert _failed(Reason.NO_SPACE, attempts=999, retryable=False, overdue=True) == Retry(DISK_SECONDS)
 
 
 @given(st.sampled_from(Reason), st.booleans(), st.integers(1, 10**6), st.booleans())

@@ -272,7 +272,9 @@ class WaitingMachine(RuleBasedStateMachine):
         self.fresh_in_a_row = 0
         self.waited: dict[tuple[str, Source], int] = {}
 
-    @rule(root=st.sampled_from(ROOTS), path=st.sampled_from("abcd"), source=st.sampled_from(Source), grows=st.booleans())
+    @rule(
+        root=st.sampled_from(ROOTS), path=st.sampled_from("abcd"), source=st.sampled_from(Source), grows=st.booleans()
+    )
     def hint(self, root: str, path: str, source: Source, *, grows: bool) -> None:
         file, seen = self.waiting.get(root, path), self.prints.get((root, path), ONE)
         self.prints[root, path] = seen = replace(seen, size=seen.size + grows)

@@ -1,16 +1,17 @@
-"""The files that are on their way: timers, the two queues, hints."""
+"""The files that are on their way: timers, the two queues, turns of the roots, hints."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from faceblurd.intake.scanner import Selection
 from faceblurd.model import BlurSpec, DetectionSpec, Fingerprint, Mode, Recipe, Source, State
 from faceblurd.pipeline.files import File, RootPlan
-from faceblurd.pipeline.waiting import STILL_OPEN_SECONDS, Waiting
+from faceblurd.pipeline.waiting import MOST_FRESH_IN_A_ROW, SPARE_TIMERS, STILL_OPEN_SECONDS, Waiting
 
 PLAN = RootPlan(
     "/r", Mode.MIRROR, "/out", Recipe("test", DetectionSpec((), None), BlurSpec()), Selection(("*",), ()),
@@ -18,10 +19,13 @@ PLAN = RootPlan(
     take_away_held=False,
 )  # fmt: skip
 ONE, TWO = Fingerprint(1, 2, 3, 4, 5), Fingerprint(1, 2, 30, 4, 5)
+ROOTS = ("/r", "/s", "/t")
 
 
-def _add(waiting: Waiting, path: str = "a.jpg", source: Source = Source.EVENT, now: float = 0.0) -> File:
-    return waiting.add(PLAN, path, ONE, source, now=now, pause_seconds=0.0)
+def _add(
+    waiting: Waiting, path: str = "a.jpg", source: Source = Source.EVENT, now: float = 0.0, root: str = "/r"
+) -> File:
+    return waiting.add(replace(PLAN, path=root), path, ONE, source, now=now, pause_seconds=0.0)
 
 
 def _settle(waiting: Waiting, now: float, fingerprint: Fingerprint = ONE) -> None:
@@ -181,3 +185,179 @@ def _take(waiting: Waiting, out: set[str]) -> bool:
     file.move(State.WORKING)
     out.add(file.path)
     return True
+
+
+# --- turns
+
+
+def _popped(waiting: Waiting) -> list[str]:
+    files = []
+    while (file := waiting.pop()) is not None:
+        files.append(file.plan.path + file.path)
+    return files
+
+
+def test_roots_take_turns_among_the_fresh_and_in_the_backfill() -> None:
+    waiting = Waiting()
+    for source, name in ((Source.SCAN, "old"), (Source.EVENT, "new")):
+        for root, count in (("/r", 3), ("/s", 1), ("/t", 2)):
+            for number in range(count):
+                _add(waiting, f"{name}{number}", source, root=root)
+    _settle(waiting, 2.0)
+    assert (waiting.queued, waiting.queued_of("/r"), waiting.queued_of("/s"), waiting.queued_of("/x")) == (12, 6, 2, 0)
+    turns = ["/r{}0", "/s{}0", "/t{}0", "/r{}1", "/t{}1", "/r{}2"]
+    assert _popped(waiting) == [turn.format(name) for name in ("new", "old") for turn in turns]
+
+
+def test_a_camera_that_uploads_for_ever_does_not_starve_the_backfill() -> None:
+    waiting = Waiting()
+    old = [_add(waiting, f"old{number}", Source.SCAN, root="/s") for number in range(2)]
+    order = []
+    for number in range(3 * MOST_FRESH_IN_A_ROW):
+        _add(waiting, f"new{number}", now=float(number))
+        _settle(waiting, number + 2.0)
+        order.append(waiting.pop())
+    places = [order.index(file) for file in old]
+    assert places == [MOST_FRESH_IN_A_ROW, 2 * MOST_FRESH_IN_A_ROW + 1]
+
+
+def test_a_file_of_the_backfill_that_an_event_points_at_becomes_fresh_and_stays_one() -> None:
+    waiting = Waiting()
+    first, hinted = (_add(waiting, name, Source.SCAN) for name in ("first", "hinted"))
+    _settle(waiting, 2.0)
+    waiting.hinted(hinted, ONE, Source.EVENT, now=2.0)
+    waiting.hinted(hinted, ONE, Source.EVENT, now=2.0)
+    assert waiting.queued == 2
+    assert [waiting.pop(), waiting.pop(), waiting.pop()] == [hinted, first, None]
+
+
+def test_a_file_that_is_hinted_at_for_hours_leaves_no_timers_behind() -> None:
+    waiting = Waiting()
+    file = _add(waiting)
+    for number in range(10_000):
+        waiting.hinted(file, replace(ONE, size=number), Source.EVENT, now=number / 100)
+        waiting.wake_at(file, 50.0 + number % 2)  # back and forth, too
+    assert len(waiting._timers._heap) <= SPARE_TIMERS + 2
+    assert waiting.next_due() == 51.0
+
+
+def test_files_that_come_and_go_leave_nothing_behind() -> None:
+    waiting = Waiting()
+    for number in range(10_000):
+        waiting.remove(_add(waiting, f"{number}", now=float(number)))
+    for file in [_add(waiting, f"{number}") for number in range(1000)]:
+        waiting.remove(file)
+    assert len(waiting._timers._heap) <= SPARE_TIMERS
+    assert not waiting._files
+    assert waiting.next_due() is None
+
+
+def test_removing_what_another_file_took_the_place_of_removes_nothing() -> None:
+    waiting = Waiting()
+    before, after = _add(waiting), _add(waiting, now=1.0)
+    waiting.remove(before)
+    assert list(waiting) == [after]
+    assert list(waiting.due(3.0)) == [after]
+
+
+class WaitingMachine(RuleBasedStateMachine):
+    """Random histories of three roots; the expected lines are plain lists, in the order in which files settled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting, self.now = Waiting(), 0.0
+        self.prints: dict[tuple[str, str], Fingerprint] = {}
+        self.lines: dict[Source, list[File]] = {Source.EVENT: [], Source.SCAN: []}
+        self.in_hand: list[File] = []
+        self.fresh_in_a_row = 0
+        self.waited: dict[tuple[str, Source], int] = {}
+
+    @rule(
+        root=st.sampled_from(ROOTS), path=st.sampled_from("abcd"), source=st.sampled_from(Source), grows=st.booleans()
+    )
+    def hint(self, root: str, path: str, source: Source, *, grows: bool) -> None:
+        file, seen = self.waiting.get(root, path), self.prints.get((root, path), ONE)
+        self.prints[root, path] = seen = replace(seen, size=seen.size + grows)
+        if file is None:
+            self.waiting.add(replace(PLAN, path=root), path, seen, source, now=self.now, pause_seconds=0.0)
+            return
+        self.waiting.hinted(file, seen, source, now=self.now)
+        if source is Source.EVENT and file in self.lines[Source.SCAN]:
+            self.lines[Source.SCAN].remove(file)
+            self.lines[Source.EVENT].append(file)
+
+    @rule(seconds=st.sampled_from([0.5, 2.0, 9.0]))
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        for file in self.waiting.due(self.now):
+            assert file.state in {State.SETTLING, State.RETRY}
+            self.waiting.judge(file, self.prints[file.key], now=self.now)
+            if file.state is State.QUEUED:
+                self.lines[file.source].append(file)
+
+    @rule()
+    def pop(self) -> None:
+        file, lines = self.waiting.pop(), self.lines
+        if file is None:
+            assert not any(lines.values())
+            return
+        turn = lines[Source.SCAN] and (not lines[Source.EVENT] or self.fresh_in_a_row == MOST_FRESH_IN_A_ROW)
+        line = lines[Source.SCAN if turn else Source.EVENT]
+        self.fresh_in_a_row = 0 if turn else self.fresh_in_a_row + 1
+        assert file is next(one for one in line if one.plan.path == file.plan.path)  # its root's first
+        self._count_the_waits(file, Source.SCAN if turn else Source.EVENT)
+        line.remove(file)
+        self.in_hand.append(file)
+
+    def _count_the_waits(self, taken: File, source: Source) -> None:
+        """No root waits for more than each other root's turn in its own line."""
+        for root in ROOTS:
+            waits = root != taken.plan.path and any(one.plan.path == root for one in self.lines[source])
+            self.waited[root, source] = self.waited.get((root, source), 0) + 1 if waits else 0
+            assert self.waited[root, source] < len(ROOTS)
+
+    @precondition(lambda self: self.in_hand)
+    @rule(number=st.integers(0, 99), end=st.sampled_from(["done", "again", "retry"]))
+    def put_down(self, number: int, end: str) -> None:
+        file = self.in_hand.pop(number % len(self.in_hand))
+        file.move(State.WORKING)
+        if end == "done":
+            self.waiting.remove(file)
+        elif end == "again":
+            self.waiting.settle_again(file, now=self.now)
+        else:
+            self.waiting.retry_at(file, self.now + 5)
+
+    @precondition(lambda self: len(self.waiting))
+    @rule(number=st.integers(0, 99))
+    def vanish(self, number: int) -> None:
+        file = [*self.waiting][number % len(self.waiting)]
+        self.waiting.remove(file)
+        for line in (*self.lines.values(), self.in_hand):
+            if file in line:
+                line.remove(file)
+
+    @precondition(lambda self: any(self.lines.values()))
+    @rule(number=st.integers(0, 99))
+    def fail_unopened(self, number: int) -> None:
+        """Send a file that lies in a queue back, as one that a suspended root's thread could not open."""
+        line = self.lines[Source.EVENT] or self.lines[Source.SCAN]
+        file = line.pop(number % len(line))
+        self.waiting.settle_again(file, now=self.now)
+
+    @invariant()
+    def nothing_is_lost_doubled_or_left_behind(self) -> None:
+        lines = [*self.lines[Source.EVENT], *self.lines[Source.SCAN]]
+        timed = [file for file in self.waiting if file.state in {State.SETTLING, State.RETRY}]
+        on_their_way = sorted(file.key for file in (*lines, *self.in_hand, *timed))
+        assert sorted(file.key for file in self.waiting) == on_their_way
+        assert (len(self.waiting), self.waiting.queued) == (len(on_their_way), len(lines))
+        for root in ROOTS:
+            assert self.waiting.count_of(root) == sum(key[0] == root for key in on_their_way)
+            assert self.waiting.queued_of(root) == sum(file.plan.path == root for file in lines)
+        assert self.waiting.next_due() == min((file.due for file in timed), default=None)
+        assert len(self.waiting._timers._heap) <= SPARE_TIMERS + 2 * len(timed)
+
+
+TestWaiting = WaitingMachine.TestCase
+TestWaiting.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from faceblurd import account, assembly
 from faceblurd.errors import FaceblurdError, SetupError
 from faceblurd.intake.root import Pace, RootWatch
-from faceblurd.outlet import delivery
+from faceblurd.outlet import delivery, moving
 from faceblurd.outlet.ledger import Ledger, is_full
 from faceblurd.telemetry.status import StatusFile
 
@@ -85,6 +85,7 @@ class Daemon:
     def _recover(self, ledger: Ledger) -> None:
         for intent, what in delivery.recover(ledger):
             self._voice.tell("file.recovered", path=f"{intent.root}/{intent.path}", detail=what)
+        moving.recover(self._config.state_dir / assembly.QUARANTINE_NAME)
 
     def _assemble(self, config: Config, plans: list[RootPlan], ledger: Ledger) -> Assembly:
         return assembly.assemble(

@@ -10,7 +10,19 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from faceblurd.model import Entry, Fingerprint, Outcome, Reason, Refused, Report, Staged, State, Untouched
+from faceblurd.model import (
+    Entry,
+    Fingerprint,
+    Outcome,
+    Reason,
+    Refused,
+    Report,
+    Sighting,
+    Source,
+    Staged,
+    State,
+    Untouched,
+)  # fmt: skip
 from faceblurd.outlet import beneath, delivery, publisher
 from faceblurd.outlet.hook_process import payload_for
 from faceblurd.rules import decide
@@ -38,6 +50,7 @@ class Finishing:
     def __init__(self, parts: Parts, waiting: Waiting, patience: Patience) -> None:
         """Use the loop's own parts."""
         self._p, self._waiting, self._patience = parts, waiting, patience
+        self._stuck: dict[str, str | None] = {}  # held files that could not be moved away, and why
 
     # --- good ends
 
@@ -80,7 +93,7 @@ class Finishing:
         entry = self._p.ledger.entry(*file.key)
         if entry is None or digest not in {entry.input_digest, entry.output_digest}:
             entry = Entry(*file.key, State.PUBLISHED, recipe, file.settling.fingerprint, None, digest)
-        state = entry.state if entry.state in decide.DONE else State.PUBLISHED
+        state = decide.state_of_known(entry, digest)
         target = file.settling.fingerprint if file.in_place else entry.target
         now = replace(
             entry, state=state, recipe=recipe, source=file.settling.fingerprint, target=target, attempts=0, reason=None
@@ -154,10 +167,11 @@ class Finishing:
         entry = self._failure_entry(file, State.QUARANTINED, reason, detail)
         outcome = Outcome.UNSUPPORTED if reason is Reason.UNSUPPORTED else Outcome.HELD
         report = replace(self._report(file, outcome, None), reason=reason, detail=detail, milliseconds=milliseconds)
-        if file.plan.take_away_held:
-            self._take_away(entry)
+        # Written down before it is moved: what a crash leaves in its root is held, and the next scan moves it.
         self._commit(file, entry, payload=self._payload(report))
         self.close(file, State.QUARANTINED)
+        if file.plan.take_away_held:
+            self.take_away(entry)
         self._say(report)
 
     def _ignore(self, file: File, reason: Reason, detail: str) -> None:
@@ -165,11 +179,19 @@ class Finishing:
         self._commit(file, self._failure_entry(file, State.IGNORED, reason, detail))
         self.close(file, State.IGNORED)
 
-    def _take_away(self, entry: Entry) -> None:
+    def take_away(self, entry: Entry) -> None:
+        """Move a held file out of sight. Where that fails it stays, which is said once; every scan tries again."""
+        path = f"{entry.root}/{entry.path}"
         try:
-            self._p.quarantine.take_away(entry)
+            place = self._p.quarantine.take_away(entry)
         except OSError as error:
-            self._p.tell("quarantine.failed", path=f"{entry.root}/{entry.path}", detail=error.strerror)
+            if self._stuck.get(path) != error.strerror:
+                self._p.tell("quarantine.failed", path=path, detail=error.strerror)
+            self._stuck[path] = error.strerror
+            return
+        self._stuck.pop(path, None)
+        if place is None:  # a newer upload has the name: its events came while the older one was in hand
+            self._p.inbox.put_event(Sighting(entry.root, entry.path, Source.EVENT))
 
     def _failure_entry(self, file: File, state: State, reason: Reason, detail: str) -> Entry:
         """Keep what was published before (a mirror's older output is still ours to replace)."""

@@ -163,8 +163,11 @@ class Pipeline:
             return
         verdict = decide.on_sight(
             fingerprint, self._p.ledger.entry(plan.path, path), recipe=plan.recipe.digest,
-            ignores_unsupported=plan.ignore_unsupported,
+            ignores_unsupported=plan.ignore_unsupported, takes_away=plan.take_away_held,
         )  # fmt: skip
+        if isinstance(verdict, decide.TakeAway):
+            self._working.take_away(verdict.entry)
+            return
         if isinstance(verdict, decide.Skip) or self._p.plugins.skip_candidate(f"{plan.path}/{path}", fingerprint.size):
             return
         pause = 0.0

@@ -14,7 +14,7 @@ from faceblurd.rules import decide
 from faceblurd.workers.pool import Lost
 
 if TYPE_CHECKING:
-    from faceblurd.model import JobResult
+    from faceblurd.model import Entry, JobResult
     from faceblurd.pipeline.files import File, Parts, Patience
     from faceblurd.pipeline.waiting import Waiting
 
@@ -43,6 +43,10 @@ class Working:
             for file in self._waiting:
                 self._finishing.put_down(file)
             self._jobs.clear()
+
+    def take_away(self, entry: Entry) -> None:
+        """Move a held file out of its root that is still there."""
+        self._finishing.take_away(entry)
 
     # --- queued -> working
 
@@ -77,6 +81,10 @@ class Working:
         st, now = os.fstat(fd), self._p.clock()
         if Fingerprint.from_stat(st) != file.settling.fingerprint:
             self._waiting.settle_again(file, now=now)
+            return False
+        entry = self._p.ledger.entry(*file.key)
+        if entry is not None and entry.state is State.RELEASED and entry.source == file.settling.fingerprint:
+            self._waiting.remove(file)  # seen before `quarantine release` had written it down
             return False
         verdict = decide.on_settled(
             links=st.st_nlink, hard_links_ok=file.plan.hard_links_ok,

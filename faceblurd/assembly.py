@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 MEGABYTE = 1 << 20
 LEDGER_NAME = "ledger.sqlite3"
+QUARANTINE_NAME = "quarantine"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ def assemble(  # noqa: PLR0913 - the composition root: every part is named once,
     pool = _pool(plans, workers, hooks)
     inbox, hook = Inbox(), _hook(hooks, ledger, voice)
     errands = Lanes(inbox.ring) if watches else AtOnce()
-    quarantine = Quarantine(ledger, Path(os.devnull) if state_dir is None else state_dir / "quarantine")
+    quarantine = Quarantine(ledger, Path(os.devnull) if state_dir is None else state_dir / QUARANTINE_NAME)
     parts = Parts(inbox, errands, ledger, pool, quarantine, plugins, hook, time.monotonic, voice.report, voice.tell)
     return Assembly(Pipeline(parts, plans, patience), pool, inbox, errands, plugins, hook)
 

@@ -15,8 +15,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from faceblurd import account, assembly
+from faceblurd.config.reach import ANSWER_SECONDS, within
 from faceblurd.errors import FaceblurdError, SetupError
 from faceblurd.intake.root import Outside, Pace, RootWatch
+from faceblurd.outlet import moving
 from faceblurd.outlet.ledger import Ledger, is_full
 from faceblurd.telemetry.status import StatusFile
 
@@ -55,6 +57,7 @@ class Daemon:
         lock = assembly.lock_state(self._config.state_dir)
         ledger = Ledger(self._config.state_dir / assembly.LEDGER_NAME)
         try:
+            self._recover()
             self._assembly = self._assemble(self._config, self._plans, ledger)
             assembly.wait_until_ready(self._assembly.pool)
             self._handle_signals()
@@ -81,6 +84,11 @@ class Daemon:
                 self._assembly.close()
             ledger.close()
         self._status.remove()
+
+    def _recover(self) -> None:
+        """Finish the moves of held files that a crash cut short; jobs are finished when their root is there."""
+        folder = self._config.state_dir / assembly.QUARANTINE_NAME
+        within(ANSWER_SECONDS, partial(moving.recover, folder), None)
 
     def _assemble(self, config: Config, plans: list[RootPlan], ledger: Ledger) -> Assembly:
         return assembly.assemble(
@@ -149,6 +157,7 @@ class Daemon:
             self._resume(ledger)
 
     def _resume(self, ledger: Ledger) -> None:
+        self._recover()
         made = self._assemble(self._config, self._plans, ledger)
         assembly.wait_until_ready(made.pool)
         self._open_roots(made, self._config, self._plans, ledger)

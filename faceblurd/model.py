@@ -46,6 +46,7 @@ class State(StrEnum):
     CLEAN = "clean"
     RETRY = "retry"
     QUARANTINED = "quarantined"
+    RELEASED = "released"  # a person decided that the file may stay as it is
     IGNORED = "ignored"
     VANISHED = "vanished"
 

@@ -45,11 +45,13 @@ def load(config_path: Path) -> Config:
 
 
 def state_dir_of(config_path: Path | None, state_dir: Path | None) -> Path:
-    """Find the state directory that a command is about."""
+    """Find the state directory that a command is about; the roots, which may lie on a dead share, are not touched."""
     if config_path is not None and state_dir is not None:
         raise UsageError("--state-dir does not go with --config", remedy="The config names it")
     if config_path is not None:
-        return load(config_path).state_dir
+        from faceblurd.config import load_state_dir  # noqa: PLC0415 - pydantic is not needed for --help
+
+        return load_state_dir(config_path, environ=os.environ)
     if state_dir is not None:
         return state_dir
     from faceblurd.config import default_state_dir  # noqa: PLC0415 - pydantic is not needed for --help

@@ -1,4 +1,4 @@
-"""`faceblurd quarantine list|retry|drop`: the files that were held back."""
+"""`faceblurd quarantine list|retry|release|drop`: the files that were held back."""
 
 from __future__ import annotations
 
@@ -11,91 +11,140 @@ from faceblurd.cli.options import both, state_dir_of
 from faceblurd.errors import Exit, FaceblurdError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from faceblurd.model import Entry
-    from faceblurd.outlet.quarantine import Quarantine
+    from faceblurd.outlet.quarantine import Held, Quarantine
+
+_everything = click.option("--all", "everything", is_flag=True, help="All held files.")
+_paths = click.argument("paths", nargs=-1, type=click.Path())
 
 
 @click.group()
 def quarantine() -> None:
-    """See and deal with files that could not be made safe. Works while the daemon runs."""
+    """See and deal with files that could not be made safe. Works while the daemon runs, and when it does not."""
 
 
 def _open(config_path: Path | None, state_dir: Path | None) -> Quarantine:
-    from faceblurd.assembly import LEDGER_NAME  # noqa: PLC0415 - not needed for --help
+    from faceblurd.assembly import LEDGER_NAME, QUARANTINE_NAME  # noqa: PLC0415 - not needed for --help
     from faceblurd.outlet.ledger import Ledger  # noqa: PLC0415 - same
     from faceblurd.outlet.quarantine import Quarantine  # noqa: PLC0415 - same
 
     directory = state_dir_of(config_path, state_dir)
     if not (directory / LEDGER_NAME).exists():
         raise FaceblurdError(f"no ledger in {directory}", remedy="Give the --config or --state-dir of the daemon")
-    return Quarantine(Ledger(directory / LEDGER_NAME), directory / "quarantine")
+    return Quarantine(Ledger(directory / LEDGER_NAME), directory / QUARANTINE_NAME)
 
 
 @quarantine.command("list")
 @both
+@click.option("--released", is_flag=True, help="The released files instead.")
 @click.option("--json", "as_json", is_flag=True, help="One object a line.")
-def list_(config_path: Path | None, state_dir: Path | None, *, as_json: bool) -> None:
-    """List held files, oldest first, with the reason."""
+def list_(config_path: Path | None, state_dir: Path | None, *, released: bool, as_json: bool) -> None:
+    """List held files, with the reason, and where those lie that were moved away."""
     from faceblurd.model import printable  # noqa: PLC0415 - not needed for --help
 
-    for entry in _open(config_path, state_dir).held():
+    found = _open(config_path, state_dir)
+    for one in found.released() if released else found.held():
+        entry, path = one.entry, printable(one.path)
         reason = "" if entry.reason is None else entry.reason.value
-        path = printable(f"{entry.root}/{entry.path}")
+        lies = None if one.place is None else printable(str(one.place.file))
         if as_json:
-            fields = {"path": path, "reason": reason, "detail": entry.detail, "attempts": entry.attempts}
+            fields = {"path": path, "reason": reason, "detail": entry.detail, "attempts": entry.attempts, "lies": lies}
             click.echo(json.dumps(fields))
-        else:
-            click.echo(f"{reason:18} {path}" + (f"  ({entry.detail})" if entry.detail else ""))
+            continue
+        click.echo(f"{reason:18} {path}" + (f"  ({entry.detail})" if entry.detail else ""))
+        if lies is not None:
+            click.echo(f"{'':18} lies in {lies}")
 
 
 @quarantine.command()
 @both
-@click.option("--all", "everything", is_flag=True, help="All held files.")
-@click.argument("paths", nargs=-1, type=click.Path())
+@_everything
+@_paths
 def retry(config_path: Path | None, state_dir: Path | None, paths: tuple[str, ...], *, everything: bool) -> int:
-    """Try held PATHS again, from the start. The daemon notices within a second, else the next one does."""
-    held = _open(config_path, state_dir)
-    return _each(held, paths, everything=everything, act=held.retry, done="will be tried again")
+    """Try held PATHS again, from the start. The daemon notices within a second, else the next one does.
+
+    A file that was moved away goes back to its place first. PATHS may name released files as well.
+    """
+    found = _open(config_path, state_dir)
+    among = found.held() if everything else [*found.held(), *found.released()]
+    return _each(_chosen(among, paths, everything=everything), act=found.retry, done="will be tried again")
 
 
 @quarantine.command()
 @both
-@click.option("--all", "everything", is_flag=True, help="All held files.")
-@click.argument("paths", nargs=-1, type=click.Path())
-def drop(config_path: Path | None, state_dir: Path | None, paths: tuple[str, ...], *, everything: bool) -> int:
-    """Forget held PATHS. A photo that is still in its root stays there; one that was moved away is deleted."""
-    held = _open(config_path, state_dir)
-    return _each(held, paths, everything=everything, act=held.drop, done="dropped")
+@_everything
+@_paths
+def release(config_path: Path | None, state_dir: Path | None, paths: tuple[str, ...], *, everything: bool) -> int:
+    """Let held PATHS be as they are: you have looked at them, and they may stay where they are, UN-BLURRED.
+
+    A file that was moved away goes back to its place, never over another file. It is left alone until its content
+    changes, whatever the recipe. In a mirror root nothing is published by this: copy the file there yourself if you
+    want it there.
+    """
+    found = _open(config_path, state_dir)
+    return _each(_chosen(found.held(), paths, everything=everything), act=found.release, done="released, as it is")
 
 
-def _each(
-    held: Quarantine, paths: tuple[str, ...], *, everything: bool, act: Callable[[Entry], None], done: str
+@quarantine.command()
+@both
+@_everything
+@click.option("--yes", is_flag=True, help="Delete what was moved away, without asking.")
+@_paths
+def drop(
+    config_path: Path | None, state_dir: Path | None, paths: tuple[str, ...], *, everything: bool, yes: bool
 ) -> int:
-    if everything == bool(paths):
-        raise click.UsageError("give PATHS as `quarantine list` shows them, or --all")
-    missing = 0
-    for name, entry in _chosen(held, paths, everything=everything):
-        if entry is None:
-            click.echo(f"not held: {name}", err=True)
-            missing += 1
-        else:
-            act(entry)
-            click.echo(f"{name}: {done}")
-    return Exit.OTHER if missing else Exit.OK
+    """Forget held PATHS. A photo that is still in its root stays there; one that was moved away is DELETED."""
+    found = _open(config_path, state_dir)
+    chosen = list(_chosen(found.held(), paths, everything=everything))
+    deleted = sum(one is not None and one.place is not None for _, one in chosen)
+    if deleted and not yes:
+        _ask(deleted)
+    return _each(chosen, act=found.drop, done="dropped")
 
 
-def _chosen(held: Quarantine, paths: tuple[str, ...], *, everything: bool) -> Iterator[tuple[str, Entry | None]]:
+def _ask(number: int) -> None:
+    """Raise unless a person says that originals may be deleted."""
+    import sys  # noqa: PLC0415 - one use
+
+    text = f"{number} originals that were moved away" if number > 1 else "an original that was moved away"
+    if not sys.stdin.isatty():
+        raise FaceblurdError(f"this deletes {text}", remedy="Add --yes if it shall, or use retry or release")
+    click.confirm(f"Delete {text}?", abort=True)
+
+
+def _each(chosen: Iterable[tuple[str, Held | None]], *, act: Callable[[Held], None], done: str) -> int:
+    failed = 0
+    for name, one in chosen:
+        problem = f"not held: {name}" if one is None else _tried(act, one)
+        failed += bool(problem)
+        click.echo(problem or f"{name}: {done}", err=bool(problem))
+    return Exit.OTHER if failed else Exit.OK
+
+
+def _tried(act: Callable[[Held], None], one: Held) -> str:
+    """Give what went wrong: one file that cannot go back keeps no other from it."""
+    try:
+        act(one)
+    except FaceblurdError as error:
+        return str(error)
+    return ""
+
+
+def _chosen(among: list[Held], paths: tuple[str, ...], *, everything: bool) -> Iterator[tuple[str, Held | None]]:
+    """Find what PATHS name: origins, or where moved files lie. Of several from one place, the last that was moved."""
     import os  # noqa: PLC0415 - one use
 
     from faceblurd.model import printable  # noqa: PLC0415 - not needed for --help
 
-    entries = {f"{entry.root}/{entry.path}": entry for entry in held.held()}
+    if everything == bool(paths):
+        raise click.UsageError("give PATHS as `quarantine list` shows them, or --all")
     if everything:
-        yield from ((printable(path), entry) for path, entry in entries.items())
+        yield from ((printable(one.path), one) for one in among)
         return
-    shown = {printable(path): entry for path, entry in entries.items()}
+    known = {str(one.place.file): one for one in among if one.place is not None}
+    known |= {printable(one.path): one for one in among}
+    known |= {one.path: one for one in among}
     for path in paths:
-        yield path, entries.get(os.path.realpath(path)) or shown.get(path)
+        yield printable(path), known.get(path) or known.get(os.path.realpath(path))

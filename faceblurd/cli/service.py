@@ -82,7 +82,7 @@ def scan(config_path: Path | None) -> int:
         raise UsageError("no config", remedy="Give --config FILE")
     from faceblurd import assembly, once  # noqa: PLC0415 - not needed for --help
     from faceblurd.model import State  # noqa: PLC0415 - same
-    from faceblurd.outlet import delivery  # noqa: PLC0415 - same
+    from faceblurd.outlet import delivery, moving  # noqa: PLC0415 - same
     from faceblurd.outlet.ledger import Ledger  # noqa: PLC0415 - same
 
     config = load(config_path)
@@ -90,6 +90,7 @@ def scan(config_path: Path | None) -> int:
     lock = assembly.lock_state(config.state_dir)
     ledger = Ledger(config.state_dir / assembly.LEDGER_NAME)
     delivery.recover(ledger)
+    moving.recover(config.state_dir / assembly.QUARANTINE_NAME)
     made = assembly.assemble(
         plans, workers=config.workers, hooks=config.hooks, ledger=ledger, state_dir=config.state_dir,
         patience=assembly.patience_of(config.workers), voice=voice,

@@ -38,10 +38,14 @@ def status(config_path: Path | None, state_dir: Path | None, *, as_json: bool) -
 
 
 def gather(state_dir: Path) -> dict[str, Any]:
-    """Collect what the daemon last said, what the ledger knows, and whether the daemon runs."""
-    from faceblurd.assembly import LEDGER_NAME, is_running  # noqa: PLC0415 - not needed for --help
-    from faceblurd.model import State, printable  # noqa: PLC0415 - same
+    """Collect what the daemon last said, what ledger and quarantine know, and whether the daemon runs.
+
+    Looks at nothing outside of the state directory: a root may lie on a share that does not answer.
+    """
+    from faceblurd.assembly import LEDGER_NAME, QUARANTINE_NAME, is_running  # noqa: PLC0415 - not needed for --help
+    from faceblurd.model import printable  # noqa: PLC0415 - same
     from faceblurd.outlet.ledger import Ledger  # noqa: PLC0415 - same
+    from faceblurd.outlet.quarantine import Quarantine  # noqa: PLC0415 - same
     from faceblurd.telemetry.status import read_status  # noqa: PLC0415 - same
 
     live = read_status(state_dir)
@@ -49,9 +53,10 @@ def gather(state_dir: Path) -> dict[str, Any]:
     held = []
     if (state_dir / LEDGER_NAME).exists():
         ledger = Ledger(state_dir / LEDGER_NAME, read_only=True)
-        for entry in ledger.in_state(State.QUARANTINED):
-            reason = "" if entry.reason is None else entry.reason.value
-            held.append({"path": printable(f"{entry.root}/{entry.path}"), "reason": reason, "detail": entry.detail})
+        for one in Quarantine(ledger, state_dir / QUARANTINE_NAME).held():
+            reason = "" if one.entry.reason is None else one.entry.reason.value
+            lies = None if one.place is None else printable(str(one.place.file))
+            held.append({"path": printable(one.path), "reason": reason, "detail": one.entry.detail, "lies": lies})
         ledger.close()
     return {**live, "running": running, "roots": live.get("roots", []) if running else [], "held": held}
 

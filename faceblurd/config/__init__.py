@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from faceblurd.config.defaults import IMAGE_GLOBS, Hooks, Workers
-    from faceblurd.config.loading import config_from_flags, default_state_dir, load_config
+    from faceblurd.config.loading import config_from_flags, default_state_dir, load_config, load_state_dir, read_config
     from faceblurd.config.overrides import BlurConfig, CenterfaceConfig, DetectionConfig, HaarConfig, YunetConfig
     from faceblurd.config.recipes import BUILTIN_RECIPES, DEFAULT_RECIPE, builtin_recipe
     from faceblurd.config.schema import (
@@ -59,11 +59,13 @@ __all__ = [
     "config_from_flags",
     "default_state_dir",
     "load_config",
+    "load_state_dir",
+    "read_config",
 ]
 
 _HOMES = {
     "defaults": ("Hooks", "IMAGE_GLOBS", "Workers"),
-    "loading": ("config_from_flags", "default_state_dir", "load_config"),
+    "loading": ("config_from_flags", "default_state_dir", "load_config", "load_state_dir", "read_config"),
     "overrides": ("BlurConfig", "CenterfaceConfig", "DetectionConfig", "HaarConfig", "YunetConfig"),
     "recipes": ("BUILTIN_RECIPES", "DEFAULT_RECIPE", "builtin_recipe"),
     "schema": (

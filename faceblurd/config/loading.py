@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from faceblurd.config.checks import problems_with
 from faceblurd.config.environment import overridden
@@ -14,7 +14,7 @@ from faceblurd.config.flags import Flags
 from faceblurd.config.problems import from_validation, refuse
 from faceblurd.config.schema import Config, keys_by_section
 from faceblurd.config.source import Source, read_source
-from faceblurd.config.values import Surroundings
+from faceblurd.config.values import AbsolutePath, Surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,8 +23,26 @@ if TYPE_CHECKING:
 def load_config(path: Path, *, environ: Mapping[str, str]) -> Config:
     """Read the file, lay the environment over it, and return what both say; ConfigError for anything wrong in it."""
     source = overridden(read_source(path), environ)
+    return _checked(source, _around(path, environ))
+
+
+def read_config(path: Path, *, environ: Mapping[str, str]) -> Config:
+    """Return what `load_config` does, without a look at what the config names: a root may lie on a dead share."""
+    return _valid(overridden(read_source(path), environ), _around(path, environ))
+
+
+def load_state_dir(path: Path, *, environ: Mapping[str, str]) -> Path:
+    """Return only where state lives, without a look at anything else (`faceblurd status` must not hang)."""
+    given = overridden(read_source(path), environ).values.get("state_dir")
+    try:
+        return TypeAdapter[Path](AbsolutePath).validate_python(given, context=_around(path, environ))
+    except ValidationError:
+        return load_config(path, environ=environ).state_dir  # which says what is wrong with it
+
+
+def _around(path: Path, environ: Mapping[str, str]) -> Surroundings:
     base = Path(os.path.abspath(path)).parent  # not resolve(): it would follow a symlinked config
-    return _checked(source, Surroundings(base=base, home=environ.get("HOME", "")))
+    return Surroundings(base=base, home=environ.get("HOME", ""))
 
 
 def config_from_flags(
@@ -58,11 +76,15 @@ def default_state_dir(environ: Mapping[str, str], home: Path) -> Path:
 
 
 def _checked(source: Source, around: Surroundings) -> Config:
+    config = _valid(source, around)
+    refuse(problems_with(config), source)
+    return config
+
+
+def _valid(source: Source, around: Surroundings) -> Config:
     try:
-        config = Config.model_validate(source.values, context=around)
+        return Config.model_validate(source.values, context=around)
     except ValidationError as error:
         found = from_validation(error, keys_at=keys_by_section())
         refuse(found, source)
         raise
-    refuse(problems_with(config), source)
-    return config

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from faceblurd.outlet.staging import Staging, Target
 
 _NOREPLACE, _EXCHANGE = 1, 2
+_HERE = -100  # AT_FDCWD
 _UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EISDIR, errno.ENOENT})
 _CHUNK = 1 << 20
 
@@ -88,15 +89,24 @@ def _link(staging: Staging, name: str) -> None:
 
 def _rename_no_replace(staging: Staging) -> None:
     assert staging.name is not None  # noqa: S101 - the caller looked
+    fd = staging.directory_fd
+    move_no_replace(staging.name, fd, staging.target.name, source_fd=fd)
+    staging.name = None
+
+
+def move_no_replace(source: str, directory_fd: int, name: str, *, source_fd: int = _HERE) -> None:
+    """Rename `source` (beneath `source_fd`, or absolute) to `name`, never over another file.
+
+    Raises OSError: FileExistsError, or EXDEV for another file system.
+    """
     try:
-        _renameat2(staging.directory_fd, staging.name, staging.target.name, _NOREPLACE)
+        _renameat2(source_fd, source, name, _NOREPLACE, directory_fd)
     except OSError as error:
         if error.errno not in _UNSUPPORTED:
             raise
-        fd = staging.directory_fd
-        os.link(staging.name, staging.target.name, src_dir_fd=fd, dst_dir_fd=fd, follow_symlinks=False)
-        os.unlink(staging.name, dir_fd=fd)
-    staging.name = None
+        from_fd = None if source_fd == _HERE else source_fd
+        os.link(source, name, src_dir_fd=from_fd, dst_dir_fd=directory_fd, follow_symlinks=False)
+        os.unlink(source, dir_fd=from_fd)
 
 
 def _give_name(staging: Staging) -> None:
@@ -218,11 +228,12 @@ def remove(target: Target) -> None:
         os.fsync(fd)
 
 
-def _renameat2(directory_fd: int, old: str, new: str, flags: int) -> None:
+def _renameat2(directory_fd: int, old: str, new: str, flags: int, new_fd: int | None = None) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     call = getattr(libc, "renameat2", None)  # glibc 2.28, musl 1.2.? - else the fall-back
     if call is None:
         raise OSError(errno.ENOSYS, "no renameat2 in the C library")
-    if call(directory_fd, os.fsencode(old), directory_fd, os.fsencode(new), flags) != 0:
+    to_fd = directory_fd if new_fd is None else new_fd
+    if call(directory_fd, os.fsencode(old), to_fd, os.fsencode(new), flags) != 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code), new)

@@ -1,27 +1,41 @@
-"""Files that could not be made safe: what is held, why, and how it comes back.
+"""Files that could not be made safe: what is held, why, where it lies, and what a person decides about it.
 
-Owns the held entries of the ledger and, for roots with `on_failure: hold`, a folder (mode 0700) that the files are
-moved into, so that an un-blurred photo does not stay where it is shown. Nothing is deleted without being told to.
+Owns the held and the released entries of the ledger and, for roots with `on_failure: hold`, a folder (mode 0700) that
+the files are moved into, so that an un-blurred photo does not stay where it is shown. Deletes only what it is told to.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import secrets
-import shutil
-from contextlib import suppress
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from faceblurd.errors import FaceblurdError
-from faceblurd.model import Entry, State, printable
-from faceblurd.outlet import beneath
-from faceblurd.outlet.staging import copy_attributes
+from faceblurd.model import Entry, Fingerprint, State, printable
+from faceblurd.outlet import beneath, moving, places, publisher
+from faceblurd.rules.naming import split
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from faceblurd.outlet.ledger import Ledger
+    from faceblurd.outlet.places import Place
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A held file. `place`: where it was moved to; None while it lies in its root."""
+
+    entry: Entry
+    place: Place | None
+
+    @property
+    def path(self) -> str:
+        """Where it came from, and goes back to."""
+        return f"{self.entry.root}/{self.entry.path}"
 
 
 class Quarantine:
@@ -32,133 +46,112 @@ class Quarantine:
         self._ledger = ledger
         self._folder = folder
 
-    def held(self) -> list[Entry]:
-        """List what is held, oldest first."""
-        return self._ledger.in_state(State.QUARANTINED)
+    def held(self) -> list[Held]:
+        """List what is held, oldest first; never looks into a root.
 
-    def take_away(self, entry: Entry) -> Path:
-        """Move the file of `entry` out of its root into the folder; durable before the name in the root is gone."""
-        place = self._folder / secrets.token_hex(8)
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        place.mkdir(mode=0o700)
-        directory, _, name = entry.path.rpartition("/")
-        try:
-            _write_durably(place / "origin", os.fsencode(f"{entry.root}/{entry.path}"))
-            _fsync_directory(self._folder)
-            with beneath.directory(entry.root, directory) as parent:
-                _move(parent, name, place / "file")
-        except OSError:
-            if not (place / "file").exists():  # else the file is in both places, or here only
-                shutil.rmtree(place)
-            raise
-        return place
+        What was moved away counts as held whatever the ledger says of its path: a newer upload may have taken that.
+        """
+        away = [Held(place.entry, place) for place in places.every(self._folder)]
+        moved = {(one.entry.root, one.entry.path, one.entry.source) for one in away}
+        known = self._ledger.in_state(State.QUARANTINED)
+        return away + [Held(entry, None) for entry in known if (entry.root, entry.path, entry.source) not in moved]
 
-    def retry(self, entry: Entry) -> None:
+    def released(self) -> list[Held]:
+        """List what a person released."""
+        return [Held(entry, None) for entry in self._ledger.in_state(State.RELEASED)]
+
+    def take_away(self, entry: Entry) -> Path | None:
+        """Move a held file out of its root (`moving.take_away`). Knows no ledger, so any thread may call it."""
+        return moving.take_away(self._folder, entry)
+
+    # --- a person's decisions
+
+    def retry(self, one: Held) -> None:
         """Let the daemon try again, from the start; a file that was moved away goes back first."""
-        place = self._place_of(entry)
-        if place is not None:
-            try:
-                _put_back(place, Path(entry.root, entry.path))
-            except OSError as error:
-                raise FaceblurdError(
-                    f"{printable(f'{entry.root}/{entry.path}')} cannot be put back: {error.strerror}",
-                    remedy=f"The file is {place / 'file'}",
-                ) from error
-        self._ledger.put(replace(entry, state=State.RETRY, attempts=0, reason=None, detail=""))
+        if one.place is not None:
+            _put_back(one, one.place)
+        self._record(one, lambda known: replace(known, state=State.RETRY, attempts=0, reason=None, detail=""))
 
-    def drop(self, entry: Entry) -> None:
-        """Stop to care. A file in its root stays, and is looked at again when it changes; one moved here is deleted."""
-        place = self._place_of(entry)
-        if place is not None:
-            shutil.rmtree(place)
-            self._ledger.forget(entry.root, entry.path)
+    def release(self, one: Held) -> None:
+        """Let the file be as it is, un-blurred, in its place in the root, until its content changes.
+
+        Remembered only when it is there: whoever is killed before leaves a file that is looked at, and held, again.
+        """
+        if one.place is None:
+            fingerprint, digest = _look_closely(one)
         else:
-            self._ledger.put(replace(entry, state=State.VANISHED))
+            digest = one.place.digest() or None
+            fingerprint = _put_back(one, one.place)
+        why = replace(one.entry, state=State.RELEASED, source=fingerprint, input_digest=digest, attempts=0)
+        self._record(one, lambda known: _keeping(why, known))
 
-    def _place_of(self, entry: Entry) -> Path | None:
-        origin = os.fsencode(f"{entry.root}/{entry.path}")
-        if not self._folder.is_dir():
-            return None
-        for place in self._folder.iterdir():
-            with suppress(FileNotFoundError):
-                if (place / "origin").read_bytes() == origin:
-                    return place
-        return None
+    def drop(self, one: Held) -> None:
+        """Stop to care. A file in its root stays, and is looked at again when it changes; one moved here is deleted."""
+        if one.place is None:
+            self._record(one, lambda known: replace(known, state=State.VANISHED))
+            return
+        known = self._ledger.entry(one.entry.root, one.entry.path)
+        if known is not None and known.state is State.QUARANTINED and known.source == one.entry.source:
+            self._ledger.forget(known.root, known.path)
+        places.remove(one.place)
+
+    def _record(self, one: Held, change: Callable[[Entry], Entry]) -> None:
+        """Write a decision down: about a file in its root only if it still stands as it was listed."""
+        with self._ledger.transaction():
+            known = self._ledger.entry(one.entry.root, one.entry.path)
+            if one.place is None and known != one.entry:
+                raise FaceblurdError(
+                    f"{printable(one.path)} was looked at again meanwhile", remedy="See `faceblurd quarantine list`"
+                )
+            self._ledger.put(change(known or one.entry))
 
 
-def _move(parent_fd: int, name: str, place: Path) -> None:
-    """Rename, or across file systems copy, fsync and unlink."""
+def _keeping(entry: Entry, known: Entry) -> Entry:
+    """Keep what is known of an earlier result of this path: it is still ours to replace."""
+    return replace(entry, recipe=known.recipe, target=known.target, output_digest=known.output_digest)
+
+
+def _put_back(one: Held, place: Place) -> Fingerprint:
+    """Give a moved file its name again. Raises FaceblurdError; the file is then where it was."""
     try:
-        os.rename(name, place, src_dir_fd=parent_fd)
+        _refuse_bare_mount_point(one.entry)
+        return moving.put_back(place)
+    except FileExistsError as error:
+        raise FaceblurdError(
+            f"{printable(one.path)} exists again",
+            remedy=f"Move it away first, or drop the held file ({place.file}) by that name",
+        ) from error
     except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        try:
-            _copy(parent_fd, name, place)
-            os.unlink(name, dir_fd=parent_fd)
-        except OSError:
-            place.unlink(missing_ok=True)  # the file is still where it was: half a copy would stand in its way back
-            raise
-    _fsync_directory(place.parent)
-    os.fsync(parent_fd)
+        raise FaceblurdError(
+            f"{printable(one.path)} cannot be put back: {error.strerror}", remedy=f"The file is {place.file}"
+        ) from error
 
 
-def _copy(parent_fd: int, name: str, place: Path) -> None:
-    source_fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=parent_fd)
-    with os.fdopen(source_fd, "rb") as source:
-        _copy_durably(source, place)
-    _fsync_directory(place.parent)
+def _refuse_bare_mount_point(entry: Entry) -> None:
+    """Raise OSError when the root's disk is not there: what is put below a mount point is hidden when it is back."""
+    moved = entry.source.device not in {0, os.stat(entry.root).st_dev}  # 0: not known
+    if moved and not os.listdir(entry.root):
+        raise OSError(errno.ENODEV, "its folder is empty, and on another file system than it was: is it mounted?")
 
 
-def _copy_durably(source: BinaryIO, path: Path) -> None:
-    """Copy content, owner, mode, ACL, extended attributes and times; all of it is on disk at the end."""
-    st = os.fstat(source.fileno())
-    with path.open("xb") as copy:
-        os.fchmod(copy.fileno(), 0o600)
-        shutil.copyfileobj(source, copy)
-        copy.flush()
-        copy_attributes(source.fileno(), copy.fileno())
-        os.utime(copy.fileno(), ns=(st.st_atime_ns, st.st_mtime_ns))
-        os.fsync(copy.fileno())
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _put_back(place: Path, origin: Path) -> None:
-    """Give a moved file its place again; never over another file."""
-    with beneath.directory(str(origin.parent), "") as parent:
-        try:
-            os.link(place / "file", origin.name, dst_dir_fd=parent, follow_symlinks=False)
-        except FileExistsError as error:
-            raise FaceblurdError(
-                f"{origin} exists again", remedy="Move it away first, or drop the held file"
-            ) from error
-        except OSError as error:
-            if error.errno != errno.EXDEV:
-                raise
-            _copy_back(place / "file", origin)
-        os.fsync(parent)
-    shutil.rmtree(place)
-
-
-def _copy_back(source: Path, origin: Path) -> None:
-    partial = origin.with_name(f".faceblurd-{secrets.token_hex(8)}.tmp")
+def _look_closely(one: Held) -> tuple[Fingerprint, str | None]:
+    """Give fingerprint and digest (None: not readable) of a file in its root, if it is still the one that was held."""
+    directory, name = split(one.entry.path)
     try:
-        with source.open("rb") as held:
-            _copy_durably(held, partial)
-        os.link(partial, origin)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _fsync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_DIRECTORY | os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        try:
+            fd = beneath.open_file(one.entry.root, directory, name)
+        except PermissionError:
+            found, digest = Fingerprint.from_stat(beneath.look(one.entry.root, one.entry.path)), None
+        else:
+            with closing(os.fdopen(fd, "rb")):
+                digest = publisher.digest_of(fd)
+                found = Fingerprint.from_stat(os.fstat(fd))
+    except OSError as error:
+        raise FaceblurdError(
+            f"{printable(one.path)} cannot be looked at: {error.strerror}", remedy="Drop it if it is gone for good"
+        ) from error
+    if found != one.entry.source:
+        raise FaceblurdError(
+            f"{printable(one.path)} has changed since it was held", remedy="Let the daemon look at it again"
+        )
+    return found, digest

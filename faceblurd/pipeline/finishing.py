@@ -9,13 +9,26 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from faceblurd.model import Entry, Fingerprint, Outcome, Reason, Refused, Report, Staged, State, Untouched
+from faceblurd.model import (
+    Entry,
+    Fingerprint,
+    Outcome,
+    Reason,
+    Refused,
+    Report,
+    Sighting,
+    Source,
+    Staged,
+    State,
+    Untouched,
+)  # fmt: skip
 from faceblurd.outlet import delivery, publisher
 from faceblurd.outlet.hook_process import payload_for
 from faceblurd.rules import decide
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from faceblurd.outlet.publisher import Newer, Occupied, Published
     from faceblurd.pipeline.files import File, Parts, Patience
@@ -30,6 +43,7 @@ class Finishing:
     ) -> None:
         """Use the loop's own parts. `trouble` is told of what will be tried again, and why."""
         self._p, self._waiting, self._patience, self._trouble = parts, waiting, patience, trouble
+        self._stuck: dict[str, str | None] = {}  # held files that could not be moved away, and why
 
     # --- good ends
 
@@ -87,7 +101,7 @@ class Finishing:
         entry = self._p.ledger.entry(*file.key)
         if entry is None or digest not in {entry.input_digest, entry.output_digest}:
             entry = Entry(*file.key, State.PUBLISHED, recipe, file.settling.fingerprint, None, digest)
-        state = entry.state if entry.state in decide.DONE else State.PUBLISHED
+        state = decide.state_of_known(entry, digest)
         target = file.settling.fingerprint if file.in_place else entry.target
         now = replace(
             entry, state=state, recipe=recipe, source=file.settling.fingerprint, target=target, attempts=0, reason=None
@@ -165,23 +179,32 @@ class Finishing:
         entry = self._failure_entry(file, State.QUARANTINED, reason, detail)
         outcome = Outcome.UNSUPPORTED if reason is Reason.UNSUPPORTED else Outcome.HELD
         report = replace(self._report(file, outcome, None), reason=reason, detail=detail, milliseconds=milliseconds)
-
-        def moved(answer: object) -> None:
-            if isinstance(answer, OSError):
-                self._p.tell("quarantine.failed", path=file.absolute, detail=answer.strerror)
-            self._commit(file, entry, payload=self._payload(report))
-            self.close(file, State.QUARANTINED)
-            self._say(report)
-
+        # Written down before it is moved: what a crash leaves in its root is held, and the next scan moves it.
+        self._commit(file, entry, payload=self._payload(report))
+        self.close(file, State.QUARANTINED)
         if file.plan.take_away_held:
-            self._p.errands.send(file.plan.path, partial(self._p.quarantine.take_away, entry), moved)
-        else:
-            moved(None)
+            self.take_away(entry)
+        self._say(report)
 
     def _ignore(self, file: File, reason: Reason, detail: str) -> None:
         """Leave a file out without a word, as the root says; it is remembered, so that it is read once."""
         self._commit(file, self._failure_entry(file, State.IGNORED, reason, detail))
         self.close(file, State.IGNORED)
+
+    def take_away(self, entry: Entry) -> None:
+        """Move a held file out of sight. Where that fails it stays, which is said once; every scan tries again."""
+        self._p.errands.send(entry.root, partial(self._p.quarantine.take_away, entry), partial(self._taken_away, entry))
+
+    def _taken_away(self, entry: Entry, place: Path | OSError | None) -> None:
+        path = f"{entry.root}/{entry.path}"
+        if isinstance(place, OSError) and not isinstance(place, FileNotFoundError):
+            if self._stuck.get(path) != place.strerror:
+                self._p.tell("quarantine.failed", path=path, detail=place.strerror)
+            self._stuck[path] = place.strerror
+            return
+        self._stuck.pop(path, None)
+        if place is None:  # a newer upload has the name: its events came while the older one was in hand
+            self._p.inbox.put_event(Sighting(entry.root, entry.path, Source.EVENT))
 
     def _failure_entry(self, file: File, state: State, reason: Reason, detail: str) -> Entry:
         """Keep what was published before (a mirror's older output is still ours to replace)."""

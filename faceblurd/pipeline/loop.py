@@ -43,8 +43,9 @@ class Pipeline:
         self._plans = {plan.path: plan for plan in plans}
         self.roots: dict[str, RootWatch] = {}
         self.waiting = Waiting()
-        self._looking = Looking(parts, self.waiting, self._plans, patience, self._available)
-        self._working = Working(parts, self.waiting, Finishing(parts, self.waiting, patience, self._trouble), patience)
+        finishing = Finishing(parts, self.waiting, patience, self._trouble)
+        self._looking = Looking(parts, self.waiting, self._plans, patience, self._available, finishing.take_away)
+        self._working = Working(parts, self.waiting, finishing, patience)
         self._unfinished: dict[str, float] = {}  # when to look again at what could not be finished, by root
         self._next_request_check = 0.0
         self._ledger_version = -1

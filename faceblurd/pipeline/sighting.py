@@ -14,7 +14,7 @@ from faceblurd.rules import filter as names
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from faceblurd.model import Source
+    from faceblurd.model import Entry, Source
     from faceblurd.pipeline.files import File, Parts, Patience, RootPlan
     from faceblurd.pipeline.waiting import Waiting
 
@@ -27,11 +27,11 @@ class Looking:
 
     def __init__(
         self, parts: Parts, waiting: Waiting, plans: Mapping[str, RootPlan], patience: Patience,
-        available: Callable[[str], bool],
+        available: Callable[[str], bool], take_away: Callable[[Entry], None],
     ) -> None:  # fmt: skip
-        """Use the loop's own parts."""
+        """Use the loop's own parts. `take_away` moves a held file that is still in its root."""
         self._p, self._waiting, self._plans, self._patience = parts, waiting, plans, patience
-        self._available = available
+        self._available, self._take_away = available, take_away
 
     # --- seen -> settling
 
@@ -72,8 +72,11 @@ class Looking:
             return
         verdict = decide.on_sight(
             fingerprint, self._p.ledger.entry(plan.path, path), recipe=plan.recipe.digest,
-            ignores_unsupported=plan.ignore_unsupported,
+            ignores_unsupported=plan.ignore_unsupported, takes_away=plan.take_away_held,
         )  # fmt: skip
+        if isinstance(verdict, decide.TakeAway):
+            self._take_away(verdict.entry)
+            return
         if isinstance(verdict, decide.Skip) or self._p.plugins.skip_candidate(f"{plan.path}/{path}", fingerprint.size):
             return
         pause = 0.0

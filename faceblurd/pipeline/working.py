@@ -131,6 +131,10 @@ class Working:
         if Fingerprint.from_stat(opened.st) != file.settling.fingerprint:
             self._waiting.settle_again(file, now=now)
             return False
+        entry = self._p.ledger.entry(*file.key)
+        if entry is not None and entry.state is State.RELEASED and entry.source == file.settling.fingerprint:
+            self._waiting.remove(file)  # seen before `quarantine release` had written it down
+            return False
         verdict = decide.on_settled(
             links=opened.st.st_nlink, hard_links_ok=file.plan.hard_links_ok,
             open_for_writing=opened.open_for_writing, overdue=file.overdue(now),

@@ -20,17 +20,19 @@ from faceblurd.rules.decide import (
     Retry,
     Skip,
     Start,
+    TakeAway,
     on_digest,
     on_failure,
     on_restart,
     on_settled,
     on_sight,
+    state_of_known,
 )
 
 PRINT = Fingerprint(1, 2, 3, 4, 5)
 OTHER = Fingerprint(1, 2, 3, 4, 6)
 DONE_ENTRY = Entry("/r", "a.jpg", State.PUBLISHED, "R", PRINT, input_digest="in", output_digest="out", target=PRINT)
-ENDS = DONE | {State.QUARANTINED, State.IGNORED, State.VANISHED}
+ENDS = DONE | {State.QUARANTINED, State.RELEASED, State.IGNORED, State.VANISHED}
 states = st.sampled_from(State)
 
 
@@ -116,8 +118,53 @@ def test_a_skip_by_lstat_needs_the_same_fingerprint_and_recipe(
     verdict = on_sight(PRINT if same_print else OTHER, entry, recipe="R")
     if isinstance(verdict, Skip):
         assert same_print
-        assert same_recipe
-        assert state in DONE | {State.QUARANTINED, State.VANISHED}  # vanished: a person dropped it
+        assert same_recipe or state is State.RELEASED
+        assert state in DONE | {State.QUARANTINED, State.VANISHED, State.RELEASED}  # vanished: a person dropped it
+
+
+def test_a_held_file_that_is_still_where_it_is_shown_is_taken_away_and_not_worked_on() -> None:
+    held = replace(DONE_ENTRY, state=State.QUARANTINED, reason=Reason.DAMAGED, attempts=4)
+    assert on_sight(PRINT, held, recipe="R", takes_away=True) == TakeAway(held)
+    assert on_sight(OTHER, held, recipe="R", takes_away=True) == Start()
+    assert on_sight(PRINT, held, recipe="R2", takes_away=True) == Start()
+
+
+@given(states, st.booleans(), st.booleans())
+def test_nothing_but_a_held_file_is_taken_away(state: State, same_print: bool, same_recipe: bool) -> None:
+    entry = replace(DONE_ENTRY, state=state, recipe="R" if same_recipe else "R0")
+    verdict = on_sight(PRINT if same_print else OTHER, entry, recipe="R", takes_away=True)
+    assert isinstance(verdict, TakeAway) == (state is State.QUARANTINED and same_print and same_recipe)
+
+
+# --- released by a person
+
+RELEASED = replace(DONE_ENTRY, state=State.RELEASED, reason=Reason.DAMAGED)
+
+
+@pytest.mark.parametrize("recipe", ["R", "R2"])
+@pytest.mark.parametrize("takes_away", [True, False])
+def test_a_released_file_rests_under_every_recipe_until_it_changes(recipe: str, *, takes_away: bool) -> None:
+    assert on_sight(PRINT, RELEASED, recipe=recipe, takes_away=takes_away) == Skip("released")
+    assert on_sight(OTHER, RELEASED, recipe=recipe, takes_away=takes_away) == Start()
+
+
+@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("recipe", ["R", "R2"])
+def test_a_released_file_that_was_touched_rests_and_one_with_another_content_does_not(mode: Mode, recipe: str) -> None:
+    def judge(digest: str, entry: Entry) -> Start | Skip:
+        return on_digest(digest, entry, recipe=recipe, mode=mode, own_output=False, target_present=False)
+
+    assert judge("in", RELEASED) == Skip("released")
+    assert judge("new", RELEASED) == Start()
+    assert judge("out", RELEASED) == Start()  # an earlier result of this path is not what was released
+    assert judge("in", replace(RELEASED, input_digest=None)) == Start()  # it could not be read when it was released
+
+
+def test_what_is_known_stays_what_it_is() -> None:
+    assert state_of_known(RELEASED, "in") is State.RELEASED
+    assert state_of_known(RELEASED, "out") is State.PUBLISHED
+    assert state_of_known(replace(DONE_ENTRY, state=State.CLEAN), "in") is State.CLEAN
+    assert state_of_known(replace(DONE_ENTRY, state=State.RETRY), "out") is State.PUBLISHED
 
 
 # --- by fstat and lease
@@ -175,9 +222,11 @@ def test_a_skip_by_digest_needs_the_digest_under_the_current_recipe(
 ) -> None:
     if isinstance(_digest(digest, entry, mode, present=present), Skip):
         assert entry is not None
+        assert digest == entry.input_digest
+        if entry.state is State.RELEASED:
+            return
         assert entry.state in DONE
         assert entry.recipe == "R"
-        assert digest == entry.input_digest
         assert present or mode is Mode.IN_PLACE
 
 

@@ -136,7 +136,7 @@ class RootWatch:
     def _watch(self, identity: RootIdentity) -> None:
         """Start a new watcher *before* the old one stops, then scan: nothing falls between."""
         old, was = self._watcher, self.state
-        self._watcher = Watcher(self.path, self._inbox.put_event)
+        self._watcher = Watcher(self.path, self._selection, self._inbox.put_event)
         try:
             self._watcher.start()
         except OSError as error:

@@ -16,8 +16,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
-import numpy as np
 import pytest
 
 if TYPE_CHECKING:
@@ -118,21 +116,6 @@ def astronaut_jpeg() -> bytes:
 
 
 @pytest.fixture(scope="session")
-def wait_until() -> Callable[..., Any]:
-    """Wait for a condition, with a deadline; returns what the condition gave."""
-
-    def wait(condition: Callable[[], Any], *, seconds: float = 30.0, what: str = "the condition") -> Any:
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            if result := condition():
-                return result
-            time.sleep(0.02)  # the step of a poll with a deadline, not a hope
-        raise AssertionError(f"{what} did not come true within {seconds} s")
-
-    return wait
-
-
-@pytest.fixture(scope="session")
 def command() -> Callable[..., subprocess.CompletedProcess[str]]:
     return faceblurd
 
@@ -155,8 +138,26 @@ def daemon(tmp_path: Path, wait_until: Callable[..., Any]) -> Iterator[Callable[
 
 
 @pytest.fixture(scope="session")
+def wait_until() -> Callable[..., Any]:
+    """Wait for a condition, with a deadline; returns what the condition gave."""
+
+    def wait(condition: Callable[[], Any], *, seconds: float = 30.0, what: str = "the condition") -> Any:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if result := condition():
+                return result
+            time.sleep(0.02)  # the step of a poll with a deadline, not a hope
+        raise AssertionError(f"{what} did not come true within {seconds} s")
+
+    return wait
+
+
+@pytest.fixture(scope="session")
 def portraits(astronaut_jpeg: bytes) -> Callable[[int], list[bytes]]:
     """Small JPEGs with a face each, no two alike."""
+    import cv2
+    import numpy as np
+
     face = cv2.imdecode(np.frombuffer(astronaut_jpeg, np.uint8), cv2.IMREAD_COLOR)[20:240, 110:330]
 
     def make(count: int) -> list[bytes]:
@@ -174,6 +175,9 @@ def portraits(astronaut_jpeg: bytes) -> Callable[[int], list[bytes]]:
 @pytest.fixture(scope="session")
 def face_is_hidden(astronaut_jpeg: bytes) -> Callable[[bytes], bool]:
     """Tell whether a portrait made by `portraits` shows no face any more; raises for a file that does not decode."""
+    import cv2
+    import numpy as np
+
     from faceblurd.imaging.detectors import open_detector
     from faceblurd.model import YunetSpec
 

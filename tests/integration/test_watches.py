@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from watchdog.observers.inotify_c import InotifyEvent, InotifyFD, WatchCallback, WatchDescriptor
 
 from faceblurd.intake.scanner import Batch, Finished, Scan, Selection
 from faceblurd.intake.watcher import Watcher
+from faceblurd.intake.watches import Watches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -221,6 +223,42 @@ def test_whatever_moves_exactly_what_the_scan_finds_is_watched_under_its_name(wa
         assert set(watched.settle()) == wanted
     assert watched.watcher.failures == 0
     assert watched.watcher.problem == ""
+
+
+def test_a_walk_that_comes_before_the_events_gives_what_moved_its_new_name_and_forgets_what_left(new: Watched) -> None:
+    new.make("a/x/deep", "b", "c/deep")
+    reader = InotifyFD()  # not started: no event is ever heard of
+    watches = Watches(str(new.root), SELECTION, reader, _Deaf())
+    watches.watch_root()
+    assert list(watches.walk(watches.root)) == []
+    wd = watches.root.below[b"a"].below[b"x"].wd
+    (new.root / "a" / "x").rename(new.root / "b" / "y")
+    (new.root / "c").rename(new.outside / "c")
+    new.make("c")
+    (new.root / "b" / "y" / "deep" / "z.jpg").touch()
+    assert list(watches.walk(watches.root)) == [b"b/y/deep/z.jpg"]
+    assert len(watches) == _in_kernel() == _scanned(new.root).directories == 6
+    assert watches.root.below[b"a"].below == {}
+    assert wd is not None
+    moved = watches.at(wd)
+    assert moved is not None
+    assert moved.path_of(b"n") == b"b/y/n"
+    reader.start()
+    reader.stop()
+    reader.join()
+
+
+class _Deaf(WatchCallback):
+    """Takes every event for nothing."""
+
+    def on_event(self, event: InotifyEvent) -> None:
+        pass
+
+    def on_watch_deleted(self, wd: WatchDescriptor) -> None:
+        pass
+
+    def on_queue_overflow(self) -> None:
+        pass
 
 
 # The rest needs another user or mounts: in a process of its own.

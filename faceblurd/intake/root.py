@@ -174,7 +174,7 @@ class RootWatch:
         if not self.available:
             self._outside.recover()
         if self._way is Watch.INOTIFY or (self._way is Watch.AUTO and tells_of_changes(kind)):
-            self._starting = Watcher(self.path, self._outside.inbox.put_event)
+            self._starting = Watcher(self.path, self._selection, self._outside.inbox.put_event)
             self._ask(self._starting.start, partial(self._started, identity), seconds=WATCH_SECONDS)
             return
         why = f"{kind} does not tell of every change" if self._way is Watch.AUTO else "as configured"

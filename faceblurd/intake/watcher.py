@@ -1,168 +1,178 @@
-"""watchdog to queue: every event is a hint that a path is worth a look, and nothing more.
+"""inotify to queue: every event is a hint that a path is worth a look, and nothing more.
 
-Owns one observer per root, and knows when it can no longer be trusted (overflow, dead thread). Never raises into
-watchdog (an exception in a handler kills its thread for good, watchdog #427, #793), never judges a path.
+Owns one inotify instance per root, so that one root's overflow is that root's alone, and knows when it can no longer
+be trusted: events were lost, the root went, the thread died. Never judges a path, and never raises into watchdog's
+reader (an exception ends its thread for good, watchdog #427, #793).
 
-watchdog swallows IN_Q_OVERFLOW but for a callback that re-walks the tree, which floods the queue again above 10,000
-directories; here the callback only sets a flag, and the pipeline starts a *new* observer, rescans, then stops the old
-one. That callback is private API, so the dependency is pinned (`watchdog~=7.1.0`) and a flood is a test.
+watchdog's answer to an overflow is to walk the tree in the reader's thread, which floods the queue again above 10,000
+directories; here it only sets a flag, and the root starts a *new* watcher, rescans, then stops the old one. The reader
+is private API, so the dependency is pinned (`watchdog~=7.1.0`) and a flood is a test.
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+import threading
+from typing import TYPE_CHECKING, Final
 
-from watchdog.events import (
-    DirCreatedEvent,
-    DirDeletedEvent,
-    DirMovedEvent,
-    FileClosedEvent,
-    FileCreatedEvent,
-    FileMovedEvent,
-    FileSystemEvent,
-    FileSystemEventHandler,
-)
-from watchdog.observers.api import BaseObserver
-from watchdog.observers.inotify import InotifyEmitter, InotifyWatchGroup
-from watchdog.observers.inotify_c import InotifyFD
+from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, InotifyFD, WatchCallback, WatchDescriptor
 
+from faceblurd.intake.watches import Directory, Watches
 from faceblurd.model import Sighting, Source
+from faceblurd.rules.filter import ignored_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Lean on purpose: the default mask asks for opens and reads too, and drowns in its own walk.
-EVENTS: list[type[FileSystemEvent]] = [
-    FileCreatedEvent,
-    FileMovedEvent,
-    FileClosedEvent,
-    DirCreatedEvent,
-    DirMovedEvent,
-    DirDeletedEvent,
-]
+    from faceblurd.intake.scanner import Selection
+
+_ROOT_GONE: Final = InotifyConstants.IN_MOVE_SELF | InotifyConstants.IN_DELETE_SELF | InotifyConstants.IN_UNMOUNT
 
 
-class _Group(InotifyWatchGroup):
-    """A watch group that reports an overflow instead of walking the tree in the reader's thread."""
+class _Listener(WatchCallback):
+    """What watchdog's reader calls: turns events into sightings. A failure is counted, never raised."""
 
-    lost_events = False
+    def __init__(self, root: str, selection: Selection, enqueue: Callable[[Sighting], None], reader: InotifyFD) -> None:
+        self._root, self._exclude, self._enqueue = root, selection.exclude, enqueue
+        self._lock = threading.Lock()  # the reader's thread against `begin` and `close`, which are the root's
+        self.watches = Watches(root, selection, reader, self)
+        self.lost_events = False
+        self.root_gone = False
+        self.failures = 0
+
+    def begin(self) -> None:
+        """Watch the root and all below it. Raises OSError when the root itself cannot be watched."""
+        with self._lock:
+            self.watches.watch_root()
+            self._watch_all()
+
+    def watch_missing(self) -> None:
+        """Try again to watch what could not be watched."""
+        with self._lock:
+            self.watches.problem = ""
+            self._watch_all()
+
+    def _watch_all(self) -> None:
+        for _ in self.watches.walk(self.watches.root):
+            pass  # files are the scan's
+
+    def close(self) -> None:
+        """Hear nothing more; returns when no event is in hand."""
+        self.watches.closed = True
+        with self._lock:
+            return
 
     def on_queue_overflow(self) -> None:
         self.lost_events = True
 
+    def on_watch_deleted(self, wd: WatchDescriptor) -> None:
+        with self._lock:
+            directory = None if self.watches.closed else self.watches.at(wd)
+            if directory is not None:
+                self.root_gone = self.root_gone or directory is self.watches.root
+                self.watches.drop(directory)
 
-class _Emitter(InotifyEmitter):
-    """An emitter whose group is ours."""
+    def on_event(self, event: InotifyEvent) -> None:
+        with self._lock:
+            if self.watches.closed or self.root_gone:  # what it was called is not its name any more
+                return
+            try:
+                self._note(event)
+            except Exception:  # noqa: BLE001 - isolation point: watchdog's thread must outlive any bug of ours
+                self.failures += 1
 
-    def on_thread_start(self) -> None:
-        self._inotify = _Group(
-            self._inotify_fd,
-            os.fsencode(self.watch.path),
-            is_recursive=self.watch.is_recursive,
-            event_mask=self.get_event_mask_from_filter(),
-            follow_symlink=False,
-        )
+    def _note(self, event: InotifyEvent) -> None:
+        directory = self.watches.at(event.wd)
+        if directory is None:
+            return  # it left while the event was under way
+        if event.mask & _ROOT_GONE:
+            self.root_gone = self.root_gone or directory is self.watches.root
+        elif not event.mask & InotifyConstants.IN_ISDIR:
+            self._sight(directory.path_of(event.name))
+        elif event.mask & (InotifyConstants.IN_CREATE | InotifyConstants.IN_MOVED_TO):
+            self._enter(directory, event.name)
+        elif event.mask & (InotifyConstants.IN_DELETE | InotifyConstants.IN_MOVED_FROM):
+            self._leave(directory, event.name)
 
-    @property
-    def lost_events(self) -> bool:
-        return isinstance(self._inotify, _Group) and self._inotify.lost_events
+    def _enter(self, parent: Directory, name: bytes) -> None:
+        """Watch a directory that has come, and report what is in it: it came before the watch."""
+        known = parent.below.get(name)
+        came = self.watches.watch(parent, name)
+        if came is None or came is known:  # the walk that found its parent was here
+            return
+        for path in self.watches.walk(came):
+            self._sight(path)
 
-    @property
-    def watched_directories(self) -> int:
-        group = self._inotify
-        return 0 if group is None else len(group._active_callbacks_by_watch)  # noqa: SLF001 - see the module docstring
+    def _leave(self, parent: Directory, name: bytes) -> None:
+        """Watch a directory no longer that has gone, and report it under the name that it had."""
+        gone = parent.below.get(name)
+        if gone is not None:
+            self.watches.drop(gone)
+        path = parent.path_of(name)
+        if not ignored_directory(os.fsdecode(path), self._exclude):
+            self._sight(path)
 
-
-class _Observer(BaseObserver):
-    """An observer with an inotify instance of its own, so that one root's overflow is that root's alone."""
-
-    def __init__(self) -> None:
-        self._inotify_fd = InotifyFD()
-        self._inotify_fd.start()
-        super().__init__(_Emitter, timeout=1.0, inotify_fd=self._inotify_fd)
-
-    def on_thread_stop(self) -> None:
-        super().on_thread_stop()
-        self._inotify_fd.stop()
-        self._inotify_fd.join()
-
-    @property
-    def reader_alive(self) -> bool:
-        return self._inotify_fd.is_alive()
-
-    @property
-    def own_emitters(self) -> list[_Emitter]:
-        return [emitter for emitter in list(self.emitters) if isinstance(emitter, _Emitter)]
-
-
-class _Handler(FileSystemEventHandler):
-    """Turn events into sightings; a failure is counted, never raised."""
-
-    def __init__(self, root: str, enqueue: Callable[[Sighting], None]) -> None:
-        self._root = root
-        self._prefix = root.rstrip("/") + "/"
-        self._enqueue = enqueue
-        self.failures = 0
-
-    def dispatch(self, event: FileSystemEvent) -> None:
+    def _sight(self, path: bytes) -> None:
         try:
-            self._note(event)
-        except Exception:  # noqa: BLE001 - isolation point: watchdog's thread must outlive any bug of ours
+            self._enqueue(Sighting(self._root, os.fsdecode(path), Source.EVENT))
+        except Exception:  # noqa: BLE001 - isolation point: one path that fails must not cost those after it
             self.failures += 1
-
-    def _note(self, event: FileSystemEvent) -> None:
-        if event.is_directory and not isinstance(event, DirDeletedEvent):
-            return  # watchdog reports what is in it, file by file
-        moved = isinstance(event, FileMovedEvent)
-        path = os.fsdecode(event.dest_path if moved else event.src_path)
-        if path.startswith(self._prefix):
-            self._enqueue(Sighting(self._root, path[len(self._prefix) :], Source.EVENT))
 
 
 class Watcher:
     """Watches one root until it is stopped."""
 
-    def __init__(self, root: str, enqueue: Callable[[Sighting], None]) -> None:
-        """Prepare to watch `root`; `enqueue` is called from watchdog's thread and must not block."""
-        self._handler = _Handler(root, enqueue)
-        self._root = root
-        self._observer: _Observer | None = None
+    def __init__(self, root: str, selection: Selection, enqueue: Callable[[Sighting], None]) -> None:
+        """Prepare to watch `root`; `enqueue` is called from watchdog's thread and must not block.
+
+        It gets paths that came, changed or went; for a directory that went, the directory's own path.
+        """
+        self._root, self._selection, self._enqueue = root, selection, enqueue
+        self._reader: InotifyFD | None = None
+        self._listener: _Listener | None = None
 
     def start(self) -> None:
         """Start to watch. Raises OSError when the root cannot be watched (gone, watch limit, instance limit)."""
-        observer = _Observer()
+        self._reader = InotifyFD()
+        self._listener = _Listener(self._root, self._selection, self._enqueue, self._reader)
+        self._reader.start()
         try:
-            observer.schedule(self._handler, self._root, recursive=True, event_filter=EVENTS)
-            observer.start()
+            self._listener.begin()
         except BaseException:
-            observer._inotify_fd.stop()  # noqa: SLF001 - our own attribute
+            self.stop()
             raise
-        self._observer = observer
 
     def stop(self) -> None:
         """Stop; safe to call twice."""
-        if self._observer is not None:
-            self._observer.stop()
-            self._observer.join()
-            self._observer = None
+        if self._reader is not None and self._listener is not None:
+            self._listener.close()
+            self._reader.stop()
+            self._reader.join()
+            self._reader = None
+
+    def watch_missing(self) -> None:
+        """Try again to watch what could not be watched: a limit was raised, a permission given."""
+        if self._reader is not None and self._listener is not None:
+            self._listener.watch_missing()
 
     @property
     def failures(self) -> int:
         """How often our own handler failed: each time a path may have been missed."""
-        return self._handler.failures
+        return 0 if self._listener is None else self._listener.failures
 
     @property
     def healthy(self) -> bool:
-        """Whether every event since the start has reached us, as far as can be known."""
-        observer = self._observer
-        if observer is None or not observer.is_alive() or not observer.reader_alive:
+        """Whether every event since the start has reached us, as far as can be known, and the root is where it was."""
+        if self._reader is None or self._listener is None or not self._reader.is_alive():
             return False
-        emitters = observer.own_emitters
-        return bool(emitters) and all(emitter.is_alive() and not emitter.lost_events for emitter in emitters)
+        return not self._listener.lost_events and not self._listener.root_gone
 
     @property
     def watched_directories(self) -> int:
         """How many directories the kernel watches for us; fewer than there are means degraded."""
-        observer = self._observer
-        return 0 if observer is None else sum(emitter.watched_directories for emitter in observer.own_emitters)
+        return 0 if self._reader is None or self._listener is None else len(self._listener.watches)
+
+    @property
+    def problem(self) -> str:
+        """Why a directory is not watched that should be; empty when none is known."""
+        return "" if self._listener is None else self._listener.watches.problem

@@ -137,8 +137,8 @@ def test_lost_events_bring_a_new_watcher_and_a_scan(
 ) -> None:
     turn_until(lambda: desk.root.available and not desk.root.scanning)
     assert desk.root._watcher is not None
-    assert desk.root._watcher._observer is not None
-    desk.root._watcher._observer.own_emitters[0]._inotify.lost_events = True  # type: ignore[union-attr]  # as in _Group
+    assert desk.root._watcher._listener is not None
+    desk.root._watcher._listener.on_queue_overflow()  # as watchdog calls it
     desk.turn()
     assert desk.told == ["root.rewatched"]
     (folders[0] / "a.jpg").write_bytes(b"x")

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from faceblurd.intake.scanner import Selection
 from faceblurd.intake.watcher import Watcher
 from faceblurd.model import Sighting, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+EVERYTHING = Selection(("*",), ())
 
 
 class Seen(list[Sighting]):
@@ -48,7 +51,7 @@ def seen() -> Seen:
 
 @pytest.fixture
 def watcher(root: Path, seen: Seen) -> Iterator[Watcher]:
-    one = Watcher(str(root), seen)
+    one = Watcher(str(root), EVERYTHING, seen)
     one.start()
     yield one
     one.stop()
@@ -181,7 +184,7 @@ def test_a_deleted_root_is_noticed_even_when_it_is_made_again(
 
 
 def test_a_root_that_is_not_there_cannot_be_watched(tmp_path: Path, seen: Seen) -> None:
-    one = Watcher(str(tmp_path / "nowhere"), seen)
+    one = Watcher(str(tmp_path / "nowhere"), EVERYTHING, seen)
     with pytest.raises(OSError, match="No such file"):
         one.start()
     assert not one.healthy
@@ -192,7 +195,7 @@ def test_a_stopped_watcher_is_not_healthy_and_leaves_no_descriptor(
     root: Path, seen: Seen, wait_until: Callable[..., Any]
 ) -> None:
     def once() -> int:
-        one = Watcher(str(root), seen)
+        one = Watcher(str(root), EVERYTHING, seen)
         one.start()
         assert one.healthy
         one.stop()
@@ -207,11 +210,12 @@ def test_a_stopped_watcher_is_not_healthy_and_leaves_no_descriptor(
 
 FLOOD = """
 import os, sys, time
+from faceblurd.intake.scanner import Selection
 from faceblurd.intake.watcher import Watcher
 
 if __name__ == "__main__":
     seen = []
-    watcher = Watcher(sys.argv[1], seen.append)
+    watcher = Watcher(sys.argv[1], Selection(("*",), ()), seen.append)
     watcher.start()
     print("ready", flush=True)
     sys.stdin.readline()

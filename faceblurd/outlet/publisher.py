@@ -6,7 +6,7 @@ A staging file has no name where the file system allows it (O_TMPFILE): a killed
 and whoever lists the folder never sees a partial file. A new target gets its name by linkat, which refuses an existing
 one. An existing target is exchanged (RENAME_EXCHANGE), and what came out is looked at: if it is not what was blurred,
 it is a newer upload and goes back. A stat before a plain rename would leave a race; it is the fall-back only where the
-file system cannot exchange (NFS, some FUSE).
+file system cannot exchange (NFS, exFAT, most FUSE), or says that it did and has renamed (FUSE that ignores the flags).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _NOREPLACE, _EXCHANGE = 1, 2
 _UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EISDIR, errno.ENOENT})
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})  # link(2): exFAT says EPERM
 _CHUNK = 1 << 20
 
 
@@ -66,6 +67,8 @@ def publish(
     if expected is None:
         before_rename(staging.absolute)
         result: Published | Newer | Occupied = _publish_new(staging)
+    elif staging.name is not None and _at(staging.directory_fd, staging.target.name) != expected:
+        result = Newer()  # a file system without O_TMPFILE may also rename when it is told to exchange
     else:
         _give_name(staging, before_rename)
         result = _exchange(staging, expected, expected_digest)
@@ -98,10 +101,30 @@ def _rename_no_replace(staging: Staging) -> None:
     except OSError as error:
         if error.errno not in _UNSUPPORTED:
             raise
-        fd = staging.directory_fd
-        os.link(staging.name, staging.target.name, src_dir_fd=fd, dst_dir_fd=fd, follow_symlinks=False)
-        os.unlink(staging.name, dir_fd=fd)
+        _link_or_rename(staging.directory_fd, staging.name, staging.target.name)
     staging.name = None
+
+
+def _link_or_rename(fd: int, name: str, target: str) -> None:
+    """Give a file the target's name in two steps; where there are no links, after a look. Raises FileExistsError."""
+    try:
+        os.link(name, target, src_dir_fd=fd, dst_dir_fd=fd, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if _at(fd, target) is not None:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target) from None
+        os.rename(name, target, src_dir_fd=fd, dst_dir_fd=fd)
+    else:
+        os.unlink(name, dir_fd=fd)
+
+
+def _at(directory_fd: int, name: str) -> Fingerprint | None:
+    """Look at what has a name now."""
+    try:
+        return Fingerprint.from_stat(os.stat(name, dir_fd=directory_fd, follow_symlinks=False))
+    except FileNotFoundError:
+        return None
 
 
 def _give_name(staging: Staging, before_rename: Callable[[str | None], None]) -> None:
@@ -126,6 +149,8 @@ def _exchange(staging: Staging, expected: Fingerprint, expected_digest: str | No
             raise
         return _replace(staging, expected)
     staging.name = None  # from here on that name is somebody else's file: a failure must not discard it
+    if _at(fd, name) is None:  # renamed, not exchanged; `publish` has looked
+        return Published(Fingerprint.from_stat(os.fstat(staging.fd)))
     if not _is_what_was_read(fd, name, expected, expected_digest):
         _put_back(staging, name)
         return Newer()
@@ -152,11 +177,7 @@ def _put_back(staging: Staging, name: str) -> None:
 def _replace(staging: Staging, expected: Fingerprint) -> Published | Newer:
     """Rename over the target after a look: the best there is without RENAME_EXCHANGE."""
     fd, name = staging.directory_fd, staging.name
-    try:
-        now = Fingerprint.from_stat(os.stat(staging.target.name, dir_fd=fd, follow_symlinks=False))
-    except FileNotFoundError:
-        return Newer()
-    if now != expected or name is None:
+    if _at(fd, staging.target.name) != expected or name is None:
         return Newer()
     os.rename(name, staging.target.name, src_dir_fd=fd, dst_dir_fd=fd)
     staging.name = None

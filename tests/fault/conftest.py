@@ -1,19 +1,24 @@
-"""Mounts that only a test and its processes see: a mount namespace, and a share in it that misbehaves when told to."""
+"""Mounts that only a test and its processes see: disks, a share that misbehaves when told to, and a daemon on them."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from ctypes.util import find_library
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from disks import Disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+COMMAND = str(Path(sys.executable).with_name("faceblurd"))
 
 
 class Namespace:
@@ -108,6 +113,75 @@ class Share:
             self._process.communicate()
 
 
+class Service:
+    """A `faceblurd run` in the namespace; its state is on the machine's own disk."""
+
+    def __init__(
+        self, folder: Path, inside: list[str], wait_until: Callable[..., Any], roots: list[dict[str, Any]]
+    ) -> None:
+        self.inside, self._wait_until = inside, wait_until
+        self.state, self.config, self._log = folder / "state", folder / "config.yaml", folder / "log"
+        quick = {"quiet_seconds": 0.2, "rescan_seconds": 1}
+        config = {"state_dir": str(self.state), "roots": [quick | root for root in roots], "workers": {"count": 1}}
+        self.config.write_text(json.dumps(config))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        before = len(self.lines("daemon.started"))
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen([*self.inside, COMMAND, "run", "--config", self.config], stderr=log)
+        self.wait_for(lambda: len(self.lines("daemon.started")) > before, what="the daemon")
+
+    def scan(self) -> int:
+        """Catch up once, as cron would; give the exit code."""
+        with self._log.open("ab") as log:
+            command = [*self.inside, COMMAND, "scan", "--config", self.config]
+            return subprocess.run(command, stderr=log, timeout=120, check=False).returncode
+
+    def lines(self, *events: str) -> list[dict[str, Any]]:
+        """Log lines so far, of the given events (all without any)."""
+        lines = []
+        for line in self._log.read_text(errors="replace").splitlines() if self._log.exists() else []:
+            with suppress(ValueError):  # half a line, or a traceback
+                lines.append(json.loads(line))
+        return [line for line in lines if not events or line["event"] in events]
+
+    def status(self) -> dict[str, Any]:
+        """What the daemon says of itself, and what is held."""
+        command = [*self.inside, COMMAND, "status", "--json", "--state-dir", self.state]
+        return dict(json.loads(subprocess.run(command, capture_output=True, check=True).stdout))
+
+    def wait_for(self, condition: Callable[[], Any], *, seconds: float = 60, what: str) -> Any:
+        try:
+            return self._wait_until(lambda: self._has_ended or condition(), seconds=seconds, what=what)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self._last_words()}") from None
+        finally:
+            assert not self._has_ended, self._last_words()
+
+    def _last_words(self) -> str:
+        lines = self._log.read_text(errors="replace").splitlines()
+        return "\n".join([line for line in lines if '"root.scanned"' not in line][-20:])
+
+    @property
+    def _has_ended(self) -> bool:
+        return self._process is not None and self._process.poll() is not None
+
+    def stop(self) -> int:
+        assert self._process is not None
+        process, self._process = self._process, None
+        process.terminate()
+        try:
+            return process.wait(60)
+        finally:
+            process.kill()
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
 @pytest.fixture
 def namespace() -> Iterator[Namespace]:
     """A mount namespace that goes away after the test."""
@@ -142,3 +216,33 @@ def new_share(tmp_path: Path, namespace: Namespace, wait_until: Callable[..., An
 def share(new_share: Callable[..., Share]) -> Share:
     """One share that behaves, until it is told not to."""
     return new_share()
+
+
+@pytest.fixture
+def new_disk(tmp_path: Path, namespace: Namespace) -> Iterator[Callable[..., Disk]]:
+    """Make file systems that are not mounted yet: `new_disk("ext4")`; see disks.py."""
+    made: list[Disk] = []
+
+    def make(kind: str) -> Disk:
+        made.append(Disk(kind, tmp_path / f"disk{len(made) or ''}", namespace))
+        return made[-1]
+
+    yield make
+    for disk in made:
+        disk.close()
+
+
+@pytest.fixture
+def new_service(
+    tmp_path: Path, namespace: Namespace, wait_until: Callable[..., Any]
+) -> Iterator[Callable[..., Service]]:
+    """Make a daemon for some roots, not started yet; it ends with the test."""
+    made: list[Service] = []
+
+    def make(*roots: dict[str, Any]) -> Service:
+        made.append(Service(tmp_path, namespace.inside, wait_until, roots))
+        return made[-1]
+
+    yield make
+    for service in made:
+        service.close()

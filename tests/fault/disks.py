@@ -80,7 +80,7 @@ class Disk:
         layers = self.path.with_name("layers")
         below = self.path.with_name("below")
         for folder in (layers, below):
-            folder.mkdir()
+            folder.mkdir(exist_ok=True)
         self._namespace.run("mount", "-t", "tmpfs", "none", layers)
         self._namespace.run("mkdir", layers / "upper", layers / "work")
         options = f"lowerdir={below},upperdir={layers}/upper,workdir={layers}/work"

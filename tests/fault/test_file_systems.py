@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import struct
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -93,3 +95,93 @@ def test_photos_are_published_once_and_a_second_look_changes_nothing(
     assert service.scan() == 0
     assert len(service.lines(*outcomes)) == 4
     assert _all(here) == before
+
+
+def _dress(path: Path) -> bytes:
+    """Give a photo all that a file can have beside its bytes; gives its ACL."""
+    os.chown(path, OWNER, GROUP)
+    path.chmod(0o4640)
+    subprocess.run(["setfacl", "-m", "u:1111:r", path], check=True)
+    os.setxattr(path, "user.tag", b"holiday")
+    os.setxattr(path, "security.capability", CAPABILITY)
+    os.utime(path, ns=(MTIME * 10**9, MTIME * 10**9))
+    assert path.stat().st_mode & stat.S_ISUID
+    return os.getxattr(path, "system.posix_acl_access")
+
+
+@pytest.mark.parametrize("kind", WITH_OWNERS)
+def test_a_result_has_the_originals_owner_mode_acl_and_attributes_but_no_powers(
+    place: Any, new_service: Any, portraits: Any, kind: str
+) -> None:
+    here = place(kind)
+    service = new_service(*_roots(here, mtime="keep"))
+    sources = [here.seen / name / "photo.jpg" for name in ("in", "mirrored")]
+    for path in sources:
+        path.write_bytes(portraits(1)[0])
+        acl = _dress(path)
+    service.start()
+    service.wait_for(lambda: len(service.lines("file.published")) == 2, what="two results")
+    for path in (here.seen / "in" / "photo.jpg", here.seen / "out" / "photo.jpg"):
+        st = path.stat()
+        assert (st.st_uid, st.st_gid, stat.S_IMODE(st.st_mode), st.st_mtime) == (OWNER, GROUP, 0o640, MTIME)
+        assert os.getxattr(path, "user.tag") == b"holiday"
+        assert os.getxattr(path, "system.posix_acl_access") == acl
+        with pytest.raises(OSError, match="No data"):
+            os.getxattr(path, "security.capability")
+    st = sources[1].stat()  # the original of the mirror is left as it is
+    assert (st.st_uid, stat.S_IMODE(st.st_mode), st.st_mtime) == (OWNER, 0o4640, MTIME)
+
+
+@pytest.mark.parametrize(("kind", "policy"), [("ext4", "now"), ("exfat", "keep"), ("exfat", "now")])
+def test_the_time_of_a_result_is_the_originals_or_that_of_its_making(
+    place: Any, new_service: Any, portraits: Any, kind: str, policy: str
+) -> None:
+    here = place(kind)
+    service = new_service(*_roots(here, mtime=policy))
+    for path in (here.seen / "in" / "photo.jpg", here.seen / "mirrored" / "photo.jpg"):
+        path.write_bytes(portraits(1)[0])
+        os.utime(path, ns=(MTIME * 10**9, MTIME * 10**9))
+    service.start()
+    service.wait_for(lambda: len(service.lines("file.published")) == 2, what="two results")
+    for path in (here.seen / "in" / "photo.jpg", here.seen / "out" / "photo.jpg"):
+        assert (path.stat().st_mtime == MTIME) is (policy == "keep")
+
+
+def test_a_card_that_was_taken_out_and_put_back_makes_no_new_work(
+    new_disk: Any, new_service: Any, portraits: Any, face_is_hidden: Callable[[bytes], bool]
+) -> None:
+    """On exFAT times are rounded when they get to the disk, and the numbers of files are new after every mount."""
+    disk = new_disk("exfat")
+    disk.mount()
+    here = Place(disk.path, disk.seen)
+    service = new_service(_roots(here, mtime="keep")[0])
+    for path in _put(here.seen / "in", portraits(2)):
+        os.utime(path, ns=(MTIME * 10**9 + 999_999_999, MTIME * 10**9 + 999_999_999))
+    assert service.scan() == 0
+    assert len(service.lines("file.published")) == 2
+    before = {path: content for path, (_, _, content) in _all(here).items()}
+    disk.unmount()
+    disk.mount()
+    for _ in range(2):
+        assert service.scan() == 0
+        assert {path: content for path, (_, _, content) in _all(here).items()} == before
+        assert len(service.lines("file.published")) == 2, "nothing is blurred again"
+        assert len(service.lines("file.skipped")) == 2, "read once, to see that it is what it was"
+
+
+def test_photos_of_a_lower_layer_are_replaced_in_the_upper_one(
+    new_disk: Any, new_service: Any, portraits: Any, face_is_hidden: Callable[[bytes], bool], tmp_path: Path
+) -> None:
+    """An overlay gives a file another device and number once it is written to: that is no newer upload."""
+    lower = tmp_path / "below" / "in"
+    lower.mkdir(parents=True)
+    (lower / "photo.jpg").write_bytes(portraits(1)[0])
+    disk = new_disk("overlay")
+    disk.mount()
+    service = new_service({"path": f"{disk.path}/in", "mode": "in_place"})
+    assert service.scan() == 0
+    assert face_is_hidden((disk.seen / "in" / "photo.jpg").read_bytes())
+    assert (lower / "photo.jpg").read_bytes() == portraits(1)[0]
+    assert service.scan() == 0
+    assert len(service.lines("file.published", "file.skipped", "file.clean")) == 1
+    assert os.listdir(disk.seen / "in") == ["photo.jpg"]

@@ -6,7 +6,7 @@ A staging file has no name where the file system allows it (O_TMPFILE): a killed
 and whoever lists the folder never sees a partial file. A new target gets its name by linkat, which refuses an existing
 one. An existing target is exchanged (RENAME_EXCHANGE), and what came out is looked at: if it is not what was blurred,
 it is a newer upload and goes back. A stat before a plain rename would leave a race; it is the fall-back only where the
-file system cannot exchange (NFS, some FUSE).
+file system cannot exchange (NFS, exFAT, most FUSE), or says that it did and has renamed (FUSE that ignores the flags).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _NOREPLACE, _EXCHANGE = 1, 2
 _HERE = -100  # AT_FDCWD
 _UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EISDIR, errno.ENOENT})
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})  # link(2): exFAT says EPERM
 _CHUNK = 1 << 20
 
 
@@ -61,6 +62,8 @@ def publish(
     """
     if expected is None:
         result: Published | Newer | Occupied = _publish_new(staging)
+    elif staging.name is not None and _at(staging.directory_fd, staging.target.name) != expected:
+        result = Newer()  # a file system without O_TMPFILE may also rename when it is told to exchange
     else:
         _give_name(staging)
         result = _exchange(staging, expected, expected_digest)
@@ -104,9 +107,29 @@ def move_no_replace(source: str, directory_fd: int, name: str, *, source_fd: int
     except OSError as error:
         if error.errno not in _UNSUPPORTED:
             raise
-        from_fd = None if source_fd == _HERE else source_fd
-        os.link(source, name, src_dir_fd=from_fd, dst_dir_fd=directory_fd, follow_symlinks=False)
-        os.unlink(source, dir_fd=from_fd)
+        _link_or_rename(source, None if source_fd == _HERE else source_fd, name, directory_fd)
+
+
+def _link_or_rename(source: str, source_fd: int | None, name: str, directory_fd: int) -> None:
+    """Give a file a name in two steps; where there are no links, after a look. Raises FileExistsError."""
+    try:
+        os.link(source, name, src_dir_fd=source_fd, dst_dir_fd=directory_fd, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if _at(directory_fd, name) is not None:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name) from None
+        os.rename(source, name, src_dir_fd=source_fd, dst_dir_fd=directory_fd)
+    else:
+        os.unlink(source, dir_fd=source_fd)
+
+
+def _at(directory_fd: int, name: str) -> Fingerprint | None:
+    """Look at what has a name now."""
+    try:
+        return Fingerprint.from_stat(os.stat(name, dir_fd=directory_fd, follow_symlinks=False))
+    except FileNotFoundError:
+        return None
 
 
 def _give_name(staging: Staging) -> None:
@@ -128,6 +151,8 @@ def _exchange(staging: Staging, expected: Fingerprint, expected_digest: str | No
             raise
         return _replace(staging, expected)
     staging.name, staging.placed = None, True  # that name is somebody else's file now: a failure must not discard it
+    if _at(fd, name) is None:  # renamed, not exchanged; `publish` has looked
+        return Published(Fingerprint.from_stat(os.fstat(staging.fd)))
     if not _is_what_was_read(fd, name, expected, expected_digest):
         _put_back(staging, name)
         return Newer()
@@ -154,11 +179,7 @@ def _put_back(staging: Staging, name: str) -> None:
 def _replace(staging: Staging, expected: Fingerprint) -> Published | Newer:
     """Rename over the target after a look: the best there is without RENAME_EXCHANGE."""
     fd, name = staging.directory_fd, staging.name
-    try:
-        now = Fingerprint.from_stat(os.stat(staging.target.name, dir_fd=fd, follow_symlinks=False))
-    except FileNotFoundError:
-        return Newer()
-    if now != expected or name is None:
+    if _at(fd, staging.target.name) != expected or name is None:
         return Newer()
     os.rename(name, staging.target.name, src_dir_fd=fd, dst_dir_fd=fd)
     staging.name, staging.placed = None, True

@@ -16,6 +16,7 @@ from faceblurd.rules.naming import staging_name
 
 _NO_TMPFILE = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EISDIR, errno.ENOENT})
 _ACL = "system.posix_acl_access"
+_PERMISSIONS = stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO  # setuid and setgid were given to other bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,7 @@ def copy_attributes(source_fd: int, staging_fd: int) -> None:
         _chown(staging_fd, st.st_uid, st.st_gid)
     with suppress(OSError):  # what a default ACL of the directory gave it: the source has its own, or none
         os.removexattr(staging_fd, _ACL)
-    os.fchmod(staging_fd, stat.S_IMODE(st.st_mode))
+    os.fchmod(staging_fd, st.st_mode & _PERMISSIONS)
     with suppress(OSError):  # a file system without extended attributes
         for name in os.listxattr(source_fd):
             if name.startswith("user.") or name == _ACL:

@@ -98,7 +98,7 @@ def restart(folders: Folders, idle_seconds: float) -> dict[str, Any]:
         start_seconds = time.monotonic() - daemon.started
         bench.say(f"scanned {scanned['files']} files after {start_seconds:.2f} s; now idle for {idle_seconds:.0f} s")
         time.sleep(2)  # what the start left over is not idling
-        cpu = _idle_cpu(daemon.pid, idle_seconds)
+        cpu = idle_cpu(daemon.pid, idle_seconds)
         result = {
             "files": scanned["files"],
             "start_seconds": start_seconds,
@@ -113,7 +113,7 @@ def restart(folders: Folders, idle_seconds: float) -> dict[str, Any]:
     return result
 
 
-def _idle_cpu(pid: int, seconds: float) -> float:
+def idle_cpu(pid: int, seconds: float) -> float:
     """Return the share of one core, in per cent, of the daemon and its children."""
     before, start = _all_cpu(pid), time.monotonic()
     time.sleep(seconds)  # what is measured: idling

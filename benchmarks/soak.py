@@ -1,330 +1,226 @@
 """A daemon under writers and faults for some minutes; then every file is checked, by its content.
 
-Writers copy, move, write slowly, overwrite, rename and delete photos in a mirrored and an in-place root. Meanwhile
-workers and the daemon are killed with signal 9 (the daemon is started again), and the daemon is stopped for seconds.
-Each photo carries a number in black and white blocks beside its face: so the end shows for every name whether the
-newest upload was published, with its face hidden, and whether anything else appeared.
+Writers bring photos into a mirrored and an in-place root in every way that people do (soak_writers.py). Meanwhile
+workers and the daemon are killed, the daemon is stopped, its event queue overflows, the disks of the targets and of
+the state directory fill up, and roots and the mirror are unmounted (soak_faults.py). Each photo carries a number: so
+the end shows for every name whether the newest upload was published, with its face hidden, and whether anything else
+appeared (soak_check.py). Without root no disk can be filled or taken away: those faults are left out then, and the
+report says so.
 """
 
 from __future__ import annotations
 
-import os
+import argparse
 import random
+import shutil
 import signal
-import subprocess
+import sys
 import tempfile
-import threading
 import time
-from collections import Counter
-from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import bench
-import cv2
-import numpy as np
+from soak_check import Checker
+from soak_disks import INSIDE, Disk, can_mount, go_inside
+from soak_faults import Keeper, growth_over
+from soak_writers import RSYNC, World, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from types import FrameType
 
-    import numpy.typing as npt
-
-_BITS: Final = 24
-_BLOCK: Final = 9  # pixels a bit
-_EYES: Final = np.s_[60:110, 70:150]
-_HIDDEN: Final = 2.5  # levels from pixel to pixel; a face has more than 8
-_QUIET_SECONDS: Final = 8.0
-_PORTRAIT: Final = Path(__file__).resolve().parent.parent / "demo" / "astronaut.jpg"
+_DISKS_MB: Final = {"mirrored": 96, "in_place": 96, "out": 96, "state": 32}
+_FAULT_SECONDS: Final = 6.0  # from one to the next
+_CALM_SECONDS: Final = 60.0  # a full disk is tried again after 30 s
+_RESCAN_SECONDS: Final = 15
+_PEEK: Final = 10
+_MOST_GROWTH_PERCENT: Final = 10.0
 CONFIG: Final = """\
 state_dir: {top}/state
 roots:
-  - {{path: {top}/mirrored, mode: mirror, to: {top}/out, quiet_seconds: 0.3, rescan_seconds: 20}}
-  - {{path: {top}/in_place, mode: in_place, quiet_seconds: 0.3, rescan_seconds: 20}}
+  - {{path: {top}/mirrored, mode: mirror, to: {top}/out, quiet_seconds: 0.3, rescan_seconds: {rescan}{more}}}
+  - {{path: {top}/in_place, mode: in_place, quiet_seconds: 0.3, rescan_seconds: {rescan}}}
 workers: {{retry_seconds: 1, max_attempts: 20}}
 logging: {{format: json}}
 """
 
 
-class Photos:
-    """Portraits, each with a number of its own."""
+class Soak:
+    """One run, in folders that are gone afterwards."""
 
-    def __init__(self) -> None:
-        """Cut the face out."""
-        picture = cv2.imread(str(_PORTRAIT))
-        assert picture is not None  # noqa: S101 - it comes with the repository
-        self._face = np.full((260, 220, 3), 128, np.uint8)
-        self._face[:220] = picture[20:240, 110:330]
-        self._lock = threading.Lock()
-        self.made = 0
+    def __init__(self, top: Path, arguments: argparse.Namespace) -> None:
+        """Make disks (or plain folders), config and daemon; start nothing."""
+        self._top, self._arguments = top, arguments
+        self._random = random.Random(arguments.seed)
+        self.disks: dict[str, Disk] = {}
+        for name, megabytes in _DISKS_MB.items():
+            if arguments.inside_namespace:
+                self.disks[name] = Disk(top / name, top / "disks", megabytes)
+            else:
+                (top / name).mkdir()
+        (top / "elsewhere").mkdir()
+        more = f", deletions: {arguments.deletions}" if arguments.deletions != "keep" else ""
+        (top / "config.yaml").write_text(CONFIG.format(top=top, rescan=_RESCAN_SECONDS, more=more))
+        self.world = World(top / "elsewhere")
+        self.keeper = Keeper(top, self.disks, arguments.seed)
+        self.checker = Checker(self.world, top, follow=arguments.deletions == "follow")
+        self.seen_shown: list[str] = []
 
-    def make(self) -> tuple[int, bytes]:
-        """Return a new number and its JPEG."""
-        with self._lock:
-            self.made += 1
-            number = self.made
-        pixels = self._face.copy()
-        for bit in range(_BITS):
-            pixels[235:255, bit * _BLOCK : (bit + 1) * _BLOCK] = 255 * (number >> bit & 1)
-        return number, cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
+    def run(self) -> dict[str, list[str]]:
+        """Rage, wait until all is right, and say what is wrong."""
+        self.keeper.start()
+        try:
+            self._rage()
+            found = self._settle()
+            late = self._calm()
+            self.keeper.sample()
+            code = self.keeper.stop()
+        finally:
+            self.keeper.end()
+        left = [str(path) for path in self._top.rglob(".faceblurd-*")]
+        return {
+            **found,
+            "seen shown or torn meanwhile": self.seen_shown,
+            "staging files": left,
+            "below empty mount points": self.keeper.below_mount_points,
+            "published twice": self.checker.duplicates(self.keeper.log.published),
+            "done again in the calm": late,
+            "bad exit": [str(code)] if code else [],
+        }
 
+    def _rage(self) -> None:
+        """Let the writers write and things happen, for the given time, and until everything has happened once."""
+        writers = [
+            Writer(
+                self.world,
+                self._top / ("in_place", "mirrored")[number % 2] / f"w{number}",
+                self._random.getrandbits(32),
+            )
+            for number in range(self._arguments.writers)
+        ]
+        for writer in writers:
+            writer.start()
+        end = time.monotonic() + self._arguments.minutes * 60
+        next_fault = time.monotonic() + _FAULT_SECONDS
+        while time.monotonic() < end or not self.keeper.saw_all:
+            time.sleep(1)
+            self.keeper.sample()
+            self.seen_shown += self.checker.peek(self._random, _PEEK)
+            if time.monotonic() > next_fault:
+                self.keeper.hurt()
+                next_fault = time.monotonic() + _FAULT_SECONDS
+                left = max(0.0, end - time.monotonic()) / 60
+                bench.say(f"{left:.1f} minutes left, {self.world.photos.made} photos, {dict(self.keeper.faults)}")
+        self.world.over.set()
+        for writer in writers:
+            writer.join(30)
 
-def look(path: Path) -> tuple[int, bool] | None:
-    """Return the number of a photo, and whether its face is hidden; None when it is no whole photo."""
-    content = path.read_bytes()
-    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
-    if pixels is None or not content.endswith(b"\xff\xd9"):
-        return None
-    strip = pixels[240:250, : _BITS * _BLOCK].reshape(10, _BITS, _BLOCK, 3)
-    blocks: npt.NDArray[np.float64] = strip.mean(axis=(0, 2, 3))
-    number = sum(1 << bit for bit in range(_BITS) if blocks[bit] > 127)
-    return number, float(np.abs(np.diff(pixels[_EYES].astype(int), axis=1)).mean()) < _HIDDEN
+    def _settle(self) -> dict[str, list[str]]:
+        """Wait until all is right, or nothing moves any more for a while."""
+        found, before, since = self.checker.wrong(), -1, time.monotonic()
+        while any(found.values()) and time.monotonic() - since < _CALM_SECONDS:
+            now = self.keeper.log.outcomes()
+            if now != before:
+                before, since = now, time.monotonic()
+            time.sleep(1)
+            self.keeper.sample()
+            found = self.checker.wrong()
+        return found
 
-
-@dataclass
-class World:
-    """What should be there: the newest number by path; and every name that ever was."""
-
-    photos: Photos
-    newest: dict[Path, int] = field(default_factory=dict)
-    names: set[Path] = field(default_factory=set)
-    done: Counter[str] = field(default_factory=Counter)
-    over: threading.Event = field(default_factory=threading.Event)
-
-
-class Writer(threading.Thread):
-    """Puts photos into a folder of its own below a root, in every way that people do."""
-
-    def __init__(self, world: World, folder: Path, seed: int) -> None:
-        """Prepare; the folder is made."""
-        super().__init__(daemon=True)
-        self._world, self._folder, self._random = world, folder, random.Random(seed)
-        folder.mkdir(parents=True)
-
-    def run(self) -> None:
-        """Go on until it is over."""
-        often = [self.copy, self.copy, self.move, self.move]
-        actions: list[Callable[[Path], None]] = [*often, self.slow, self.rename, self.delete]
-        while not self._world.over.is_set():
-            action = self._random.choice(actions)
-            with suppress(FileNotFoundError):
-                action(self._path())
-            self._world.done[action.__name__] += 1
-            time.sleep(self._random.random() * 0.5)
-
-    def _path(self) -> Path:
-        """Give a name: new ones, and some that were there before."""
-        return self._folder / f"{self._random.randrange(1000) % 7}" / f"p{self._random.randrange(60)}.jpg"
-
-    def _write(self, path: Path, write: Callable[[Path, bytes], None]) -> None:
-        number, content = self._world.photos.make()
-        path.parent.mkdir(exist_ok=True)
-        self._world.names.add(path)
-        write(path, content)
-        self._world.newest[path] = number
-
-    def copy(self, path: Path) -> None:
-        """Write or overwrite."""
-        self._write(path, lambda to, content: to.write_bytes(content) and None)
-
-    def move(self, path: Path) -> None:
-        """Write under a hidden name, as rsync does, and rename."""
-
-        def write(to: Path, content: bytes) -> None:
-            partial = to.with_name(f".{to.name}.AbCdEf")
-            partial.write_bytes(content)
-            partial.replace(to)
-
-        self._write(path, write)
-
-    def slow(self, path: Path) -> None:
-        """Write in pieces."""
-
-        def write(to: Path, content: bytes) -> None:
-            with to.open("wb") as file:
-                for at in range(0, len(content), 1 + len(content) // 8):
-                    file.write(content[at : at + 1 + len(content) // 8])
-                    file.flush()
-                    time.sleep(0.1)
-
-        self._write(path, write)
-
-    def rename(self, path: Path) -> None:
-        """Give a photo another name."""
-        other = self._path()
-        if path in self._world.newest and other != path:
-            other.parent.mkdir(exist_ok=True)
-            self._world.names.add(other)
-            path.replace(other)
-            self._world.newest[other] = self._world.newest.pop(path)
-
-    def delete(self, path: Path) -> None:
-        """Remove a photo."""
-        path.unlink()
-        self._world.newest.pop(path, None)
+    def _calm(self) -> list[str]:
+        """Let two rescans pass: nothing may be done again."""
+        time.sleep(2)  # the last line of what the check has seen
+        before, until = self.keeper.log.outcomes(), time.monotonic() + 2 * _RESCAN_SECONDS
+        while time.monotonic() < until:
+            time.sleep(1)
+            self.keeper.sample()
+        more = self.keeper.log.outcomes() - before
+        return [f"{more} files"] if more else []
 
 
-class Keeper:
-    """Starts the daemon, hurts it, and starts it again."""
-
-    def __init__(self, top: Path, seed: int) -> None:
-        """Write the config."""
-        self._top, self._random = top, random.Random(seed)
-        self.config, self.log = top / "config.yaml", top / "log"
-        self.config.write_text(CONFIG.format(top=top))
-        self.faults: Counter[str] = Counter()
-        self.memory: list[list[int]] = []
-        self.handles: list[tuple[int, int]] = []
-
-    def start(self) -> None:
-        """Start it, and wait until it works."""
-        seen = self.count("daemon.started")
-        with self.log.open("ab") as log:
-            command = (*bench.FACEBLURD, "run", "--config", str(self.config))
-            self._process = subprocess.Popen(command, stderr=log, stdout=log)
-        while self.count("daemon.started") == seen:
-            if self._process.poll() is not None:
-                raise SystemExit(f"the daemon ended: {self.log.read_text()[-2000:]}")
-            time.sleep(0.05)
-        self.memory.append([])
-
-    def count(self, event: str) -> int:
-        """Count the log lines of an event."""
-        return self.log.read_text().count(f'"event": "{event}"') if self.log.exists() else 0
-
-    def sample(self) -> None:
-        """Note memory, descriptors and threads of the parent."""
-        proc = Path(f"/proc/{self._process.pid}")
-        with suppress(FileNotFoundError):
-            self.memory[-1].append(int((proc / "statm").read_text().split()[1]) * bench.PAGE_BYTES >> 10)
-            self.handles.append((len(list((proc / "fd").iterdir())), len(list((proc / "task").iterdir()))))
-
-    def hurt(self) -> None:
-        """Do one of the things that happen."""
-        kind = self._random.choice(["worker killed", "worker killed", "daemon killed", "daemon stopped"])
-        if kind == "worker killed":
-            workers = [pid for pid in _children(self._process.pid) if "spawn_main" in _command(pid)]
-            if not workers:
-                return
-            with suppress(ProcessLookupError):
-                os.kill(self._random.choice(workers), signal.SIGKILL)
-        elif kind == "daemon killed":
-            self._process.kill()
-            self._process.wait()
-            self.start()
-        else:
-            self._process.send_signal(signal.SIGSTOP)
-            time.sleep(2)
-            self._process.send_signal(signal.SIGCONT)
-        self.faults[kind] += 1
-
-    def stop(self) -> None:
-        """End it as systemd would."""
-        self._process.send_signal(signal.SIGTERM)
-        self._process.wait(60)
+def left_out(arguments: argparse.Namespace) -> list[str]:
+    """Say what this machine cannot do."""
+    return [
+        *([] if arguments.inside_namespace else ["full disks and unmounts: not root, or no mount namespaces"]),
+        *([] if RSYNC else ["rsync: not installed"]),
+    ]
 
 
-def _children(pid: int) -> list[int]:
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+def report(soak: Soak, found: dict[str, list[str]], arguments: argparse.Namespace) -> None:
+    """Print all figures; end with an error when anything is wrong."""
+    keeper, world, events = soak.keeper, soak.world, soak.keeper.log.read()
+    longest = max(keeper.lives, key=lambda life: len(life.samples))
+    growth, over = longest.growth(), growth_over(keeper.lives)
+    lines = ("file.published", "file.clean", "file.skipped", "file.retried", "file.quarantined", "file.recovered",
+             "root.suspended", "root.resumed", "root.rewatched", "daemon.paused", "daemon.resumed")  # fmt: skip
+    rows: list[tuple[str, object]] = [
+        ("minutes", arguments.minutes), ("photos written", world.photos.made),
+        *((f"writers: {name}", count) for name, count in sorted(world.done.items())),
+        *((f"writers failed: {name}", count) for name, count in sorted(world.failed.items())),
+        *((f"fault: {name}", keeper.faults[name]) for name in keeper.kinds),
+        *((name, events[name]) for name in lines), *sorted(keeper.log.reasons.items()),
+        ("photos at the end", len(world.newest)), *((name, len(paths)) for name, paths in found.items()),
+        ("lives of the daemon", len(keeper.lives)), ("longest life, s", len(longest.samples)),
+        ("parent's memory at the end, KB", keeper.lives[-1].samples[-1][1]),
+        ("growth in the longest life, %", _rounded(growth)), ("growth over lives, %", _rounded(over)),
+        *_steady("descriptors", longest.steady(2)), *_steady("threads", longest.steady(3)),
+        *(("left out", what) for what in left_out(arguments)),
+    ]  # fmt: skip
+    bench.show("Soak", ("what", "number"), rows)
+    bench.finish(arguments, _result(soak, found, arguments, dict(rows)))
+    much = [text for text in (growth, over) if text is not None and text > _MOST_GROWTH_PERCENT]
+    if any(found.values()) or much:
+        shown = {name: paths[:5] for name, paths in found.items() if paths}
+        raise SystemExit(f"{shown}{f' memory grew by {much} %' if much else ''}; seed {arguments.seed}")
 
 
-def _command(pid: int) -> str:
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
-    return ""
+def _rounded(value: float | None) -> object:
+    return "too short to say" if value is None else round(value, 1)
 
 
-def wrong(world: World, top: Path) -> dict[str, list[str]]:
-    """Say what is not as it should be: lost, stale, shown, torn, extra."""
-    found: dict[str, list[str]] = {"lost": [], "stale": [], "shown": [], "torn": [], "extra": []}
-    mirrored = top / "mirrored"
-    for source, number in world.newest.items():
-        result = top / "out" / source.relative_to(mirrored) if source.is_relative_to(mirrored) else source
-        seen = look(result) if result.exists() else None
-        if seen is None:
-            found["lost"].append(str(result))
-        elif seen[0] != number:
-            found["stale"].append(str(result))
-    allowed = {top / "out" / name.relative_to(mirrored) for name in world.names if name.is_relative_to(mirrored)}
-    allowed |= {name for name in world.names if not name.is_relative_to(mirrored)}
-    for folder in (top / "out", top / "in_place"):
-        for path in folder.rglob("*"):
-            if path.is_dir():
-                continue
-            seen = look(path)
-            found["extra"] += [] if path in allowed else [str(path)]
-            found["torn"] += [str(path)] if seen is None else []
-            found["shown"] += [str(path)] if seen is not None and not seen[1] else []
-    return found
+def _steady(what: str, values: tuple[int, int, int]) -> list[tuple[str, object]]:
+    return [(f"{what} {when}", value) for when, value in zip(("at first", "at last", "most"), values, strict=True)]
+
+
+def _result(
+    soak: Soak, found: dict[str, list[str]], arguments: argparse.Namespace, rows: dict[str, object]
+) -> dict[str, Any]:
+    return {
+        "soak": rows, "found": found, "faults": {kind: soak.keeper.faults[kind] for kind in soak.keeper.kinds},
+        "writers": dict(soak.world.done), "left_out": left_out(arguments), "seed": arguments.seed,
+        "lives": [life.samples for life in soak.keeper.lives],
+    }  # fmt: skip
 
 
 def main() -> None:
     """Run, and print what happened."""
-    parser = bench.parser(__doc__ or "")
-    parser.add_argument("--minutes", type=float, default=30.0)
-    parser.add_argument("--writers", type=int, default=4)
-    parser.add_argument("--seed", type=int, default=1)
+    parser = bench.parser((__doc__ or "").partition("\n")[0])
+    parser.add_argument("--minutes", type=float, default=30.0, help="how long; at least until each fault came once")
+    parser.add_argument("--writers", type=int, default=4, help="by turns below the in-place root and the mirrored one")
+    parser.add_argument("--seed", type=int, default=1, help="which faults and writes come when")
+    parser.add_argument(
+        "--deletions", choices=("keep", "follow"), default="keep", help="what the mirror does with them"
+    )
+    parser.add_argument("--keep-log", metavar="FILE", help="copy the daemon's log there")
+    parser.add_argument(INSIDE, action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if not arguments.inside_namespace and can_mount():
+        go_inside()
+    signal.signal(signal.SIGTERM, _end)
     with tempfile.TemporaryDirectory(prefix="faceblurd-soak-") as folder:
-        top = Path(folder).resolve()
-        for name in ("mirrored", "in_place", "out"):
-            (top / name).mkdir()
-        world, keeper = World(Photos()), Keeper(top, arguments.seed)
-        keeper.start()
-        _rage(world, keeper, top, arguments)
-        found = _settle(world, keeper, top)
-        keeper.sample()
-        keeper.stop()
-        left = [str(path) for path in top.rglob(".faceblurd-*")]
-        _report(world, keeper, {**found, "staging files": left}, arguments)
+        soak = Soak(Path(folder).resolve(), arguments)
+        try:
+            found = soak.run()
+        finally:
+            for disk in soak.disks.values():
+                disk.close()
+            if arguments.keep_log:
+                shutil.copy(f"{folder}/log", arguments.keep_log)
+        report(soak, found, arguments)
 
 
-def _rage(world: World, keeper: Keeper, top: Path, arguments: bench.argparse.Namespace) -> None:
-    for number in range(arguments.writers):
-        Writer(world, top / ("in_place" if number % 2 else "mirrored") / f"w{number}", arguments.seed + number).start()
-    end = time.monotonic() + arguments.minutes * 60
-    next_fault = time.monotonic() + 10
-    while time.monotonic() < end:
-        time.sleep(1)
-        keeper.sample()
-        if time.monotonic() > next_fault:
-            keeper.hurt()
-            next_fault = time.monotonic() + 8
-            bench.say(f"{(end - time.monotonic()) / 60:.1f} minutes left, {world.photos.made} photos, {keeper.faults}")
-    world.over.set()
-    time.sleep(2)
-
-
-def _settle(world: World, keeper: Keeper, top: Path) -> dict[str, list[str]]:
-    """Wait until all is right, or nothing moves any more for a while."""
-    found, before, since = wrong(world, top), -1, time.monotonic()
-    while any(found.values()) and time.monotonic() - since < 5 * _QUIET_SECONDS:
-        now = keeper.count("file.published")
-        if now != before:
-            before, since = now, time.monotonic()
-        time.sleep(1)
-        keeper.sample()
-        found = wrong(world, top)
-    return found
-
-
-def _report(world: World, keeper: Keeper, found: dict[str, list[str]], arguments: bench.argparse.Namespace) -> None:
-    longest = max(keeper.memory, key=len)
-    warm = longest[len(longest) // 4 :] or longest or [0]
-    growth = 100 * (warm[-1] / max(warm[0], 1) - 1)
-    events = ("file.published", "file.retried", "file.quarantined", "file.recovered")
-    rows: list[tuple[str, object]] = [
-        ("minutes", arguments.minutes), ("photos written", world.photos.made), *sorted(world.done.items()),
-        *sorted(keeper.faults.items()), *((event, keeper.count(event)) for event in events),
-        ("photos at the end", len(world.newest)), *((name, len(paths)) for name, paths in found.items()),
-        ("parent's memory, KB", warm[-1]), (f"growth in {len(warm)} s, %", round(growth, 1)),
-        ("descriptors, most", max(fds for fds, _ in keeper.handles)),
-        ("threads, most", max(threads for _, threads in keeper.handles)),
-    ]  # fmt: skip
-    bench.show("Soak", ("what", "number"), rows)
-    bench.finish(arguments, {"soak": dict(rows), "found": found})
-    if any(found.values()):
-        raise SystemExit(str({name: paths[:5] for name, paths in found.items() if paths}))
+def _end(_number: int, _frame: FrameType | None) -> None:
+    sys.exit("told to stop")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from faceblurd.outlet.staging import Staging
 
 
-POSTPONED = "postponed"
+POSTPONED, SWEPT = "postponed", "sweep"
 
 
 @dataclass(slots=True)
@@ -46,11 +46,13 @@ class Work:
         return None
 
     def close(self) -> None:
-        """Close what is open and leave no staging file."""
-        self.staging.discard()
-        if self.source_fd >= 0:
-            os.close(self.source_fd)
-            self.source_fd = -1
+        """Close what is open and leave no staging file. Raises OSError when one stays: then it is for `sweep_later`."""
+        try:
+            self.staging.discard()
+        finally:
+            if self.source_fd >= 0:
+                os.close(self.source_fd)
+                self.source_fd = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,11 @@ def digest_at(target: Target) -> str | None:
         os.close(fd)
 
 
+def sweep_later(ledger: Ledger, intent: Intent) -> None:
+    """Remember a staging file that could not be removed; nothing else is left to do of its job."""
+    ledger.begin(replace(intent, target="", output_digest=None))
+
+
 @dataclass(frozen=True, slots=True)
 class Unfinished:
     """A job that a crash interrupted, and what the ledger knew of its file before."""
@@ -164,7 +171,7 @@ class ClearedUp:
     """What was done about an unfinished job. `plan` None: nothing could be done yet. `target`: what is there now."""
 
     job: Unfinished
-    plan: decide.Finish | decide.Redo | decide.Restore | None
+    plan: decide.Finish | decide.Redo | decide.Restore | decide.Sweep | None
     target: Fingerprint | None = None
 
 
@@ -181,6 +188,8 @@ def unfinished(ledger: Ledger) -> list[Unfinished]:
 def clear_up(job: Unfinished) -> ClearedUp:
     """Bring the disk in order after a crash. May hang; touches no ledger, and may be done again."""
     intent = job.intent
+    if not intent.target:
+        return ClearedUp(job, _sweep(intent))
     target = _target_of(intent.target)
     staging = None if intent.staging is None else _target_of(intent.staging)
     try:
@@ -197,6 +206,16 @@ def clear_up(job: Unfinished) -> ClearedUp:
     except OSError:
         return ClearedUp(job, None)  # read-only, say: the intent stays, and with it the name of the staging file
     return ClearedUp(job, plan, None if there is None else Fingerprint.from_stat(there))
+
+
+def _sweep(intent: Intent) -> decide.Sweep | None:
+    try:
+        if intent.staging is not None:
+            with suppress(FileNotFoundError):
+                publisher.remove(_target_of(intent.staging))
+    except OSError:
+        return None
+    return decide.Sweep()
 
 
 def _is_away(intent: Intent, target: Target) -> bool:
@@ -224,6 +243,9 @@ def record(ledger: Ledger, cleared: ClearedUp) -> str:
     if cleared.plan is None:
         return POSTPONED
     intent, before = cleared.job.intent, cleared.job.before
+    if isinstance(cleared.plan, decide.Sweep):
+        ledger.end(intent.token)
+        return SWEPT
     in_place = intent.target == f"{intent.root}/{intent.path}"
     entry = Entry(
         intent.root, intent.path, State.RETRY, intent.recipe, intent.source, attempts=intent.attempts,

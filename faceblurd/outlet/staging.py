@@ -71,12 +71,14 @@ class Staging:
         self.fd = self.directory_fd = -1
 
     def discard(self) -> None:
-        """Leave no trace: remove the name, if it has one, and close."""
-        if self.name is not None:
-            with suppress(FileNotFoundError):
-                os.unlink(self.name, dir_fd=self.directory_fd)
-            self.name = None
-        self.close()
+        """Leave no trace: remove the name, if it has one, and close. Raises OSError when the name stays."""
+        try:
+            if self.name is not None:
+                with suppress(FileNotFoundError):
+                    os.unlink(self.name, dir_fd=self.directory_fd)
+                self.name = None
+        finally:
+            self.close()
 
 
 def open_staging(target: Target, *, token: str, source_fd: int, create_mode: int | None = 0o755) -> Staging:

@@ -236,11 +236,14 @@ class Finishing:
         work, file.work = file.work, None
         if work is None:
             return
-        named, token = work.staging.name is not None, work.intent.token
+        named, intent = work.staging.name is not None, work.intent
 
-        def closed(_answer: object) -> None:
-            if named or ends_intent:
-                self._p.ledger.end(token)
+        def closed(answer: OSError | None) -> None:
+            if isinstance(answer, OSError) and named:
+                delivery.sweep_later(self._p.ledger, intent)
+                self._trouble(file, Reason.INTERRUPTED)
+            elif named or ends_intent:
+                self._p.ledger.end(intent.token)
 
         self._p.errands.send(file.plan.path, work.close, closed)
 

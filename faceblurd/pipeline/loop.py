@@ -30,6 +30,7 @@ MOST_EVENTS_A_STEP = 200
 MOST_SECONDS_A_STEP = 5.0
 MOST_OF_A_ROOT = 2000  # files of a scan on their way: some 2 MB; the rest waits on the disk
 LEAST_ROOM_BYTES = 1 << 16
+RECOVER_SECONDS = 2.0  # before what was left half done is looked at: its disk has just failed
 ABANDON_SECONDS = 3.0  # for what is under way on a root; one that hangs is left to the next start
 REQUEST_SECONDS = 1.0  # how soon a `quarantine retry` from another process is noticed
 
@@ -119,7 +120,7 @@ class Pipeline:
     def _trouble(self, file: File, reason: Reason) -> None:
         """Look at a root of which a file failed, before the others do."""
         if reason is Reason.INTERRUPTED:
-            self._unfinished[file.plan.path] = self._p.clock()
+            self._unfinished.setdefault(file.plan.path, self._p.clock() + RECOVER_SECONDS)
         root = self.roots.get(file.plan.path)
         if root is None:
             return
@@ -149,7 +150,8 @@ class Pipeline:
         self._p.tell("file.recovered", path=f"{intent.root}/{intent.path}", detail=what)
         if what == delivery.POSTPONED:
             self._unfinished[intent.root] = self._p.clock() + decide.DISK_SECONDS
-        self.sight(Sighting(intent.root, intent.path, Source.EVENT))
+        elif what != delivery.SWEPT:
+            self.sight(Sighting(intent.root, intent.path, Source.EVENT))
 
     # --- seen -> settling
 

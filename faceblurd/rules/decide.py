@@ -186,6 +186,11 @@ class Restore:
     """The exchange happened, and what came out is not what was blurred: put the newer upload back."""
 
 
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """A staging file could not be removed when its job was over: remove it now."""
+
+
 def on_restart(
     *, target: str | None, staging: str | None, replaced: frozenset[str | None], output_digest: str | None
 ) -> Finish | Redo | Restore:

@@ -75,7 +75,7 @@ class Assembly:
 
 def plan_for(config: Config, root: RootConfig) -> RootPlan:
     """Turn a root's settings into the pipeline's plan. Paths are resolved here, once."""
-    from faceblurd.config import Existing, HardLinks, Mtime, OnFailure, Unsupported  # noqa: PLC0415 - pydantic: configs only
+    from faceblurd.config import Deletions, Existing, HardLinks, Mtime, OnFailure, Unsupported  # noqa: PLC0415 - pydantic: configs only
 
     path = str(Folder.at(root.path).real)
     keep_mtime = root.mtime is Mtime.KEEP or (root.mtime is Mtime.AUTO and root.mode is Mode.MIRROR)
@@ -92,6 +92,7 @@ def plan_for(config: Config, root: RootConfig) -> RootPlan:
         replace_others=root.existing is Existing.REPLACE,
         take_away_held=root.on_failure is OnFailure.HOLD,
         ignore_unsupported=root.unsupported is Unsupported.IGNORE,
+        follow_deletions=root.deletions is Deletions.FOLLOW,
     )
 
 

@@ -104,8 +104,8 @@ class Daemon:
             def tell(event: str, detail: str, path: str = plan.path) -> None:
                 self._voice.tell(event, root=path, detail=detail)
 
-            outside = Outside(made.inbox, made.errands, tell, partial(made.pipeline.recover, plan.path))
-            pace = Pace(root.rescan_seconds, root.watch)
+            outside = Outside(made.inbox, made.errands, tell, partial(made.pipeline.arrived, plan.path))
+            pace = Pace(root.rescan_seconds, root.watch, plan.follow_deletions)
             made.pipeline.roots[plan.path] = RootWatch(
                 plan.path, plan.selection, to=plan.to, pace=pace, outside=outside
             )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from faceblurd.config.recipes import BUILTIN_RECIPES, DEFAULT_RECIPE, builtin_recipe
     from faceblurd.config.schema import (
         Config,
+        Deletions,
         Existing,
         HardLinks,
         HooksConfig,
@@ -39,6 +40,7 @@ __all__ = [
     "BlurConfig",
     "CenterfaceConfig",
     "Config",
+    "Deletions",
     "DetectionConfig",
     "Existing",
     "HaarConfig",
@@ -70,6 +72,7 @@ _HOMES = {
     "recipes": ("BUILTIN_RECIPES", "DEFAULT_RECIPE", "builtin_recipe"),
     "schema": (
         "Config",
+        "Deletions",
         "Existing",
         "HardLinks",
         "HooksConfig",

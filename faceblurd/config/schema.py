@@ -72,6 +72,13 @@ class Existing(StrEnum):
     REPLACE = "replace"
 
 
+class Deletions(StrEnum):
+    """What becomes of a result in the mirror whose original is gone."""
+
+    KEEP = "keep"
+    FOLLOW = "follow"
+
+
 class Unsupported(StrEnum):
     """What becomes of files that are pictures, or none, but cannot be blurred."""
 
@@ -112,6 +119,7 @@ class RootConfig(Section):
     hard_links: HardLinks = HardLinks.HOLD
     mtime: Mtime = Mtime.AUTO
     existing: Existing = Existing.HOLD
+    deletions: Deletions = Deletions.KEEP
     unsupported: Unsupported = Unsupported.HOLD
     metadata: MetadataPolicy = MetadataPolicy.KEEP
     keep_names: StrictBool = False
@@ -129,6 +137,15 @@ class RootConfig(Section):
             raise refusal(
                 "has no meaning in place", "Remove it, or write `mode: mirror`.", below=("to",), value=str(self.to)
             )
+        return self
+
+    @model_validator(mode="after")
+    def _deletions_need_a_mirror(self) -> Self:
+        if self.mode is Mode.IN_PLACE and self.deletions is Deletions.FOLLOW:
+            raise refusal(
+                "has no meaning in place: the result goes with the photo", "Remove it, or write `mode: mirror`.",
+                below=("deletions",), value=self.deletions.value,
+            )  # fmt: skip
         return self
 
     @model_validator(mode="after")

@@ -49,16 +49,17 @@ class Pace:
 
     rescan_seconds: float
     watch: Watch = Watch.AUTO
+    remembers: bool = False  # which files a scan saw: for what follows deletions
 
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """What a root needs of others. `tell` gets (event name, detail); `recover` finishes what a crash left."""
+    """What a root needs of others. `tell` gets (event name, detail); `arrived` is told what a root is."""
 
     inbox: Inbox
     errands: Errands
     tell: Callable[[str, str], None]
-    recover: Callable[[], None] = lambda: None
+    arrived: Callable[[RootIdentity], None] = lambda _identity: None
 
 
 class RootWatch:
@@ -70,14 +71,14 @@ class RootWatch:
         self.state = RootState.STARTING
         self.problems: tuple[str, ...] = ()
         self._selection, self._outside = selection, outside
-        self._way, self._rescan_seconds = pace.watch, pace.rescan_seconds
+        self._way, self._rescan_seconds, self._remembers = pace.watch, pace.rescan_seconds, pace.remembers
         self._presence = Presence(path, to)
         self._watcher: Watcher | None = None
         self._starting: Watcher | None = None
         self._scan: Scan | None = None
         self._now = self._next_check = self._next_scan = 0.0
         self._waits_until: float | None = None  # for an answer; later than that, the root does not answer
-        self._failures = 0
+        self._failures = self._scan_number = 0
         self.stalled = self._stopped = False
 
     @property
@@ -170,9 +171,8 @@ class RootWatch:
     # --- watching
 
     def _look_after(self, identity: RootIdentity, kind: str) -> None:
-        """Watch the root, or go by scans alone. What a crash left is finished first: answers come in order."""
-        if not self.available:
-            self._outside.recover()
+        """Watch the root, or go by scans alone. What a crash left is finished before: answers come in order."""
+        self._outside.arrived(identity)
         if self._way is Watch.INOTIFY or (self._way is Watch.AUTO and tells_of_changes(kind)):
             self._starting = Watcher(self.path, self._selection, self._outside.inbox.put_event)
             self._ask(self._starting.start, partial(self._started, identity), seconds=WATCH_SECONDS)
@@ -218,14 +218,25 @@ class RootWatch:
 
     def _start_scan(self) -> None:
         self._next_scan = float("inf")
-        self._scan = Scan(self.path, self._selection, self._outside.inbox.put_scan)
+        self._scan_number += 1
+        self._scan = Scan(
+            self.path, self._selection, self._outside.inbox.put_scan, number=self._scan_number,
+            remembers=self._remembers,
+        )  # fmt: skip
         self._scan.start()
 
-    def scan_finished(self, finished: Finished, now: float) -> None:
-        """Take note of a finished walk: plan the next, and see whether every directory is watched."""
+    def scan_finished(self, finished: Finished, now: float) -> bool:
+        """Take note of a finished walk: plan the next, and see whether every directory is watched.
+
+        False: it is not the one that is under way, and nothing follows from it.
+        """
+        if self._scan is None or finished.number != self._scan_number or not self.available:
+            return False
         self._scan = None
-        if not self.available:
-            return
+        self._judge_scan(finished, now)
+        return True
+
+    def _judge_scan(self, finished: Finished, now: float) -> None:
         if self.state is RootState.SCANNED:
             self.problems = tuple(f"cannot be read: {error}" for error in finished.errors[:1])
             self._next_scan = now + self._scan_seconds

@@ -38,12 +38,18 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A scan has ended. `errors` lists what could not be read, as printable text."""
+    """A scan has ended. `errors` lists what could not be read, as printable text.
+
+    `seen`: hashes of the paths that were found, where the scan was told to remember them (8 MB for 100,000); None after
+    errors, since nothing follows from what was not seen then.
+    """
 
     root: str
     directories: int
     files: int
     errors: tuple[str, ...]
+    number: int = 0  # of the scan, as its owner counts
+    seen: frozenset[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +120,13 @@ def walk(root: str, selection: Selection) -> Iterator[Found]:
 class Scan:
     """A walk in a thread, posting `Batch` and at last `Finished` through `post` (which may block: back-pressure)."""
 
-    def __init__(self, root: str, selection: Selection, post: Callable[[Batch | Finished], None]) -> None:
-        """Prepare; nothing runs before `start`."""
+    def __init__(
+        self, root: str, selection: Selection, post: Callable[[Batch | Finished], None], *, number: int = 0,
+        remembers: bool = False,
+    ) -> None:  # fmt: skip
+        """Prepare; nothing runs before `start`. `number` and `remembers` are for `Finished`."""
         self._root, self._selection, self._post = root, selection, post
+        self._number, self._seen = number, set[int]() if remembers else None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"scan {root}", daemon=True)
 
@@ -132,15 +142,19 @@ class Scan:
         try:
             walk = _Walk(self._root, self._selection, self._stop.is_set)
         except OSError as error:
-            self._post(Finished(self._root, 0, 0, (f".: {error.strerror}",)))
+            self._post(Finished(self._root, 0, 0, (f".: {error.strerror}",), self._number))
             return
         batch: list[Found] = []
         for found in walk:
             batch.append(found)
+            if self._seen is not None:
+                self._seen.add(hash(found.path))
             if len(batch) >= BATCH:
                 self._post(Batch(self._root, tuple(batch)))
                 batch = []
         if self._stop.is_set():
             return  # nobody waits for it: it would be taken for the end of the scan that was started after it
         self._post(Batch(self._root, tuple(batch)))
-        self._post(Finished(self._root, walk.directories, walk.files, tuple(walk.errors[:100])))
+        seen = None if self._seen is None or walk.errors else frozenset(self._seen)
+        errors = tuple(walk.errors[:100])
+        self._post(Finished(self._root, walk.directories, walk.files, errors, self._number, seen))

@@ -102,3 +102,16 @@ def look(root: str, path: str) -> os.stat_result:
     directory_path, _, name = path.rpartition("/")
     with directory(root, directory_path) as parent:
         return os.stat(name, dir_fd=parent, follow_symlinks=False)
+
+
+def remove_empty(root: str, path: str) -> None:
+    """Remove the directory `path` beneath `root`, and those above it, as long as they are empty."""
+    while path:
+        above, _, name = path.rpartition("/")
+        try:
+            with directory(root, above) as parent:
+                os.rmdir(name, dir_fd=parent)
+                os.fsync(parent)
+        except OSError:
+            return  # not empty, or not ours to remove
+        path = above

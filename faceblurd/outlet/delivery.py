@@ -10,6 +10,7 @@ import os
 import secrets
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from faceblurd.model import Entry, Fingerprint, Intent, Mode, Reason, Staged, State
@@ -19,6 +20,8 @@ from faceblurd.rules import decide
 from faceblurd.rules.naming import staging_name
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from faceblurd.outlet.ledger import Ledger
     from faceblurd.outlet.publisher import Newer, Occupied, Published
     from faceblurd.outlet.staging import Staging
@@ -136,6 +139,45 @@ def _occupied(work: Work, staged: Staged, *, replace_others: bool) -> Published 
     if not replace_others:
         return publisher.Occupied()
     return publisher.publish(work.staging, expected=present, expected_digest=None)
+
+
+class Withdrawal(Enum):
+    """What became of a result whose photo seems to be gone."""
+
+    DONE = auto()  # removed, or it was not there any more
+    STILL_THERE = auto()  # the photo, or nothing can be said of it
+    NOT_OURS = auto()  # somebody put other bytes there
+
+
+def withdraw(entry: Entry, target: Target, *, root_is_same: Callable[[], bool]) -> Withdrawal:
+    """Remove the result of a photo that is gone from its mirror, and the folders that are empty then. May hang.
+
+    `root_is_same`: asked first: in another folder by the root's name, a missing photo means nothing. Raises OSError.
+    """
+    if not root_is_same() or _is_there(entry):
+        return Withdrawal.STILL_THERE
+    directory, _, name = target.path.rpartition("/")
+    os.close(beneath.open_directory(target.root, "", device=target.device))  # where it is away, nothing follows either
+    try:
+        with beneath.directory(target.root, directory) as fd:
+            there = Fingerprint.from_stat(os.stat(name, dir_fd=fd, follow_symlinks=False))
+            if there != entry.target and digest_at(target) != entry.output_digest:
+                return Withdrawal.NOT_OURS
+            os.unlink(name, dir_fd=fd)
+            os.fsync(fd)
+    except (FileNotFoundError, NotADirectoryError):
+        return Withdrawal.DONE
+    beneath.remove_empty(target.root, directory)
+    return Withdrawal.DONE
+
+
+def _is_there(entry: Entry) -> bool:
+    """Look for anything by the name of a photo: only a clear no is a no."""
+    try:
+        beneath.look(entry.root, entry.path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def digest_at(target: Target) -> str | None:

@@ -9,73 +9,33 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import struct
 import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from faceblurd.errors import FaceblurdError
-from faceblurd.model import Entry, Fingerprint, Intent, Reason, State, printable
+from faceblurd.model import State
 from faceblurd.outlet.command_hook import OutboxEntry
+from faceblurd.outlet.rows import (
+    COLUMNS,
+    FROM_VERSION_1,
+    INTENT_COLUMNS,
+    SCHEMA,
+    SCHEMA_VERSION,
+    entry_of,
+    intent_of,
+    row_of,
+    row_of_intent,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-SCHEMA_VERSION = 1
-SCHEMA = """
-CREATE TABLE files (
-  root BLOB NOT NULL, path BLOB NOT NULL, state TEXT NOT NULL, recipe TEXT NOT NULL, source BLOB NOT NULL,
-  input_digest TEXT, output_digest TEXT, target BLOB, attempts INTEGER NOT NULL, reason TEXT, detail TEXT NOT NULL,
-  updated_ns INTEGER NOT NULL, PRIMARY KEY (root, path)) WITHOUT ROWID;
-CREATE INDEX files_by_output ON files (output_digest) WHERE output_digest IS NOT NULL;
-CREATE INDEX files_by_state ON files (state) WHERE state IN ('retry', 'quarantined');
-CREATE TABLE intents (
-  token TEXT PRIMARY KEY, root BLOB NOT NULL, path BLOB NOT NULL, target BLOB NOT NULL, staging BLOB,
-  source BLOB NOT NULL, recipe TEXT NOT NULL, attempts INTEGER NOT NULL, input_digest TEXT, output_digest TEXT,
-  payload TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, payload TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0);
-"""
-_FINGERPRINT = struct.Struct("<QQQqIqI")
+    from faceblurd.model import Entry, Intent
+
+_RESULT = "era=? AND target IS NOT NULL AND state IN ('published', 'clean')"
 _ROOM_BYTES = 256 << 10  # some hundred files: less would be full again at once
-_SECOND_NS = 1_000_000_000
-_COLUMNS = (
-    "root, path, state, recipe, source, input_digest, output_digest, target, attempts, reason, detail, updated_ns"
-)
-_INTENT_COLUMNS = "token, root, path, target, staging, source, recipe, attempts, input_digest, output_digest, payload"
-
-
-def _pack(fingerprint: Fingerprint | None) -> bytes | None:
-    """Write times as seconds and nanoseconds: as one number, a time after the year 2262 has more than 64 bits."""
-    if fingerprint is None:
-        return None
-    f = fingerprint
-    times = (*divmod(f.mtime_ns, _SECOND_NS), *divmod(f.ctime_ns, _SECOND_NS))
-    return _FINGERPRINT.pack(f.device, f.inode, f.size, *times)
-
-
-def _unpack(blob: bytes | None) -> Fingerprint | None:
-    if blob is None:
-        return None
-    device, inode, size, mtime, mtime_ns, ctime, ctime_ns = _FINGERPRINT.unpack(blob)
-    return Fingerprint(device, inode, size, mtime * _SECOND_NS + mtime_ns, ctime * _SECOND_NS + ctime_ns)
-
-
-def _entry(row: tuple) -> Entry:  # type: ignore[type-arg]  # a row of mixed columns, in the order of _COLUMNS
-    source = _unpack(row[4])
-    assert source is not None  # noqa: S101 - the column is NOT NULL
-    reason = None if row[9] is None else Reason(row[9])
-    return Entry(
-        os.fsdecode(row[0]), os.fsdecode(row[1]), State(row[2]), row[3], source,
-        row[5], row[6], _unpack(row[7]), row[8], reason, row[10], row[11],
-    )  # fmt: skip
-
-
-def _intent(row: tuple) -> Intent:  # type: ignore[type-arg]  # a row of mixed columns, in the order of _INTENT_COLUMNS
-    source = _unpack(row[5])
-    assert source is not None  # noqa: S101 - the column is NOT NULL
-    staging = None if row[4] is None else os.fsdecode(row[4])
-    return Intent(row[0], os.fsdecode(row[1]), os.fsdecode(row[2]), os.fsdecode(row[3]), staging, source, *row[6:])
 
 
 def _keep_to_ourselves(path: Path) -> None:
@@ -102,6 +62,7 @@ class Ledger:
             if path is not None and not read_only:
                 _keep_to_ourselves(path)
             self._db = sqlite3.connect(name, uri=True, isolation_level=None, timeout=10.0)
+            self._eras: dict[str, int] = {}
             if not read_only:
                 self._prepare()
             self._check_version(name)
@@ -116,9 +77,15 @@ class Ledger:
         self._db.execute("PRAGMA synchronous=FULL")
         if self._db.execute("PRAGMA user_version").fetchone()[0] == 0:
             with self.transaction():
-                for statement in SCHEMA.split(";"):
-                    self._db.execute(statement)
-                self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+                self._define(SCHEMA)
+        elif self._db.execute("PRAGMA user_version").fetchone()[0] == 1:
+            with self.transaction():
+                self._define(FROM_VERSION_1)
+
+    def _define(self, statements: str) -> None:
+        for statement in statements.split(";"):
+            self._db.execute(statement)
+        self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
     def _check_version(self, name: str) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
@@ -163,19 +130,15 @@ class Ledger:
 
     def entry(self, root: str, path: str) -> Entry | None:
         """Look a path up."""
-        sql = f"SELECT {_COLUMNS} FROM files WHERE root=? AND path=?"
+        sql = f"SELECT {COLUMNS} FROM files WHERE root=? AND path=?"
         row = self._db.execute(sql, (os.fsencode(root), os.fsencode(path))).fetchone()
-        return None if row is None else _entry(row)
+        return None if row is None else entry_of(row)
 
     def put(self, entry: Entry) -> None:
         """Insert or replace what is known of a path; the time is set here."""
-        e = entry
-        values = (
-            os.fsencode(e.root), os.fsencode(e.path), e.state.value, e.recipe, _pack(e.source), e.input_digest,
-            e.output_digest, _pack(e.target), e.attempts, None if e.reason is None else e.reason.value,
-            printable(e.detail), time.time_ns(),
-        )  # fmt: skip
-        self._db.execute(f"INSERT OR REPLACE INTO files ({_COLUMNS}) VALUES ({','.join('?' * 12)})", values)
+        row = row_of(entry, era=self._eras.get(entry.root, 0), now_ns=time.time_ns())
+        sql = f"INSERT OR REPLACE INTO files ({COLUMNS}, era) VALUES ({','.join('?' * 13)})"
+        self._db.execute(sql, row)
 
     def forget(self, root: str, path: str) -> None:
         """Remove a path, so that its file is looked at as new."""
@@ -192,25 +155,45 @@ class Ledger:
 
     def in_state(self, state: State) -> list[Entry]:
         """List the paths in a state, oldest first."""
-        sql = f"SELECT {_COLUMNS} FROM files WHERE state=? ORDER BY updated_ns"
-        return [_entry(row) for row in self._db.execute(sql, (state.value,))]
+        sql = f"SELECT {COLUMNS} FROM files WHERE state=? ORDER BY updated_ns"
+        return [entry_of(row) for row in self._db.execute(sql, (state.value,))]
 
     def counts(self, root: str) -> dict[State, int]:
         """Count the paths of a root by state."""
         sql = "SELECT state, COUNT(*) FROM files WHERE root=? GROUP BY state"
         return {State(state): count for state, count in self._db.execute(sql, (os.fsencode(root),))}
 
+    # --- roots and what is gone from them
+
+    def enter(self, root: str, mark: str) -> None:
+        """Note which folder a root is from now on: what is known of another one by that name says nothing of this."""
+        key = (os.fsencode(root), mark)
+        self._db.execute("INSERT OR IGNORE INTO eras (root, mark) VALUES (?, ?)", key)
+        self._eras[root] = self._db.execute("SELECT id FROM eras WHERE root=? AND mark=?", key).fetchone()[0]
+
+    def results(self, root: str, *, after: str = "", below: str | None = None, most: int) -> list[str]:
+        """List paths whose result was published while the root was the folder that it is now, in their order.
+
+        `after`: those behind this path. `below`: only those in this directory.
+        """
+        last = b"\xff" * 5000 if below is None else os.fsencode(below) + b"0"  # the character behind the slash
+        first = os.fsencode(after) if below is None else os.fsencode(below) + b"/"
+        sql = f"SELECT path FROM files WHERE root=? AND path>? AND path<? AND {_RESULT} ORDER BY path LIMIT ?"
+        values = (os.fsencode(root), first, last, self._eras.get(root, -1), most)
+        return [os.fsdecode(path) for (path,) in self._db.execute(sql, values)]
+
+    def result(self, root: str, path: str) -> Entry | None:
+        """Look up what is known of a result as in `results`."""
+        sql = f"SELECT {COLUMNS} FROM files WHERE root=? AND path=? AND {_RESULT}"
+        row = self._db.execute(sql, (os.fsencode(root), os.fsencode(path), self._eras.get(root, -1))).fetchone()
+        return None if row is None else entry_of(row)
+
     # --- intents
 
     def begin(self, intent: Intent) -> None:
         """Write down, before anything happens, that a job starts (or what it has come to)."""
-        i = intent
-        staging = None if i.staging is None else os.fsencode(i.staging)
-        values = (
-            i.token, os.fsencode(i.root), os.fsencode(i.path), os.fsencode(i.target), staging, _pack(i.source),
-            i.recipe, i.attempts, i.input_digest, i.output_digest, i.payload,
-        )  # fmt: skip
-        self._db.execute(f"INSERT OR REPLACE INTO intents ({_INTENT_COLUMNS}) VALUES ({','.join('?' * 11)})", values)
+        sql = f"INSERT OR REPLACE INTO intents ({INTENT_COLUMNS}) VALUES ({','.join('?' * 11)})"
+        self._db.execute(sql, row_of_intent(intent))
 
     def end(self, token: str) -> None:
         """Remove an intent that was carried out or given up."""
@@ -218,7 +201,7 @@ class Ledger:
 
     def intents(self) -> list[Intent]:
         """List the jobs that had begun and not ended: what a crash left."""
-        return [_intent(row) for row in self._db.execute(f"SELECT {_INTENT_COLUMNS} FROM intents")]
+        return [intent_of(row) for row in self._db.execute(f"SELECT {INTENT_COLUMNS} FROM intents")]
 
     # --- outbox of the command hook
 

@@ -40,6 +40,7 @@ class RootPlan:
     replace_others: bool
     take_away_held: bool
     ignore_unsupported: bool = False
+    follow_deletions: bool = False  # a mirror loses the results of photos that are gone
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from faceblurd.intake.scanner import Batch
 from faceblurd.model import Reason, Sighting, Source, State
 from faceblurd.outlet import delivery
 from faceblurd.pipeline.finishing import Finishing
+from faceblurd.pipeline.housekeeping import Housekeeping
 from faceblurd.pipeline.sighting import Looking
 from faceblurd.pipeline.waiting import Waiting
 from faceblurd.pipeline.working import Working
@@ -19,6 +20,7 @@ from faceblurd.workers import messages
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from faceblurd.intake.filesystem import RootIdentity
     from faceblurd.intake.root import RootWatch
     from faceblurd.intake.scanner import Finished
     from faceblurd.model import Fingerprint, JobResult
@@ -46,6 +48,7 @@ class Pipeline:
         self.waiting = Waiting()
         finishing = Finishing(parts, self.waiting, patience, self._trouble)
         self._looking = Looking(parts, self.waiting, self._plans, patience, self._available, finishing.take_away)
+        self._housekeeping = Housekeeping(parts, self.waiting, self._plans)
         self._working = Working(parts, self.waiting, finishing, patience)
         self._unfinished: dict[str, float] = {}  # when to look again at what could not be finished, by root
         self._next_request_check = 0.0
@@ -83,6 +86,7 @@ class Pipeline:
         self._take_sightings()
         self._looking.again()
         self._dispatch()
+        self._housekeeping.tick(self.roots)
         if self._p.hook is not None:
             self._p.hook.tick(self._p.clock())
         self._wait(most_seconds)
@@ -99,6 +103,7 @@ class Pipeline:
         dues = [self._p.pool.next_due(), self.waiting.next_due()]
         dues += [root.next_due() for root in self.roots.values()]
         dues += [due for path, due in self._unfinished.items() if self._available(path)]
+        dues.append(self._housekeeping.next_due())
         dues.append(None if self._p.hook is None else self._p.hook.next_due())
         soonest = min((due for due in dues if due is not None), default=float("inf"))
         return max(0.0, min(most_seconds, soonest - self._p.clock()))
@@ -134,6 +139,12 @@ class Pipeline:
         for root in {intent.root for intent in self._p.ledger.intents()} - set(self._plans):
             self.recover(root)
 
+    def arrived(self, root: str, identity: RootIdentity) -> None:
+        """Take note of which folder a root is now, and finish or undo what a crash left in it."""
+        self._p.ledger.enter(root, identity.mark)
+        self._housekeeping.entered(root, identity)
+        self.recover(root)
+
     def recover(self, root: str) -> None:
         """Finish or undo what a crash left below a root that is here (again), but not what is in hand now."""
         self._unfinished.pop(root, None)
@@ -166,7 +177,9 @@ class Pipeline:
             self._looking.at(Sighting(one.root, one.path, Source.EVENT) for one in self._p.ledger.in_state(State.RETRY))
 
     def _take_sightings(self) -> None:
-        self._looking.at(self._p.inbox.events(MOST_EVENTS_A_STEP))
+        events = self._p.inbox.events(MOST_EVENTS_A_STEP)
+        self._looking.at(events)
+        self._housekeeping.hinted(event for event in events if self._available(event.root))
         for item in self._p.inbox.scans(self._has_room_for_a_scan):
             if isinstance(item, Batch):
                 self._take_batch(item)
@@ -185,8 +198,8 @@ class Pipeline:
 
     def _scan_finished(self, finished: Finished) -> None:
         root = self.roots.get(finished.root)
-        if root is not None:
-            root.scan_finished(finished, self._p.clock())
+        if root is not None and root.scan_finished(finished, self._p.clock()) and finished.seen is not None:
+            self._housekeeping.scanned(finished.root, finished.seen)
         self._p.tell(
             "root.scanned", root=finished.root, directories=finished.directories, files=finished.files,
             errors=list(finished.errors[:5]),

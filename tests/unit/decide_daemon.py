@@ -61,6 +61,7 @@ class Daemon:
         self.at: dict[int, str] = {}
         self.open: list[Job] = []
         self.worked = 0
+        self.broken = False  # a step has failed: the end of the history would hide how
         self._launch(self._recover())
 
     # --- steps
@@ -75,6 +76,9 @@ class Daemon:
         except StopIteration:
             self.jobs.remove(steps)
             self.at.pop(id(steps), None)
+        except AssertionError:
+            self.broken = True
+            raise
 
     def step(self, number: int, fault: str) -> None:
         """Go on with one job; one that the parent is at goes first."""

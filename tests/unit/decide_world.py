@@ -1,11 +1,11 @@
 """A model of a disk with photos on it, for the state machine of the rules: inodes, two trees, and what people do.
 
-A content is a word: `photo 3` shows a face, `clean 4` shows none, `bad 5` cannot be decoded; `R1(photo 3)` is what became
-of a photo under the recipe R1. Digests are the contents themselves. All files have the same size. A change of an inode
-gives it a new ctime (never the same twice), a touch or a write a new mtime, unless the writer sets the old one. The
-lowest free inode number is taken by the next new file, as on ext4. What we do to a directory is durable after its fsync;
-a power cut takes back any number of the last changes before that. What people do is durable at once, and makes our own
-earlier changes so.
+A content is a word: `photo 3` shows a face, `clean 4` shows none, `bad 5` cannot be decoded; `R1(photo 3)` is what
+became of a photo under the recipe R1. Digests are the contents themselves. All files have the same size. A change of
+an inode gives it a new ctime (never the same twice), a touch or a write a new mtime, unless the writer sets the old
+one. The lowest free inode number is taken by the next new file, as on ext4. What we do to a directory is durable
+after its fsync; a power cut takes back any number of the last changes before that. What people do is durable at once,
+and makes our own earlier changes so.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The rules against a model of the world: people, lost events, crashes and power cuts at every step, other recipes.
 
-`decide_world` models the disk and the people, `decide_daemon` what the daemon does with the decisions of the real rules,
-with the real queue and the real ledger. Here are the histories, and what must hold after each step.
+`decide_world` models the disk and the people, `decide_daemon` and `decide_outlet` what the daemon does with the
+decisions of the real rules, with the real queue and the real ledger. Here are the histories, and what must hold after
+each step.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class DecideMachine(RuleBasedStateMachine):
         self.world, self.ledger = World(self.mode), Ledger(None)
         self.named_staging, self.recipe, self.number = named_staging, RECIPES[0], 0
         self.events: list[str] = []
+        self.originals: dict[str, str] = {}
         self.writers: list[Inode] = []
         self.daemon: Daemon | None = None
         self.start(recipe=0)
@@ -53,12 +55,19 @@ class DecideMachine(RuleBasedStateMachine):
 
     # --- people
 
+    @rule(path=PATHS, heard=st.booleans())
+    def put_the_original_back(self, path: str, *, heard: bool) -> None:
+        if path in self.originals:
+            self.world.put(path, self.originals[path], over=False, keep_mtime=False)
+            self._happened(path, heard=heard)
+
     @rule(
         path=PATHS, kind=st.sampled_from(["photo", "photo", "clean", "bad"]), over=st.booleans(),
         keep_mtime=st.booleans(), heard=st.booleans(),
     )  # fmt: skip
     def upload(self, path: str, kind: str, *, over: bool, keep_mtime: bool, heard: bool) -> None:
-        self.world.put(path, self._content(kind), over=over, keep_mtime=keep_mtime)
+        self.originals[path] = self._content(kind)
+        self.world.put(path, self.originals[path], over=over, keep_mtime=keep_mtime)
         self._happened(path, heard=heard)
 
     @precondition(lambda self: self.world.source)
@@ -172,7 +181,7 @@ class DecideMachine(RuleBasedStateMachine):
         more=st.integers(0, 6), end=st.sampled_from(["", "", "lost", "no space", "crash", "crash", "power cut"]),
     )  # fmt: skip
     def have_an_eventful_job(self, path: str, kind: str, steps: int, meanwhile: str, more: int, end: str) -> None:
-        """Do at once what few random histories would reach step by step: a change in the middle of a job, and a crash."""
+        """Do at once what few random histories would reach step by step: a change during a job, and a crash."""
         if self.daemon is None:
             self.start(recipe=RECIPES.index(self.recipe))
         if path not in self.world.source:
@@ -364,4 +373,4 @@ class MirrorMachine(DecideMachine):
 
 TestInPlace = InPlaceMachine.TestCase
 TestMirror = MirrorMachine.TestCase
-TestInPlace.settings = TestMirror.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+TestInPlace.settings = TestMirror.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)

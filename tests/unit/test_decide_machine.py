@@ -7,9 +7,11 @@ each step.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
+import pytest
 from decide_daemon import Daemon
 from decide_world import World, is_finished, is_photo
 from hypothesis import settings
@@ -361,6 +363,19 @@ def _came_from(one: str, content: str) -> bool:
     while one != content and one.endswith(")"):
         one = one.partition("(")[2][:-1]
     return one == content
+
+
+@pytest.mark.parametrize("meanwhile", ["", "new", "over", "kept", "copy", "gone", "moved", "touched", "open", "mirror"])
+@pytest.mark.parametrize("mode", Mode)
+def test_every_step_of_a_job_survives_every_change_and_every_end(mode: Mode, meanwhile: str) -> None:
+    """Walk through all of them, since luck alone finds the rarest (an exchange that brought a newer upload out)."""
+    ends = ("crash", "power cut", "lost")
+    for named, steps, more, end in itertools.product((False, True), range(9), range(4), ends):
+        machine = InPlaceMachine() if mode is Mode.IN_PLACE else MirrorMachine()
+        machine.begin(named_staging=named)
+        machine.have_an_eventful_job("a", "photo", steps, meanwhile, more, end)
+        machine.everything_holds()
+        machine.teardown()
 
 
 class InPlaceMachine(DecideMachine):

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import shutil
+import signal
+import subprocess
+import sys
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,6 +60,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def make(self) -> None:
         self.folder = Path(tempfile.mkdtemp())
         self.ledger = Ledger(self.folder / "ledger.sqlite3")
+        self.dead: list[Ledger] = []
         self.files: dict[tuple[str, str], Entry] = {}
         self.intents: dict[str, Intent] = {}
         self.calls: dict[str, int] = {}
@@ -62,11 +68,27 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "ledger"):
-            self.ledger.close()
+            for ledger in (*self.dead, self.ledger):
+                ledger.close()
             shutil.rmtree(self.folder)
 
     @rule()
     def restart(self) -> None:
+        self.ledger.close()
+        self.ledger = Ledger(self.folder / "ledger.sqlite3")
+
+    @rule()
+    def crash(self) -> None:
+        """Go on with a second connection, as after a kill: the first was never closed."""
+        self.dead.append(self.ledger)
+        self.ledger = Ledger(self.folder / "ledger.sqlite3")
+
+    @rule(entry=ENTRIES, token=TOKENS)
+    def crash_in_the_middle(self, entry: Entry, token: str) -> None:
+        """Lose a transaction that was not committed when its process ended: the kernel takes its locks away."""
+        self.ledger._db.execute("BEGIN IMMEDIATE")
+        self.ledger.put(entry)
+        self.ledger.end(token)
         self.ledger.close()
         self.ledger = Ledger(self.folder / "ledger.sqlite3")
 
@@ -156,3 +178,53 @@ class LedgerMachine(RuleBasedStateMachine):
 
 TestLedger = LedgerMachine.TestCase
 TestLedger.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from faceblurd.model import Entry, Fingerprint, Intent, State
+from faceblurd.outlet.ledger import Ledger
+ledger = Ledger(Path(sys.argv[1]))
+for number in range(int(sys.argv[2]), 10**9):
+    print_ = Fingerprint(1, number, 3, 4, 5)
+    ledger.begin(Intent(f"t{number}", "/r", f"{number}", "/r/a", None, print_, "R", 1))
+    with ledger.transaction():
+        ledger.put(Entry("/r", f"{number}", State.PUBLISHED, "R", print_))
+        ledger.end(f"t{number}")
+        ledger.outbox_add(f"{number}")
+    print(number, flush=True)
+"""
+
+
+def test_a_writer_that_is_killed_at_random_moments_loses_nothing_it_said_and_leaves_nothing_half_done(
+    tmp_path: Path,
+) -> None:
+    path, rng, number = tmp_path / "ledger.sqlite3", random.Random(5), 0
+    for _ in range(12):
+        said = _killed_after(path, number, rng.uniform(0, 0.05))
+        ledger = Ledger(path)
+        published = {int(entry.path) for entry in ledger.in_state(State.PUBLISHED)}
+        calls = ledger._db.execute("SELECT COUNT(*) FROM outbox").fetchone()[0]
+        begun = {int(intent.path) for intent in ledger.intents()}
+        for intent in ledger.intents():
+            ledger.end(intent.token)
+        ledger.close()
+        assert set(range(number, said + 1)) <= published
+        assert published <= set(range(said + 2))  # one may be committed and not yet said
+        assert calls == len(published)  # the outcome and its call stand or fall together
+        assert begun <= {max(published) + 1}
+        number = max(published) + 1
+
+
+def _killed_after(path: Path, first: int, seconds: float) -> int:
+    """Run the writer, and kill it some time after its first commit; give the last number that it said."""
+    command = [sys.executable, "-c", WRITER, str(path), str(first)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        said = [writer.stdout.readline()]
+        time.sleep(seconds)  # the moment of the kill is what is random here
+        writer.send_signal(signal.SIGKILL)
+        said += writer.stdout.readlines()
+    whole = [line for line in said if line.endswith("\n")]
+    return int(whole[-1])

@@ -283,3 +283,10 @@ def _runs(pid: int) -> bool:
             Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[0] != "Z"
         )
     return False
+
+
+def test_without_an_idle_worker_a_job_is_not_taken() -> None:
+    pool = Pool(Setup((RECIPE,), (), 1 << 30, os.getpid()), PATIENT, clock=time.monotonic)
+    job = Job(1, "a.jpg", RECIPE, Mode.MIRROR, Fingerprint(1, 2, 3, 4, 5), None, 100)
+    assert not pool.submit(job, source_fd=-1, staging_fd=-1)
+    assert pool.next_due() is None

@@ -72,9 +72,10 @@ def test_people_read_marks_and_remedies(command: Callable[..., Any], tmp_path: P
 def test_a_sandbox_with_a_gap_is_a_warning(tmp_path: Path) -> None:
     from faceblurd import doctor
     from faceblurd.config import load_config
+    from faceblurd.doctor import machine
 
     (tmp_path / "c.yaml").write_text(json.dumps({"state_dir": "s", "roots": [{"path": "in", "mode": "in_place"}]}))
     config = load_config(tmp_path / "c.yaml", environ={})
-    part = doctor._worker(config, lambda _: "limits (no landlock: the kernel has no landlock; no seccomp: refused)")
+    part = machine._worker(config, lambda _: "limits (no landlock: the kernel has no landlock; no seccomp: refused)")
     assert (part.level, bool(part.remedy)) == (doctor.Level.WARN, True)
-    assert doctor._worker(config, lambda _: "landlock 7, seccomp, limits").level is doctor.Level.OK
+    assert machine._worker(config, lambda _: "landlock 7, seccomp, limits").level is doctor.Level.OK

@@ -166,3 +166,17 @@ def test_release_publishes_nothing_into_a_mirror(daemon: Callable[..., Any], inb
     assert list((tmp_path / "out").iterdir()) == []
     assert _held(made) == []
     assert len(made.lines("file.quarantined")) == 1
+
+
+def test_a_released_file_that_is_held_without_being_read_is_not_held_again(one: Any, inbox: Path) -> None:
+    """Of a second hard link nobody reads the content, so its digest cannot say that it is released."""
+    outside = inbox.parent / "outside.jpg"
+    outside.write_bytes(NO_PHOTO)
+    os.link(outside, inbox / "linked.jpg")
+    one.wait_for(lambda: len(one.lines("file.quarantined")) == 2 and not (inbox / "linked.jpg").exists())
+    assert {held["reason"] for held in _held(one)} == {"unsupported", "hard_link"}
+    one.run("quarantine", "release", "--config", str(one.config_path), str(inbox / "linked.jpg"))
+    _wait_for_scans(one)
+    _wait_for_scans(one)
+    assert (inbox / "linked.jpg").stat().st_ino == outside.stat().st_ino
+    assert len(one.lines("file.quarantined")) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,13 +28,17 @@ _MARKS = {"ok": ("  ok", "green"), "warn": ("warn", "yellow"), "bad": (" BAD", "
 def doctor(config_path: Path, *, as_json: bool) -> int:
     """Look for what could keep faceblurd from its work, with a remedy beside each finding.
 
-    Looks at versions, clock, a worker's start and its sandbox, permissions, file systems, watch limits and free space;
-    run it as the service's user. Creates nothing. Exits 1 when something is bad.
+    Looks at versions, clock, a worker's start and its sandbox, models, permissions, owners, file systems, watch limits
+    and free space; run it as the service's user. Creates nothing; a share that does not answer is said, and not waited
+    for. Exits 1 when something is bad.
     """
-    from faceblurd.doctor import Level, examine  # noqa: PLC0415 - not needed for --help
+    from faceblurd.config import read_config  # noqa: PLC0415 - pydantic is not needed for --help
+    from faceblurd.doctor import ANSWER_SECONDS, Level, examine, within  # noqa: PLC0415 - same
 
+    config = read_config(config_path, environ=os.environ)
+    within(ANSWER_SECONDS, lambda: load(config_path))  # refused as by the daemon, unless a root does not answer
     worst = Exit.OK
-    for finding in examine(load(config_path), start_worker=_start_worker):
+    for finding in examine(config, start_worker=_start_worker):
         if as_json:
             click.echo(json.dumps(asdict(finding)))
         else:
@@ -50,7 +55,8 @@ def _start_worker(config: Config) -> str:
     from faceblurd import assembly  # noqa: PLC0415 - not needed for --help
     from faceblurd.outlet.ledger import Ledger  # noqa: PLC0415 - same
 
-    plans = [assembly.plan_for(config, root) for root in config.roots]
+    nowhere = {"path": Path("/"), "to": None}  # only the recipes matter: a root may lie on a dead share
+    plans = [assembly.plan_for(config, root.model_copy(update=nowhere)) for root in config.roots]
     silent = assembly.Voice(report=lambda _: None, tell=lambda *_, **__: None)
     made = assembly.assemble(
         plans, workers=config.workers, hooks=config.hooks, ledger=Ledger(None), state_dir=None,

@@ -57,7 +57,9 @@ class Place:
 
 def every(folder: Path) -> list[Place]:
     """List the places that hold a file, oldest first. Looks at nothing but the quarantine."""
-    found = [path for path in folder.iterdir() if (path / FILE).exists()] if os.access(folder, os.X_OK) else []
+    found = (
+        [path for path in folder.iterdir() if (path / FILE).exists()] if os.access(folder, os.R_OK | os.X_OK) else []
+    )
     return [at(path) for path in sorted(found, key=lambda path: path.stat().st_mtime_ns)]
 
 

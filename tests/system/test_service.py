@@ -174,7 +174,7 @@ def test_on_failure_hold_takes_the_photo_out_of_sight_and_retry_brings_it_back(
     assert command("quarantine", "retry", "--config", str(one.config_path), "--all").returncode == 0
     one.wait_for(lambda: len(one.lines("file.quarantined")) == 2, what="held again")
     assert not (inbox / "movie.gif").exists()
-    drop = command("quarantine", "drop", "--config", str(one.config_path), "--all")
+    drop = command("quarantine", "drop", "--config", str(one.config_path), "--all", "--yes")
     assert drop.returncode == 0, drop.stderr
     assert list((one.state_dir / "quarantine").iterdir()) == []
 

@@ -1,0 +1,137 @@
+"""What all roots share: versions, clock, a worker with its sandbox, models, the state directory, inotify instances."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from platform import python_version, release
+from typing import TYPE_CHECKING, Final
+
+from faceblurd.doctor.finding import Finding, Level, existing, no_way_to_write, space
+from faceblurd.doctor.roots import number_in
+from faceblurd.errors import FaceblurdError
+from faceblurd.imaging.detectors import weights
+from faceblurd.intake.filesystem import kind_under, tells_of_changes
+from faceblurd.model import CenterfaceSpec, Watch, YunetSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from faceblurd.config import Config
+
+_PACKAGES: Final = ("faceblurd", "opencv-python-headless", "numpy", "pillow", "watchdog", "pydantic", "pillow-heif")
+_INSTANCE_LIMIT: Final = "/proc/sys/fs/inotify/max_user_instances"
+_OLDEST: Final = 1_735_689_600  # 2025-01-01: a clock before that was never set
+
+
+def examine(config: Config, start_worker: Callable[[Config], str]) -> Iterator[Finding]:
+    """Look at everything but the roots."""
+    yield _versions()
+    yield _clock()
+    yield _worker(config, start_worker)
+    yield from _models(config)
+    yield from _state(config)
+    yield from _instances(config)
+
+
+def _versions() -> Finding:
+    found = [f"Linux {release()}", f"Python {python_version()}"]
+    for name in _PACKAGES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            found.append(f"no {name}")
+    return Finding(Level.OK, "versions", ", ".join(found))
+
+
+def _clock() -> Finding:
+    year = time.gmtime().tm_year
+    if time.time() < _OLDEST:
+        return Finding(Level.BAD, "clock", f"says it is {year}", "Set it (timedatectl set-ntp true): logs follow it")
+    return Finding(Level.OK, "clock", f"says it is {year}")
+
+
+def _worker(config: Config, start_worker: Callable[[Config], str]) -> Finding:
+    try:
+        sandbox = start_worker(config)
+    except FaceblurdError as error:
+        return Finding(Level.BAD, "worker", error.message, error.remedy)
+    if sandbox == "off":
+        text, remedy = "starts; not locked up: workers.sandbox is off", "Set workers.sandbox: auto"
+        return Finding(Level.WARN, "worker", text, remedy)
+    if sandbox.endswith(")"):  # the part in brackets is what is not in force
+        text, remedy = (
+            f"starts; locked up in part: {sandbox}",
+            "Update the kernel (docs/security.md has what each knows)",
+        )
+        return Finding(Level.WARN, "worker", text, remedy)
+    return Finding(Level.OK, "worker", f"starts, with detectors and plugins; locked up by {sandbox}")
+
+
+def _models(config: Config) -> Iterator[Finding]:
+    """Say of each network that a root uses which file it is, and whether that is the tested one."""
+    wanted: dict[tuple[weights.Weights, str | None], None] = {}
+    for root in config.roots:
+        try:
+            recipe = config.recipe_for(root)
+        except FaceblurdError as error:
+            yield Finding(Level.BAD, "models", error.message, error.remedy)
+            continue
+        for spec in recipe.detection.detectors:
+            if isinstance(spec, YunetSpec | CenterfaceSpec):
+                one = weights.YUNET if isinstance(spec, YunetSpec) else weights.CENTERFACE
+                wanted[one, spec.model] = None
+    yield from (_model(one, path) for one, path in wanted)
+
+
+def _model(one: weights.Weights, path: str | None) -> Finding:
+    try:
+        content = weights.read(one, path)
+        file = weights.find(one) if path is None else Path(path)
+    except FaceblurdError as error:
+        return Finding(Level.BAD, "models", error.message, error.remedy)
+    which = "the tested file" if path is None else f"your own, sha256 {hashlib.sha256(content).hexdigest()}"
+    return Finding(Level.OK, "models", f"{one.name}: {file}, {which}")
+
+
+def _state(config: Config) -> Iterator[Finding]:
+    path = existing(str(config.state_dir))
+    kind, why = kind_under(path), no_way_to_write(path)[0]
+    if not tells_of_changes(kind):
+        yield Finding(Level.BAD, path, f"state_dir lies on {kind}, where SQLite's locks fail", "Choose a local disk")
+    elif why:
+        yield Finding(Level.BAD, path, f"state_dir {why}", "chown it, or choose another")
+    else:
+        yield Finding(Level.OK, path, f"state_dir, on {kind}")
+    yield from space(path)
+
+
+def _instances(config: Config) -> Iterator[Finding]:
+    """Each watched root takes an inotify instance, of which a user has 128 by default."""
+    limit, used = number_in(_INSTANCE_LIMIT), _instances_in_use()
+    needed = sum(root.watch is not Watch.SCAN for root in config.roots)
+    if not limit or not needed:
+        return
+    text = f"{used} of {limit} inotify instances of this user are in use, and the roots need {needed}"
+    if used + needed > limit:
+        remedy = (
+            f"sysctl fs.inotify.max_user_instances={max(512, 4 * limit)} (a faceblurd that runs has its own already)"
+        )
+        yield Finding(Level.WARN, "watches", text, remedy)
+    else:
+        yield Finding(Level.OK, "watches", text)
+
+
+def _instances_in_use() -> int:
+    """Count the inotify instances of this user's processes, as far as they let us look."""
+    count = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if process.stat().st_uid == os.geteuid():
+                count += sum(os.readlink(fd) == "anon_inode:inotify" for fd in (process / "fd").iterdir())
+        except OSError:  # ended meanwhile, or not ours to see
+            continue
+    return count

@@ -180,8 +180,11 @@ def _is_there(entry: Entry) -> bool:
     return True
 
 
-def digest_at(target: Target) -> str | None:
-    """Hash the regular file at a target; None when there is none, empty when there is something that we cannot read."""
+def digest_at(target: Target, *, unless_written: bool = False) -> str | None:
+    """Hash the regular file at a target; None when there is none, empty when there is something that we cannot read.
+
+    `unless_written`: empty as well while some program has it open for writing, since the bytes say nothing then.
+    """
     directory, _, name = target.path.rpartition("/")
     try:
         fd = beneath.open_file(target.root, directory, name)
@@ -190,7 +193,7 @@ def digest_at(target: Target) -> str | None:
     except OSError:
         return ""
     try:
-        return publisher.digest_of(fd)
+        return "" if unless_written and publisher.open_for_writing(fd) else publisher.digest_of(fd)
     finally:
         os.close(fd)
 
@@ -213,7 +216,7 @@ class ClearedUp:
     """What was done about an unfinished job. `plan` None: nothing could be done yet. `target`: what is there now."""
 
     job: Unfinished
-    plan: decide.Finish | decide.Redo | decide.Restore | decide.Sweep | None
+    plan: decide.Finish | decide.Redo | decide.Restore | decide.SetAside | decide.Sweep | None
     target: Fingerprint | None = None
 
 
@@ -237,17 +240,23 @@ def clear_up(job: Unfinished) -> ClearedUp:
     try:
         if _is_away(intent, target):
             return ClearedUp(job, None)
+        present = _fingerprint_at(target)  # before it is read: what is written into it from here on is not ours
         plan = decide.on_restart(
             target=digest_at(target),
-            staging=None if staging is None else digest_at(staging),
+            staging=None if staging is None else digest_at(staging, unless_written=True),
             replaced=frozenset({intent.input_digest, None if job.before is None else job.before.output_digest}),
             output_digest=intent.output_digest,
         )
         _carry_out(plan, target, staging)
-        there = beneath.look(target.root, target.path) if isinstance(plan, decide.Finish) else None
     except OSError:
         return ClearedUp(job, None)  # read-only, say: the intent stays, and with it the name of the staging file
-    return ClearedUp(job, plan, None if there is None else Fingerprint.from_stat(there))
+    return ClearedUp(job, plan, present if isinstance(plan, decide.Finish) else None)
+
+
+def _fingerprint_at(target: Target) -> Fingerprint | None:
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return Fingerprint.from_stat(beneath.look(target.root, target.path))
+    return None
 
 
 def _sweep(intent: Intent) -> decide.Sweep | None:
@@ -270,9 +279,13 @@ def _is_away(intent: Intent, target: Target) -> bool:
     return in_place and device != intent.source.device and digest_at(target) is None
 
 
-def _carry_out(plan: decide.Finish | decide.Redo | decide.Restore, target: Target, staging: Target | None) -> None:
+def _carry_out(
+    plan: decide.Finish | decide.Redo | decide.Restore | decide.SetAside, target: Target, staging: Target | None
+) -> None:
     if isinstance(plan, decide.Restore) and staging is not None:
         publisher.exchange(target, staging.name)
+    if isinstance(plan, decide.SetAside) and staging is not None:
+        publisher.set_aside(target, staging.name)
     if isinstance(plan, decide.Finish):
         publisher.sync(target)
     if staging is not None:

@@ -16,12 +16,12 @@ import errno
 import fcntl
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from faceblurd.model import Fingerprint
 from faceblurd.outlet import beneath
-from faceblurd.rules.naming import staging_name
+from faceblurd.rules.naming import STAGING_PREFIX, staging_name
 
 if TYPE_CHECKING:
     from faceblurd.outlet.staging import Staging, Target
@@ -73,6 +73,7 @@ def publish(
 
 
 def _publish_new(staging: Staging) -> Published | Occupied:
+    before = os.fstat(staging.fd)
     try:
         if staging.name is None:
             _link(staging, staging.target.name)
@@ -81,7 +82,7 @@ def _publish_new(staging: Staging) -> Published | Occupied:
     except FileExistsError:
         return Occupied()
     staging.placed = True
-    return Published(Fingerprint.from_stat(os.fstat(staging.fd)))
+    return Published(_as_it_was(staging, before))
 
 
 def _link(staging: Staging, name: str) -> None:
@@ -142,6 +143,7 @@ def _give_name(staging: Staging) -> None:
 def _exchange(staging: Staging, expected: Fingerprint, expected_digest: str | None) -> Published | Newer:
     fd, name, target = staging.directory_fd, staging.name, staging.target.name
     assert name is not None  # noqa: S101 - _give_name was called
+    before = os.fstat(staging.fd)
     try:
         _renameat2(fd, name, target, _EXCHANGE)
     except FileNotFoundError:
@@ -151,39 +153,57 @@ def _exchange(staging: Staging, expected: Fingerprint, expected_digest: str | No
             raise
         return _replace(staging, expected)
     staging.name, staging.placed = None, True  # that name is somebody else's file now: a failure must not discard it
+    published = Published(_as_it_was(staging, before))
     if _at(fd, name) is None:  # renamed, not exchanged; `publish` has looked
-        return Published(Fingerprint.from_stat(os.fstat(staging.fd)))
+        return published
     if not _is_what_was_read(fd, name, expected, expected_digest):
-        _put_back(staging, name)
+        _put_back(staging, name, before)
         return Newer()
     os.unlink(name, dir_fd=fd)  # one fsync for both: whichever a power cut keeps, a whole file is at the target
-    return Published(Fingerprint.from_stat(os.fstat(staging.fd)))
+    return published
 
 
-def _put_back(staging: Staging, name: str) -> None:
+def _as_it_was(staging: Staging, before: os.stat_result) -> Fingerprint:
+    """Give the fingerprint of a result that has just got its name, with the size and time from before that.
+
+    From then on anybody may write into it: what they write must differ from what is recorded.
+    """
+    now = Fingerprint.from_stat(os.fstat(staging.fd))
+    return replace(now, size=before.st_size, mtime_ns=before.st_mtime_ns)
+
+
+def _put_back(staging: Staging, name: str, before: os.stat_result) -> None:
     """Exchange a newer upload back to the target.
 
-    Another one may take the target's name meanwhile: it comes out in place of what we put there, and goes back too.
+    Another one may take the target's name meanwhile: it comes out in place of what we put there, and goes back too. So
+    does what somebody wrote into our result, which lay there for a moment (`before`: as we had made it).
     """
-    fd, placed = staging.directory_fd, os.fstat(staging.fd).st_ino
+    fd, target, placed = staging.directory_fd, staging.target.name, before.st_ino
     while True:
         coming = os.stat(name, dir_fd=fd, follow_symlinks=False).st_ino
-        _renameat2(fd, name, staging.target.name, _EXCHANGE)
-        out = os.stat(name, dir_fd=fd, follow_symlinks=False).st_ino
-        if out == placed:
-            staging.name, staging.placed = name, False  # our own result, or an upload that a newer one has replaced
+        try:
+            _renameat2(fd, name, target, _EXCHANGE)
+        except FileNotFoundError:  # somebody removed what we put there
+            move_no_replace(name, fd, target, source_fd=fd)
+            staging.placed = False
             return
+        out = os.stat(name, dir_fd=fd, follow_symlinks=False)
+        if out.st_ino == placed:
+            break
         placed = coming
+    if placed == before.st_ino and (out.st_size, out.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+        _renameat2(fd, name, target, _EXCHANGE)
+    staging.name, staging.placed = name, False  # our own result, or an upload that a newer one has replaced
 
 
 def _replace(staging: Staging, expected: Fingerprint) -> Published | Newer:
     """Rename over the target after a look: the best there is without RENAME_EXCHANGE."""
-    fd, name = staging.directory_fd, staging.name
+    fd, name, before = staging.directory_fd, staging.name, os.fstat(staging.fd)
     if _at(fd, staging.target.name) != expected or name is None:
         return Newer()
     os.rename(name, staging.target.name, src_dir_fd=fd, dst_dir_fd=fd)
     staging.name, staging.placed = None, True
-    return Published(Fingerprint.from_stat(os.fstat(staging.fd)))
+    return Published(_as_it_was(staging, before))
 
 
 def _is_what_was_read(directory_fd: int, name: str, expected: Fingerprint, digest: str | None) -> bool:
@@ -230,9 +250,22 @@ def digest_of(fd: int) -> str:
 
 
 def exchange(target: Target, other: str) -> None:
-    """Exchange a target with `other` in the same directory, durably (recovery after a crash)."""
+    """Exchange a target with `other` in the same directory, durably; where there is none, `other` takes its name."""
     with beneath.directory(target.root, target.path.rpartition("/")[0]) as fd:
-        _renameat2(fd, other, target.name, _EXCHANGE)
+        try:
+            _renameat2(fd, other, target.name, _EXCHANGE)
+        except FileNotFoundError:
+            move_no_replace(other, fd, target.name, source_fd=fd)
+        os.fsync(fd)
+
+
+def set_aside(target: Target, other: str) -> None:
+    """Give `other` in the same directory a name beside the target that people, and we, can see."""
+    stem, dot, suffix = target.name.rpartition(".")
+    token = other.removeprefix(STAGING_PREFIX).partition(".")[0]
+    name = f"{stem or suffix}.kept-{token}{dot}{suffix if stem else ''}"
+    with beneath.directory(target.root, target.path.rpartition("/")[0]) as fd:
+        move_no_replace(other, fd, name, source_fd=fd)
         os.fsync(fd)
 
 

@@ -191,15 +191,21 @@ class Sweep:
     """A staging file could not be removed when its job was over: remove it now."""
 
 
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """An upload that nobody has read lies under the staging file's name, another one at the target: show it."""
+
+
 def on_restart(
     *, target: str | None, staging: str | None, replaced: frozenset[str | None], output_digest: str | None
-) -> Finish | Redo | Restore:
+) -> Finish | Redo | Restore | SetAside:
     """Judge an unfinished job by the digests that target and staging have now (None: there is no such file).
 
     `replaced`: what the target may rightly have been before the exchange, the source or our own earlier result.
     """
-    if output_digest is None or target != output_digest:
+    is_unread = output_digest is not None and staging is not None and staging not in {output_digest, *replaced}
+    if target != output_digest or output_digest is None:
+        if is_unread:
+            return Restore() if target is None else SetAside()
         return Redo()
-    if staging is None or staging == output_digest or staging in replaced:
-        return Finish()
-    return Restore()
+    return Restore() if is_unread else Finish()

@@ -55,7 +55,7 @@ class Outlet:
     def _unlink(self, name: str, known: set[str | None]) -> None:
         """Remove a name: never that of something that was not read."""
         inode = self.world.target[name]
-        assert inode.writers == 0, "removed while somebody writes to it"
+        assert inode.writers == 0 or inode.taken_away_by_people, "removed while somebody writes to it"
         superseded = self.world.promised.get(self.world.swapped.get(name, ""), "") != inode.content
         assert inode.content in known or superseded or is_finished(inode.content, self._recipe), (
             f"removed unread: {inode.content}"
@@ -149,7 +149,8 @@ class Outlet:
         present = world.print_at(world.target, path)  # before its content is read: what is written later is not ours
         replaced = frozenset({intent.input_digest, None if before is None else before.output_digest})
         plan = decide.on_restart(
-            target=None if target is None else target.content, staging=None if staging is None else staging.content,
+            target=None if target is None else target.content,
+            staging=None if staging is None else "" if staging.writers else staging.content,
             replaced=replaced, output_digest=intent.output_digest,
         )  # fmt: skip
         if isinstance(plan, decide.Finish):
@@ -164,6 +165,11 @@ class Outlet:
             world.sync()
         if isinstance(plan, decide.Finish):
             world.sync()
+        if isinstance(plan, decide.SetAside):
+            world.rename(name, f"{path} kept")
+            world.swapped.pop(name, None)
+            world.foreign |= set() if self.in_place else {f"{path} kept"}
+            world.sync()
         yield PARENT
         if name in world.target:
             self._unlink(name, {intent.output_digest, "partial", *replaced})
@@ -173,7 +179,10 @@ class Outlet:
         self._record_recovery(intent, plan, present)
 
     def _record_recovery(
-        self, intent: Intent, plan: decide.Finish | decide.Redo | decide.Restore, present: Fingerprint | None
+        self,
+        intent: Intent,
+        plan: decide.Finish | decide.Redo | decide.Restore | decide.SetAside,
+        present: Fingerprint | None,
     ) -> None:
         before = self.ledger.entry(intent.root, intent.path)
         entry = Entry(

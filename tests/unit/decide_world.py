@@ -161,7 +161,16 @@ class World:
             if old is not None:
                 old.taken_away_by_people = True
                 self._free_if_gone(old)
-        self.promised[path] = content
+            for name in [name for name, swapped in self.swapped.items() if swapped == path]:
+                self.source[name].taken_away_by_people = True  # what we took out is replaced as well
+        self._promise(path, content)
+
+    def _promise(self, path: str, content: str) -> None:
+        """Note what must not be lost. A copy of a result is none: it cannot be told from our own, and is made again."""
+        if content.endswith(")"):
+            self.promised.pop(path, None)
+        else:
+            self.promised[path] = content
 
     def delete(self, path: str) -> None:
         self.sync()
@@ -176,7 +185,7 @@ class World:
         self.source[new] = inode
         self.change(inode)
         self.promised.pop(old, None)
-        self.promised[new] = inode.content
+        self._promise(new, inode.content)
         if over is not None:
             over.taken_away_by_people = True
             self._free_if_gone(over)
@@ -191,7 +200,7 @@ class World:
         inode.writers -= 1
         names = [name for name, one in self.source.items() if one is inode]
         assert names or inode.taken_away_by_people, "an upload was taken away from under its writer"
-        for name in names:
+        for name in [] if inode.taken_away_by_people else names:
             self.promised[self.swapped.get(name, name)] = content
         self.let_go(inode)
 

@@ -170,12 +170,14 @@ def test_over_the_watch_limit_the_root_is_degraded_and_scans_find_every_photo(
     assert line["detail"] == "only 50 of 81 directories are watched: raise the watch limit"
     assert line["root"] == str(tmp_path / "in")
     assert _status(one)["problems"] == [line["detail"]]
-    said = one.run("status", "--state-dir", str(one.state_dir)).stdout
-    assert f"  problem: {line['detail']}\n" in said
+    assert f"  problem: {line['detail']}\n" in one.run("status", "--state-dir", str(one.state_dir)).stdout
     for number, folder in enumerate(folders):
         (tmp_path / "in" / folder / "x.jpg").write_bytes(photo(number))
     one.wait_for(lambda: _names(tmp_path / "out") == {f"{folder}/x.jpg" for folder in folders}, what="80 photos")
     assert len(one.lines("root.degraded")) == 1  # said once, not at every scan
+    said = one.run("doctor", "--config", str(one.config_path)).stdout
+    assert " BAD " in said
+    assert f"{tmp_path / 'in'}: has 81 directories, and the kernel watches 50" in said
     (tmp_path / "in" / "late").mkdir()
     (tmp_path / "in" / "late" / "x.jpg").write_bytes(photo(0))
     one.wait_for((tmp_path / "out" / "late" / "x.jpg").exists, what="a photo in a folder that came later")
@@ -185,7 +187,7 @@ def test_over_the_watch_limit_the_root_is_degraded_and_scans_find_every_photo(
 def test_a_folder_that_cannot_be_read_is_reported_and_its_photos_are_found_when_it_can(
     daemon: Any, mirror: dict[str, Any], photo: Any, tmp_path: Path
 ) -> None:
-    shut = tmp_path / "in" / "shut"
+    shut = tmp_path / "in" / "caf\udce9\x1b[31m"  # no UTF-8, and it would colour a terminal
     shut.mkdir()
     (shut / "x.jpg").write_bytes(photo(1))
     shut.chmod(0)
@@ -195,11 +197,15 @@ def test_a_folder_that_cannot_be_read_is_reported_and_its_photos_are_found_when_
     one.start()
     one.wait_for(lambda: _is(one, "degraded") and (tmp_path / "out" / "y.jpg").exists(), what="degraded")
     (line,) = one.lines("root.degraded")
-    assert line["detail"] == "1 places cannot be read, first shut: Permission denied"
-    assert _status(one)["problems"] == [line["detail"]]
+    assert line["detail"] == "1 places cannot be read, first caf\\xe9\x1b[31m: Permission denied"
+    assert len(_status(one)["problems"]) == 1
+    shown = "first caf\\xe9\\x1b[31m: Permission denied\n"
+    for command in (("status", "--state-dir", str(one.state_dir)), ("doctor", "--config", str(one.config_path))):
+        said = one.run(*command)
+        assert shown in said.stdout, said.stderr
     assert _names(tmp_path / "out") == {"y.jpg"}
     shut.chmod(0o755)
-    one.wait_for((tmp_path / "out" / "shut" / "x.jpg").exists, what="the photo that could not be reached")
+    one.wait_for((tmp_path / "out" / shut.name / "x.jpg").exists, what="the photo that could not be reached")
     assert one.stop() == 0
 
 

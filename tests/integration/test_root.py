@@ -162,7 +162,8 @@ def test_a_directory_that_is_not_watched_means_degraded_and_soon_another_scan(
 def test_a_root_is_scanned_again_after_the_rescan_time_and_not_before(
     desk: Desk, folders: tuple[Path, Path], turn_until: Callable[..., None]
 ) -> None:
-    turn_until(lambda: desk.root.available and not desk.root.scanning)
+    (folders[0] / "old.jpg").write_bytes(b"x")
+    turn_until(lambda: "old.jpg" in desk.found and not desk.root.scanning)  # the first scan is over
     desk.turn()
     assert not desk.root.scanning
     desk.now += RESCAN_SECONDS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import textwrap
@@ -61,6 +62,13 @@ def _is(daemon: Any, state: str) -> bool:
     return live.get("state") == state and not live["scanning"]
 
 
+def _rests(daemon: Any, *, clean: int) -> bool:
+    """Tell whether so many photos are done, and nothing is on its way."""
+    live = _live(daemon)
+    on_way = [live.get(name) for name in ("settling", "queued", "working", "retrying")]
+    return on_way == [0, 0, 0, 0] and live["counts"].get("clean") == clean and _is(daemon, "watching")
+
+
 def _names(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
@@ -74,8 +82,13 @@ def _watches(pid: int) -> int:
     return count
 
 
-def _descriptors(pid: int) -> int:
-    return len(os.listdir(f"/proc/{pid}/fd"))
+def _descriptors(pid: int) -> list[str]:
+    """Tell what kinds of things a process has open."""
+    targets = []
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            targets.append(re.sub(r"^(pipe|socket):.*", r"\1", os.readlink(path)))
+    return sorted(targets)
 
 
 def _cpu_seconds(pid: int) -> float:
@@ -132,20 +145,23 @@ def test_more_directories_than_the_queue_holds_events_and_an_overflow_end_in_qui
         for below in range(100):
             (tmp_path / "in" / str(number) / str(below)).mkdir(parents=True)
     directories = 1 + 170 + 17_000
+    mirror["workers"]["idle_seconds"] = 3600  # one that leaves takes its pipes along
     one = daemon(**mirror)
     one.start()
     one.wait_for(lambda: _is(one, "watching"), what="watching")
     assert _watches(one.pid) == directories
+    (tmp_path / "in" / "before.jpg").write_bytes(photo(0))
+    one.wait_for(lambda: _rests(one, clean=1), what="the photo before it")
     descriptors = _descriptors(one.pid)
-    photos = overflow(one)
+    photos = overflow(one) | {"before.jpg"}
     one.wait_for(lambda: _names(tmp_path / "out") == photos, seconds=60, what=f"{len(photos)} photos")
     one.wait_for(lambda: _is(one, "watching") and _watches(one.pid) == directories, what="one whole watcher")
-    one.wait_for(lambda: _descriptors(one.pid) == descriptors, what="constant descriptors")
+    one.wait_for(lambda: _descriptors(one.pid) == descriptors, seconds=20, what=f"{descriptors}")
     before = _cpu_seconds(one.pid)
     time.sleep(4)  # the time that is measured: two looks at the root
     assert _cpu_seconds(one.pid) - before < 0.2
     assert len(one.lines("root.rewatched")) == 1
-    (tmp_path / "in" / "169" / "99" / "after.jpg").write_bytes(photo(0))
+    (tmp_path / "in" / "169" / "99" / "after.jpg").write_bytes(photo(1))
     one.wait_for((tmp_path / "out" / "169" / "99" / "after.jpg").exists, seconds=20, what="the photo after it")
     assert one.stop() == 0
 

@@ -96,12 +96,14 @@ class Daemon:
         return self.process.wait(seconds)
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return faceblurd(*arguments)
+        """Run another command of ours to its end, with the same privileges."""
+        return faceblurd(*arguments, around=self._around)
 
 
-def faceblurd(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+def faceblurd(*arguments: str, around: Sequence[str] = (), **options: Any) -> subprocess.CompletedProcess[str]:
     """Run the installed command to its end."""
-    return subprocess.run([COMMAND, *arguments], capture_output=True, text=True, timeout=120, check=False, **options)
+    command = [*around, COMMAND, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **options)
 
 
 @pytest.fixture(scope="session")

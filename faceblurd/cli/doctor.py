@@ -34,6 +34,7 @@ def doctor(config_path: Path, *, as_json: bool) -> int:
     """
     from faceblurd.config import read_config  # noqa: PLC0415 - pydantic is not needed for --help
     from faceblurd.doctor import ANSWER_SECONDS, Level, examine, within  # noqa: PLC0415 - same
+    from faceblurd.telemetry.logs import printable_line  # noqa: PLC0415 - same
 
     config = read_config(config_path, environ=os.environ)
     within(ANSWER_SECONDS, lambda: load(config_path))  # refused as by the daemon, unless a root does not answer
@@ -43,7 +44,7 @@ def doctor(config_path: Path, *, as_json: bool) -> int:
             click.echo(json.dumps(asdict(finding)))
         else:
             mark, colour = _MARKS[finding.level]
-            click.echo(f"{click.style(mark, fg=colour)}  {finding.about}: {finding.text}")
+            click.echo(f"{click.style(mark, fg=colour)}  {printable_line(f'{finding.about}: {finding.text}')}")
             if finding.remedy:
                 click.echo(f"      -> {finding.remedy}")
         worst = Exit.OTHER if finding.level is Level.BAD else worst

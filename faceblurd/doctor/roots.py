@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING, Final
 
 from faceblurd.doctor.finding import Finding, Level, existing, no_way_to_write, space
 from faceblurd.intake.filesystem import kind_under, tells_of_changes
-from faceblurd.model import Mode, Watch
+from faceblurd.intake.scanner import survey
+from faceblurd.model import Mode, Watch, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from faceblurd.config.schema import RootConfig
 
-WATCH_LIMIT: Final = "/proc/sys/fs/inotify/max_user_watches"
+# The second is a container's own.
+WATCH_LIMITS: Final = ("/proc/sys/fs/inotify/max_user_watches", "/proc/sys/user/max_inotify_watches")
 _COUNT_SECONDS: Final = 3.0
 _NEARLY: Final = 0.8
 _LOOK_AT: Final = 2_000  # entries of the root's top
@@ -48,7 +50,7 @@ def _examine(root: RootConfig, path: str) -> Iterator[Finding]:
     if not os.access(path, os.R_OK | os.X_OK):
         yield Finding(Level.BAD, path, "is not readable for this user", "Give this user, or its group, the permission")
         return
-    yield _watching(path, root.watch)
+    yield from _directories(path, root)
     yield from _top(path, in_place=in_place)
     if not in_place and root.on_failure == "hold" and (why := no_way_to_write(path)[0]):
         text = f"{why}: held photos cannot be moved out of it"
@@ -67,13 +69,22 @@ def _is_directory(path: str) -> bool:
 # --- watches
 
 
-def _watching(path: str, watch: Watch) -> Finding:
+def _directories(path: str, root: RootConfig) -> Iterator[Finding]:
+    """Look for some seconds at whether every directory can be read and watched."""
+    until = time.monotonic() + _COUNT_SECONDS
+    found = survey(path, root.exclude, stopped=lambda: time.monotonic() > until)
+    more_than = "more than " if time.monotonic() > until else ""
+    yield _watching(path, root.watch, found.directories, f"{more_than}{found.directories} directories")
+    if found.errors:
+        text = f"{len(found.errors)} places below it are not looked into, first {printable(found.errors[0])}"
+        yield Finding(Level.WARN, path, text, "Give this user the permission, exclude them, or make them roots")
+
+
+def _watching(path: str, watch: Watch, directories: int, counted: str) -> Finding:
     kind = kind_under(path)
     if watch is Watch.SCAN or (watch is Watch.AUTO and not tells_of_changes(kind)):
         return Finding(Level.OK, path, f"on {kind}, is scanned every minute", "")
-    directories, all_of_them = _directories(path)
-    limit = number_in(WATCH_LIMIT)
-    counted = f"{directories} directories" if all_of_them else f"more than {directories} directories"
+    limit = min(filter(None, map(number_in, WATCH_LIMITS)), default=0)
     if limit and directories > limit * _NEARLY:
         level = Level.BAD if directories > limit else Level.WARN
         text = f"has {counted}, and the kernel watches {limit} for all programs of a user"
@@ -82,15 +93,6 @@ def _watching(path: str, watch: Watch) -> Finding:
         text = f"on {kind}, is watched, which does not tell of what other machines write"
         return Finding(Level.WARN, path, text, "Set watch: auto")
     return Finding(Level.OK, path, f"on {kind}, {counted} are watched; the limit is {limit}")
-
-
-def _directories(path: str) -> tuple[int, bool]:
-    """Count them for some seconds; tell whether these are all."""
-    count, until = 0, time.monotonic() + _COUNT_SECONDS
-    for count, _ in enumerate(os.walk(path), start=1):
-        if time.monotonic() > until:
-            return count, False
-    return count, True
 
 
 def number_in(path: str) -> int:

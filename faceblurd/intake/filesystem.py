@@ -24,25 +24,47 @@ _AT_EMPTY_PATH, _MAX_HANDLE = 0x1000, 128  # of name_to_handle_at(2)
 
 def kind_under(path: str) -> str:
     """Return the type of the file system below a path, such as ext4 or nfs4; empty when the kernel does not say."""
+    return kind_in(_mountinfo(), os.path.realpath(path))
+
+
+def mount_point(path: str) -> str:
+    """Return where the mount that a path lies on is mounted.
+
+    os.path.ismount would not do: it takes a folder that is bound from the same disk for a plain one, and so would take
+    the empty folder below it for the root when it goes.
+    """
+    real = os.path.realpath(path)
+    found = _mount_in(_mountinfo(), real)[0]
+    while not found:  # without /proc
+        found, real = (real if os.path.ismount(real) else ""), os.path.dirname(real)
+    return found
+
+
+def _mountinfo() -> str:
     try:
         with open(_MOUNTS, encoding="utf-8", errors="surrogateescape") as file:
-            return kind_in(file.read(), os.path.realpath(path))
+            return file.read()
     except OSError:
         return ""
 
 
 def kind_in(mountinfo: str, path: str) -> str:
-    """Find the deepest mount above an absolute path, the last one of several at the same place."""
+    """Find the type of what is mounted closest above an absolute path."""
+    return _mount_in(mountinfo, path)[1]
+
+
+def _mount_in(mountinfo: str, path: str) -> tuple[str, str]:
+    """Find place and type of the deepest mount above an absolute path, the last one of several at the same place."""
     found = ("", "")
     for line in mountinfo.splitlines():
         fields, _, rest = line.partition(" - ")
-        words = fields.split(" ")
+        words = fields.split(" ", 5)
         if len(words) < 5 or not rest:  # noqa: PLR2004 - the mount point is the fifth
             continue
-        point = _OCTAL.sub(lambda code: chr(int(code[1], 8)), words[4])
+        point = _OCTAL.sub(lambda code: chr(int(code[1], 8)), words[4]) if "\\" in words[4] else words[4]
         if (path + "/").startswith(point.rstrip("/") + "/") and len(point) >= len(found[0]):
             found = (point, rest.split(" ", 1)[0])
-    return found[1]
+    return found
 
 
 def tells_of_changes(kind: str) -> bool:
@@ -72,7 +94,7 @@ class RootIdentity:
             mark = f"{os.fstatvfs(fd).f_fsid:x}.{_handle(fd) or f'{st.st_ino:x}'}"
         finally:
             os.close(fd)
-        return cls(st.st_dev, st.st_ino, _mount_point(path), mark)
+        return cls(st.st_dev, st.st_ino, mount_point(path), mark)
 
     def is_same_place(self, other: RootIdentity) -> bool:
         """Tell whether `other` is this root, but not the bare mount point below it.
@@ -90,13 +112,6 @@ def _handle(fd: int) -> str:
     if call is None or call(fd, b"", handle, ctypes.byref(ctypes.c_int()), _AT_EMPTY_PATH) != 0:
         return ""
     return handle.raw[8 : 8 + ctypes.c_uint.from_buffer(handle).value].hex()
-
-
-def _mount_point(path: str) -> str:
-    current = os.path.realpath(path)
-    while not os.path.ismount(current):
-        current = os.path.dirname(current)
-    return current
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,7 @@ class RootWatch:
         self._now = self._next_check = self._next_scan = 0.0
         self._waits_until: float | None = None  # for an answer; later than that, the root does not answer
         self._failures = self._scan_number = 0
-        self.stalled = self._stopped = False
+        self.stalled = self._stopped = self._is_short = False
 
     @property
     def available(self) -> bool:
@@ -161,6 +161,8 @@ class RootWatch:
             self._failures = self._watcher.failures
             self._outside.tell("root.hints_lost", f"{self._failures} events could not be handled: scanned instead")
             self._next_scan = 0.0
+        if self.state is RootState.WATCHING and self._watcher is not None and self._watcher.problem:
+            self._next_scan = 0.0  # a directory came that cannot be watched: the scan's end says how many there are
         if self._now >= self._next_scan and self._scan is None and self.available:
             self._start_scan()
 
@@ -217,7 +219,17 @@ class RootWatch:
     # --- scanning
 
     def _start_scan(self) -> None:
+        """Scan; where directories are not watched, try those again first: a limit was raised, a permission given."""
         self._next_scan = float("inf")
+        watcher = self._watcher
+        if watcher is not None and (watcher.problem or self.state is RootState.DEGRADED):
+            self._ask(watcher.watch_missing, lambda _: self._walk(), seconds=WATCH_SECONDS)
+        else:
+            self._walk()
+
+    def _walk(self) -> None:
+        if not self.available or self._scan is not None:
+            return
         self._scan_number += 1
         self._scan = Scan(
             self.path, self._selection, self._outside.inbox.put_scan, number=self._scan_number,
@@ -241,18 +253,27 @@ class RootWatch:
             self.problems = tuple(f"cannot be read: {error}" for error in finished.errors[:1])
             self._next_scan = now + self._scan_seconds
             return
+        self._judge(finished)
+        seconds = self._rescan_seconds
+        if self.state is RootState.DEGRADED:
+            seconds = min(DEGRADED_RESCAN_SECONDS, seconds)
+        elif self._is_short:  # directories come and go during a walk: look again before it is said
+            seconds = CHECK_SECONDS
+        self._next_scan = now + seconds
+
+    def _judge(self, finished: Finished) -> None:
+        """See whether every directory is read and watched."""
         watched = 0 if self._watcher is None else self._watcher.watched_directories
+        problem = "" if self._watcher is None else self._watcher.problem
+        was_short, self._is_short = self._is_short, watched < finished.directories
         if finished.errors:
             self._degrade(f"{len(finished.errors)} places cannot be read, first {finished.errors[0]}")
-        elif watched < finished.directories:
-            self._degrade(f"only {watched} of {finished.directories} directories are watched: raise the watch limit")
+        elif problem or (self._is_short and (was_short or self.state is RootState.DEGRADED)):
+            why = problem or "raise the watch limit"
+            self._degrade(f"only {watched} of {finished.directories} directories are watched: {why}")
         elif self.state is RootState.DEGRADED:
             self.state, self.problems = RootState.WATCHING, ()
             self._outside.tell("root.recovered", "")
-        degraded = self.state is RootState.DEGRADED
-        self._next_scan = now + (
-            min(DEGRADED_RESCAN_SECONDS, self._rescan_seconds) if degraded else self._rescan_seconds
-        )
 
     # --- leaving
 

@@ -117,6 +117,14 @@ def walk(root: str, selection: Selection) -> Iterator[Found]:
     return iter(_Walk(root, selection, lambda: False))
 
 
+def survey(root: str, exclude: tuple[str, ...], *, stopped: Callable[[], bool]) -> Finished:
+    """Count the directories that a scan would look into, until `stopped`, and what it could not."""
+    looked = _Walk(root, Selection((), exclude), stopped)
+    for _ in looked:
+        pass  # no name is a candidate
+    return Finished(root, looked.directories, 0, tuple(looked.errors))
+
+
 class Scan:
     """A walk in a thread, posting `Batch` and at last `Finished` through `post` (which may block: back-pressure)."""
 

@@ -162,7 +162,7 @@ class Watches:
     def _note(self, path: bytes, error: OSError) -> None:
         """Remember why a directory is not watched, unless it is not there any more, or is a file or a link now."""
         if error.errno == errno.ENOSPC:
-            self.problem = "the watch limit is reached"
+            self.problem = "raise the watch limit"
         elif error.errno not in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:
             self.problem = f"{os.fsdecode(path)}: {error.strerror}"
 

@@ -15,12 +15,17 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+MOUNTS = {
+    "unmounted": 'mount -t tmpfs none "$1/disk" && mount --bind "$1/disk" "$1/in"',
+    "unbound": 'mount --bind "$1/disk" "$1/in"',  # the device stays the same
+}
+
 
 class Place:
     """A root and its mirror as the daemon sees them, on a disk that can be taken away."""
 
-    def __init__(self, daemon: Any, folder: Path, *, mounted: bool) -> None:
-        self.daemon, self._folder, self._mounted = daemon, folder, mounted
+    def __init__(self, daemon: Any, folder: Path) -> None:
+        self.daemon, self._folder = daemon, folder
 
     def seen(self, name: str) -> Path:
         """Give a path as the daemon sees it: it may have mounts of its own."""
@@ -42,7 +47,7 @@ class Place:
                 shutil.rmtree(root)
             case "renamed":
                 root.rename(root.with_name("elsewhere"))
-            case "unmounted":
+            case "unmounted" | "unbound":
                 self.run("umount", str(self._folder / "in"))
 
     def bring_back(self, fault: str) -> None:
@@ -52,7 +57,7 @@ class Place:
                 root.mkdir()
             case "renamed":
                 root.with_name("elsewhere").rename(root)
-            case "unmounted":
+            case "unmounted" | "unbound":
                 self.run("mount", "--bind", str(self._folder / "disk"), str(self._folder / "in"))
 
 
@@ -63,20 +68,20 @@ def place(tmp_path: Path, daemon: Callable[..., Any], request: pytest.FixtureReq
     for name in ("in", "out", "disk"):
         (tmp_path / name).mkdir()
     around = []
-    if fault == "unmounted":
-        mount = 'mount -t tmpfs none "$1/disk" && mount --bind "$1/disk" "$1/in" && shift && exec "$@"'
-        around = ["unshare", "-m", "sh", "-c", mount, "sh", str(tmp_path)]
+    if fault in MOUNTS:
+        around = ["unshare", "-m", "sh", "-c", f'{MOUNTS[fault]} && shift && exec "$@"', "sh", str(tmp_path)]
         if subprocess.run([*around, "true"], capture_output=True, check=False).returncode != 0:
             pytest.skip("no mounts here")
     to = {"to": str(tmp_path / "out")} if mode == "mirror" else {}
     root = {"path": str(tmp_path / "in"), "mode": mode, "quiet_seconds": 0.1, **to}
     one = daemon(roots=[root], workers={"count": 1}, around=around)
     one.start()
-    yield Place(one, tmp_path, mounted=fault == "unmounted")
+    yield Place(one, tmp_path)
     assert one.stop() == 0
 
 
-WAYS = [(mode, fault) for mode in ("mirror", "in_place") for fault in ("deleted", "renamed", "unmounted")]
+FAULTS = ("deleted", "renamed", "unmounted", "unbound")
+WAYS = [(mode, fault) for mode in ("mirror", "in_place") for fault in FAULTS]
 
 
 @pytest.mark.parametrize("place", WAYS, indirect=True, ids="-".join)
@@ -95,14 +100,14 @@ def test_a_root_that_goes_and_returns_is_left_alone_meanwhile_and_taken_up_again
     (root / "waiting.jpg").write_bytes(photos[1])  # on its way when the root goes
     place.take_away(fault)
     daemon.wait_for(lambda: place.status().get("state") == "suspended", seconds=20, what="suspended")
-    why = "is not mounted" if fault == "unmounted" else "is not there"
+    why = "is not mounted" if fault in MOUNTS else "is not there"
     (line,) = daemon.lines("root.suspended")
     assert (line["detail"], line["root"]) == (f"{daemon.folder / 'in'} {why}", str(daemon.folder / "in"))
     assert place.status()["problems"] == [line["detail"]]
     text = daemon.run("status", "--state-dir", str(daemon.state_dir)).stdout
     assert ": suspended" in text
     assert f"problem: {line['detail']}" in text
-    if fault == "unmounted":
+    if fault in MOUNTS:
         (root / "below.jpg").write_bytes(photos[2])  # into the empty mount point
         assert daemon.run("doctor", "--config", str(daemon.config_path), "--json").returncode in {0, 1}
     if mode == "mirror":
@@ -120,7 +125,7 @@ def test_a_root_that_goes_and_returns_is_left_alone_meanwhile_and_taken_up_again
     if mode == "mirror" or fault != "deleted":
         assert (results / "before.jpg").read_bytes() == before
     assert {path: seen for path, seen in daemon.finished().items() if seen != ["published"]} == {}
-    if fault == "unmounted":
+    if fault in MOUNTS:
         place.run("umount", str(daemon.folder / "in"))
         assert sorted(os.listdir(root)) == ["below.jpg"]  # nothing was written there
         assert (root / "below.jpg").read_bytes() == photos[2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import textwrap
@@ -61,6 +62,13 @@ def _is(daemon: Any, state: str) -> bool:
     return live.get("state") == state and not live["scanning"]
 
 
+def _rests(daemon: Any, *, clean: int) -> bool:
+    """Tell whether so many photos are done, and nothing is on its way."""
+    live = _live(daemon)
+    on_way = [live.get(name) for name in ("settling", "queued", "working", "retrying")]
+    return on_way == [0, 0, 0, 0] and live["counts"].get("clean") == clean and _is(daemon, "watching")
+
+
 def _names(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
@@ -74,8 +82,13 @@ def _watches(pid: int) -> int:
     return count
 
 
-def _descriptors(pid: int) -> int:
-    return len(os.listdir(f"/proc/{pid}/fd"))
+def _descriptors(pid: int) -> list[str]:
+    """Tell what kinds of things a process has open."""
+    targets = []
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            targets.append(re.sub(r"^(pipe|socket):.*", r"\1", os.readlink(path)))
+    return sorted(targets)
 
 
 def _cpu_seconds(pid: int) -> float:
@@ -132,20 +145,23 @@ def test_more_directories_than_the_queue_holds_events_and_an_overflow_end_in_qui
         for below in range(100):
             (tmp_path / "in" / str(number) / str(below)).mkdir(parents=True)
     directories = 1 + 170 + 17_000
+    mirror["workers"]["idle_seconds"] = 3600  # one that leaves takes its pipes along
     one = daemon(**mirror)
     one.start()
     one.wait_for(lambda: _is(one, "watching"), what="watching")
     assert _watches(one.pid) == directories
+    (tmp_path / "in" / "before.jpg").write_bytes(photo(0))
+    one.wait_for(lambda: _rests(one, clean=1), what="the photo before it")
     descriptors = _descriptors(one.pid)
-    photos = overflow(one)
+    photos = overflow(one) | {"before.jpg"}
     one.wait_for(lambda: _names(tmp_path / "out") == photos, seconds=60, what=f"{len(photos)} photos")
     one.wait_for(lambda: _is(one, "watching") and _watches(one.pid) == directories, what="one whole watcher")
-    one.wait_for(lambda: _descriptors(one.pid) == descriptors, what="constant descriptors")
+    one.wait_for(lambda: _descriptors(one.pid) == descriptors, seconds=20, what=f"{descriptors}")
     before = _cpu_seconds(one.pid)
     time.sleep(4)  # the time that is measured: two looks at the root
     assert _cpu_seconds(one.pid) - before < 0.2
     assert len(one.lines("root.rewatched")) == 1
-    (tmp_path / "in" / "169" / "99" / "after.jpg").write_bytes(photo(0))
+    (tmp_path / "in" / "169" / "99" / "after.jpg").write_bytes(photo(1))
     one.wait_for((tmp_path / "out" / "169" / "99" / "after.jpg").exists, seconds=20, what="the photo after it")
     assert one.stop() == 0
 
@@ -170,22 +186,51 @@ def test_over_the_watch_limit_the_root_is_degraded_and_scans_find_every_photo(
     assert line["detail"] == "only 50 of 81 directories are watched: raise the watch limit"
     assert line["root"] == str(tmp_path / "in")
     assert _status(one)["problems"] == [line["detail"]]
-    said = one.run("status", "--state-dir", str(one.state_dir)).stdout
-    assert f"  problem: {line['detail']}\n" in said
+    assert f"  problem: {line['detail']}\n" in one.run("status", "--state-dir", str(one.state_dir)).stdout
     for number, folder in enumerate(folders):
         (tmp_path / "in" / folder / "x.jpg").write_bytes(photo(number))
     one.wait_for(lambda: _names(tmp_path / "out") == {f"{folder}/x.jpg" for folder in folders}, what="80 photos")
     assert len(one.lines("root.degraded")) == 1  # said once, not at every scan
+    said = one.run("doctor", "--config", str(one.config_path)).stdout
+    assert " BAD " in said
+    assert f"{tmp_path / 'in'}: has 81 directories, and the kernel watches 50" in said
     (tmp_path / "in" / "late").mkdir()
     (tmp_path / "in" / "late" / "x.jpg").write_bytes(photo(0))
     one.wait_for((tmp_path / "out" / "late" / "x.jpg").exists, what="a photo in a folder that came later")
     assert one.stop() == 0
 
 
+@pytest.mark.slow
+def test_a_limit_that_is_reached_later_shows_at_once_and_one_that_is_raised_lets_the_root_recover(
+    daemon: Any, mirror: dict[str, Any], photo: Any, tmp_path: Path
+) -> None:
+    if subprocess.run([*LIMITED, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("no user namespaces here")
+    for number in range(45):
+        (tmp_path / "in" / str(number)).mkdir()
+    mirror["roots"][0]["rescan_seconds"] = 20
+    one = daemon(**mirror, around=LIMITED)
+    one.start()
+    one.wait_for(lambda: _is(one, "watching"), what="watching")
+    late = {f"late/{number}/x.jpg" for number in range(10)}
+    for number, name in enumerate(sorted(late)):
+        (tmp_path / "in" / name).parent.mkdir(parents=True)
+        (tmp_path / "in" / name).write_bytes(photo(number))
+    one.wait_for(lambda: _live(one).get("state") == "degraded", seconds=12, what="degraded, before the next scan")
+    assert one.lines("root.degraded")[0]["detail"] == "only 50 of 57 directories are watched: raise the watch limit"
+    one.wait_for(lambda: _names(tmp_path / "out") == late, what="all photos")
+    raise_it = ["sh", "-c", "echo 500 > /proc/sys/user/max_inotify_watches"]
+    subprocess.run(["nsenter", "-t", str(one.pid), "-U", "--preserve-credentials", *raise_it], check=True)
+    one.wait_for(lambda: _is(one, "watching") and _watches(one.pid) == 57, seconds=60, what="the whole root watched")
+    assert len(one.lines("root.recovered")) == 1
+    assert len(one.lines("root.degraded")) == 1
+    assert one.stop() == 0
+
+
 def test_a_folder_that_cannot_be_read_is_reported_and_its_photos_are_found_when_it_can(
     daemon: Any, mirror: dict[str, Any], photo: Any, tmp_path: Path
 ) -> None:
-    shut = tmp_path / "in" / "shut"
+    shut = tmp_path / "in" / "caf\udce9\x1b[31m"  # no UTF-8, and it would colour a terminal
     shut.mkdir()
     (shut / "x.jpg").write_bytes(photo(1))
     shut.chmod(0)
@@ -195,11 +240,17 @@ def test_a_folder_that_cannot_be_read_is_reported_and_its_photos_are_found_when_
     one.start()
     one.wait_for(lambda: _is(one, "degraded") and (tmp_path / "out" / "y.jpg").exists(), what="degraded")
     (line,) = one.lines("root.degraded")
-    assert line["detail"] == "1 places cannot be read, first shut: Permission denied"
-    assert _status(one)["problems"] == [line["detail"]]
+    assert line["detail"] == "1 places cannot be read, first caf\\xe9\x1b[31m: Permission denied"
+    assert len(_status(one)["problems"]) == 1
+    shown = "first caf\\xe9\\x1b[31m: Permission denied\n"
+    for command in (("status", "--state-dir", str(one.state_dir)), ("doctor", "--config", str(one.config_path))):
+        said = one.run(*command)
+        assert shown in said.stdout, said.stderr
     assert _names(tmp_path / "out") == {"y.jpg"}
     shut.chmod(0o755)
-    one.wait_for((tmp_path / "out" / "shut" / "x.jpg").exists, what="the photo that could not be reached")
+    one.wait_for((tmp_path / "out" / shut.name / "x.jpg").exists, what="the photo that could not be reached")
+    one.wait_for(lambda: _is(one, "watching") and _watches(one.pid) == 2, what="the whole root watched")
+    assert len(one.lines("root.recovered")) == 1
     assert one.stop() == 0
 
 
@@ -233,7 +284,6 @@ def test_a_handler_that_raises_does_not_end_the_watching_and_the_scan_finds_what
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: breaker\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[faceblurd]\nbreaker = breaker\n")
     path = os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")])
-    mirror["roots"][0]["rescan_seconds"] = 30
     one = daemon(**mirror, hooks={"plugins": ["breaker"]}, env={"PYTHONPATH": path})
     one.start()
     one.wait_for(lambda: _is(one, "watching"), what="watching")
@@ -242,6 +292,7 @@ def test_a_handler_that_raises_does_not_end_the_watching_and_the_scan_finds_what
         (tmp_path / "in" / "bad" / f"{number}.jpg").write_bytes(photo(number))
     (tmp_path / "in" / "good.jpg").write_bytes(photo(99))
     one.wait_for((tmp_path / "out" / "good.jpg").exists, seconds=20, what="the photo after the bug")
-    assert _names(tmp_path / "out") == {"good.jpg"}  # the bug is real
-    one.wait_for(lambda: len(_names(tmp_path / "out")) == 21, seconds=60, what="what a scan finds")
+    one.wait_for(lambda: len(_names(tmp_path / "out")) == 21, seconds=60, what="what a scan finds, minutes early")
+    assert one.lines("root.hints_lost")
+    assert _live(one)["state"] == "watching"
     assert one.stop() == 0

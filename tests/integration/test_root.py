@@ -14,7 +14,7 @@ from faceblurd.intake.errands import AtOnce
 from faceblurd.intake.inbox import Inbox
 from faceblurd.intake.presence import CHECK_SECONDS
 from faceblurd.intake.root import Outside, Pace, RootState, RootWatch
-from faceblurd.intake.scanner import Batch, Selection
+from faceblurd.intake.scanner import Batch, Finished, Selection
 from faceblurd.model import Watch
 
 if TYPE_CHECKING:
@@ -159,10 +159,28 @@ def test_a_directory_that_is_not_watched_means_degraded_and_soon_another_scan(
     assert desk.told == ["root.degraded", "root.recovered"]
 
 
+def test_directories_that_come_and_go_during_a_scan_are_no_reason_to_be_degraded(
+    desk: Desk, folders: tuple[Path, Path], turn_until: Callable[..., None]
+) -> None:
+    (folders[0] / "a.jpg").write_bytes(b"x")
+    turn_until(lambda: "a.jpg" in desk.found and not desk.root.scanning)
+    full, short = Finished(str(folders[0]), 1, 1, ()), Finished(str(folders[0]), 3, 1, ())
+    desk.root._judge_scan(short, desk.now)  # it walked three, of which two are gone again
+    assert desk.root.state is RootState.WATCHING
+    assert desk.root._next_scan == desk.now + CHECK_SECONDS  # the next one tells
+    desk.root._judge_scan(full, desk.now)
+    assert desk.root._next_scan == desk.now + RESCAN_SECONDS
+    for _ in range(2):
+        desk.root._judge_scan(short, desk.now)
+    assert desk.root.state is RootState.DEGRADED
+    assert desk.told == ["root.degraded"]
+
+
 def test_a_root_is_scanned_again_after_the_rescan_time_and_not_before(
     desk: Desk, folders: tuple[Path, Path], turn_until: Callable[..., None]
 ) -> None:
-    turn_until(lambda: desk.root.available and not desk.root.scanning)
+    (folders[0] / "old.jpg").write_bytes(b"x")
+    turn_until(lambda: "old.jpg" in desk.found and not desk.root.scanning)  # the first scan is over
     desk.turn()
     assert not desk.root.scanning
     desk.now += RESCAN_SECONDS
@@ -202,7 +220,7 @@ from pathlib import Path
 from faceblurd.intake.errands import AtOnce
 from faceblurd.intake.inbox import Inbox
 from faceblurd.intake.root import Outside, Pace, RootState, RootWatch
-from faceblurd.intake.scanner import Batch, Selection
+from faceblurd.intake.scanner import Batch, Finished, Selection
 
 def mount():
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", mounted], check=True)

@@ -350,7 +350,7 @@ with open("/proc/sys/user/max_inotify_watches", "w") as limit:
 os.makedirs(f"{root}/a/b/c/d/e/f")
 watcher.start()
 assert watcher.watched_directories == 5
-assert watcher.problem == "the watch limit is reached"
+assert watcher.problem == "raise the watch limit"
 assert watcher.healthy
 touch("a/b/c/x.jpg")
 wait(lambda: "a/b/c/x.jpg" in seen)

@@ -36,6 +36,7 @@ def findings(command: Callable[..., Any], tmp_path: Path) -> Callable[..., tuple
 
 def test_a_good_machine_is_good_and_stays_as_it_is(findings: Any, tmp_path: Path) -> None:
     (tmp_path / "in" / "sub").mkdir(parents=True)
+    (tmp_path / "in" / "@eaDir").mkdir()  # ignored: no watch
     code, found = findings(roots=[{"path": str(tmp_path / "in"), "mode": "mirror", "to": str(tmp_path / "out")}])
     assert code == 0
     assert {one["level"] for one in found} <= {"ok", "warn"}  # a small disk is worth a warning

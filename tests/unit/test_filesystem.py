@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from faceblurd.intake.filesystem import kind_in, kind_under, tells_of_changes
+from faceblurd.intake import filesystem
+from faceblurd.intake.filesystem import kind_in, kind_under, mount_point, tells_of_changes
 
 MOUNTS = """\
 21 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
@@ -39,6 +40,14 @@ def test_an_empty_table_says_nothing() -> None:
 
 def test_this_machine_has_a_proc() -> None:
     assert kind_under("/proc/self") == "proc"
+    assert mount_point("/proc/self/fd") == "/proc"
+
+
+def test_without_a_table_a_mount_point_is_found_by_its_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filesystem, "_MOUNTS", "/nowhere")
+    assert kind_under("/proc/self") == ""
+    assert mount_point("/proc/sys/fs") == "/proc"
+    assert mount_point("/") == "/"
 
 
 @pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "fuse.rclone", "virtiofs"])

@@ -16,6 +16,7 @@ from faceblurd.rules.naming import staging_name
 
 _NO_TMPFILE = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EISDIR, errno.ENOENT})
 _ACL = "system.posix_acl_access"
+_PERMISSIONS = stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,8 @@ def _create(directory_fd: int, token: str) -> tuple[int, str | None]:
 def copy_attributes(source_fd: int, staging_fd: int) -> None:
     """Give the staging file the source's owner, mode, ACL and user attributes, as far as we are allowed to.
 
-    Only root may give files away; elsewhere the group is kept where possible, and the owner is ours.
+    Only root may give files away; elsewhere the group is kept where possible, and the owner is ours. Set-user-ID,
+    set-group-ID and sticky never go over: such a result would be a program that runs with *our* rights.
     """
     st = os.fstat(source_fd)
     mine = os.fstat(staging_fd)
@@ -114,7 +116,7 @@ def copy_attributes(source_fd: int, staging_fd: int) -> None:
         _chown(staging_fd, st.st_uid, st.st_gid)
     with suppress(OSError):  # what a default ACL of the directory gave it: the source has its own, or none
         os.removexattr(staging_fd, _ACL)
-    os.fchmod(staging_fd, stat.S_IMODE(st.st_mode))
+    os.fchmod(staging_fd, st.st_mode & _PERMISSIONS)
     with suppress(OSError):  # a file system without extended attributes
         for name in os.listxattr(source_fd):
             if name.startswith("user.") or name == _ACL:

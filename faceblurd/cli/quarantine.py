@@ -40,6 +40,7 @@ def _open(config_path: Path | None, state_dir: Path | None) -> Quarantine:
 def list_(config_path: Path | None, state_dir: Path | None, *, as_json: bool) -> None:
     """List held files, oldest first, with the reason."""
     from faceblurd.model import printable  # noqa: PLC0415 - not needed for --help
+    from faceblurd.telemetry.logs import printable_line  # noqa: PLC0415 - same
 
     for entry in _open(config_path, state_dir).held():
         reason = "" if entry.reason is None else entry.reason.value
@@ -48,7 +49,7 @@ def list_(config_path: Path | None, state_dir: Path | None, *, as_json: bool) ->
             fields = {"path": path, "reason": reason, "detail": entry.detail, "attempts": entry.attempts}
             click.echo(json.dumps(fields))
         else:
-            click.echo(f"{reason:18} {path}" + (f"  ({entry.detail})" if entry.detail else ""))
+            click.echo(printable_line(f"{reason:18} {path}" + (f"  ({entry.detail})" if entry.detail else "")))
 
 
 @quarantine.command()
@@ -77,13 +78,15 @@ def _each(
     if everything == bool(paths):
         raise click.UsageError("give PATHS as `quarantine list` shows them, or --all")
     missing = 0
+    from faceblurd.telemetry.logs import printable_line  # noqa: PLC0415 - not needed for --help
+
     for name, entry in _chosen(held, paths, everything=everything):
         if entry is None:
-            click.echo(f"not held: {name}", err=True)
+            click.echo(printable_line(f"not held: {name}"), err=True)
             missing += 1
         else:
             act(entry)
-            click.echo(f"{name}: {done}")
+            click.echo(printable_line(f"{name}: {done}"))
     return Exit.OTHER if missing else Exit.OK
 
 
@@ -91,11 +94,12 @@ def _chosen(held: Quarantine, paths: tuple[str, ...], *, everything: bool) -> It
     import os  # noqa: PLC0415 - one use
 
     from faceblurd.model import printable  # noqa: PLC0415 - not needed for --help
+    from faceblurd.telemetry.logs import printable_line  # noqa: PLC0415 - same
 
     entries = {f"{entry.root}/{entry.path}": entry for entry in held.held()}
     if everything:
-        yield from ((printable(path), entry) for path, entry in entries.items())
+        yield from ((path, entry) for path, entry in entries.items())
         return
-    shown = {printable(path): entry for path, entry in entries.items()}
+    shown = {as_text: entry for path, entry in entries.items() for as_text in (printable(path), printable_line(path))}
     for path in paths:
         yield path, entries.get(os.path.realpath(path)) or shown.get(path)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import leaky
 import numpy as np
+import pillow_heif
 from leaky import directory, long, short, tiff
 from leaky_others import chunk
 from PIL import Image
@@ -26,6 +27,8 @@ from faceblurd.imaging.jpeg_segments import build as segment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+pillow_heif.register_heif_opener()  # for Pillow to write it
 
 HUGE, MOST_32 = 60_000, 2**31 - 1
 PUBLISHED = "published"
@@ -374,7 +377,8 @@ def page(
     """An IFD, little-endian, of a gray page with one strip; `more`: tags as they stand."""
     tags = {
         256: (256, 4, 1, width), 257: (257, 4, 1, height), 258: (258, 3, 1, 8), 259: (259, 3, 1, compression),
-        262: (262, 3, 1, 1), 273: (273, 4, 1, at), 277: (277, 3, 1, 1), 278: (278, 4, 1, height), 279: (279, 4, 1, size),
+        262: (262, 3, 1, 1), 273: (273, 4, 1, at), 277: (277, 3, 1, 1), 278: (278, 4, 1, height),
+        279: (279, 4, 1, size),
         **{tag[0]: tag for tag in more},
     }  # fmt: skip
     return struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tags[tag]) for tag in sorted(tags))
@@ -443,7 +447,7 @@ def many_pages(count: int, size: int, *, side: int = 20) -> bytes:
 
 
 def overlapping_pages(count: int, tags: int) -> bytes:
-    """Directories of thousands of tags that lie over each other, each a tag further: a small file, read as gigabytes."""
+    """Directories of thousands of tags that lie over each other, each a tag further: small, and read as gigabytes."""
     # A directory starts with its count: the upper half of the value of the tag before its own first one.
     head = struct.pack("<HHII", 60_000, 3, 1, tags << 16) * count
     basics = page(20, 20, at=200_000)[2:]

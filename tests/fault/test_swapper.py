@@ -201,7 +201,10 @@ def place(tmp_path: Path, photo: Callable[..., bytes]) -> Path:
 @pytest.fixture
 def daemon(place: Path) -> Iterator[subprocess.Popen[bytes]]:
     with (place / "log").open("wb") as log:
-        process = subprocess.Popen([COMMAND, "run", "--config", place / "config.yaml"], stderr=log)
+        process = subprocess.Popen(
+            [COMMAND, "run", "--config", place / "config.yaml"], stderr=log,
+            env={**os.environ, "PYTHONFAULTHANDLER": "1"},
+        )  # fmt: skip
     yield process
     process.kill()
     process.wait()
@@ -269,6 +272,11 @@ def test_swaps_bring_nothing_from_elsewhere_into_the_mirror_and_change_nothing_t
     assert len(seen) > 3, "something was published at all"
     assert _all_of(place / "elsewhere") == before
     daemon.send_signal(signal.SIGTERM)
-    assert daemon.wait(60) == 0, log.read_text()[-3000:]
+    try:
+        assert daemon.wait(60) == 0, log.read_text()[-3000:]
+    except subprocess.TimeoutExpired:
+        daemon.send_signal(signal.SIGABRT)  # faulthandler writes where every thread is
+        daemon.wait(10)
+        raise AssertionError(log.read_text()[-6000:]) from None
     assert not list(place.rglob(".faceblurd-*"))
     _look(out, seen, detector)

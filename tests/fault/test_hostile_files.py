@@ -22,6 +22,7 @@ import hostile_files
 import leaky
 import numpy as np
 import pytest
+from PIL import Image
 
 from faceblurd.imaging.detectors import open_detector
 from faceblurd.model import YunetSpec
@@ -38,6 +39,7 @@ DONE = ("file.published", "file.clean", "file.quarantined")
 MEMORY_LIMIT_MB = 1500  # the default
 HEADER_MS = 1500  # a header is looked at in 5 ms; the rest is for the first file of a worker on a busy machine
 WORST_MS = 60_000  # half the deadline
+LONG = 4 << 20  # files of more bytes go into one root only: the way through the worker is the same
 
 
 class Workers(threading.Thread):
@@ -76,6 +78,11 @@ class Aftermath:
     def fate(self, path: Path) -> str:
         line = self.said.get(str(path))
         return "nothing was said" if line is None else line.get("reason") or hostile_files.PUBLISHED
+
+
+def _places(place: Path, one: Hostile) -> list[Path]:
+    roots = ("in", "in_place") if len(one.content) < LONG else ("in",)
+    return [place / root / one.name for root in roots]
 
 
 def _lines(log: Path) -> list[dict[str, Any]]:
@@ -127,15 +134,14 @@ def _seen_through(
     workers.start()
     after = Aftermath(place, list(hostile_files.everything(photo)))
     before_mb = _rss_mb(daemon.pid)
-    for one in after.files:
-        for root in ("in", "in_place"):
-            (place / root / one.name).write_bytes(one.content)
+    paths = {str(path): one for one in after.files for path in _places(place, one)}
+    for path, one in paths.items():
+        Path(path).write_bytes(one.content)
 
     def finished() -> set[str]:
         return {line["path"] for line in _lines(log) if line["event"] in DONE}
 
-    everything = {str(place / root / one.name) for one in after.files for root in ("in", "in_place")}
-    wait_until(lambda: daemon.poll() is not None or everything <= finished(), seconds=1000, what="all outcomes")
+    wait_until(lambda: daemon.poll() is not None or paths.keys() <= finished(), seconds=1000, what="all outcomes")
     assert daemon.poll() is None, log.read_text()[-3000:]
     for root in ("in", "in_place"):
         (place / root / "honest.jpg").write_bytes(photo)
@@ -154,10 +160,10 @@ def _seen_through(
 
 def test_each_is_held_with_its_reason_or_published(aftermath: Aftermath) -> None:
     wrong = {
-        f"{root}/{one.name}": fate
-        for root in ("in", "in_place")
+        str(path): fate
         for one in aftermath.files
-        if (fate := aftermath.fate(aftermath.place / root / one.name)) not in one.fates
+        for path in _places(aftermath.place, one)
+        if (fate := aftermath.fate(path)) not in one.fates
     }
     assert not wrong
 
@@ -173,7 +179,7 @@ def test_nothing_that_is_held_is_in_the_mirror(aftermath: Aftermath) -> None:
 def test_what_is_held_stays_as_it_is_in_place(aftermath: Aftermath) -> None:
     for one in aftermath.files:
         path = aftermath.place / "in_place" / one.name
-        if aftermath.fate(path) != "published":
+        if path.exists() and aftermath.fate(path) != "published":
             assert path.read_bytes() == one.content, one.name
     assert not list(aftermath.place.rglob(".faceblurd-*"))
 
@@ -216,3 +222,6 @@ def test_no_second_picture_is_left_in_what_is_published(aftermath: Aftermath) ->
         content = path.read_bytes()
         assert leaky.FACE not in content, path.name
         assert b"PK\3\4" not in content, path.name
+        if path.suffix == ".png":
+            with Image.open(path) as image:
+                assert leaky.FACE not in (image.info.get("icc_profile") or b""), path.name

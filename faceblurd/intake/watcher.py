@@ -25,7 +25,7 @@ from watchdog.events import (
 )
 from watchdog.observers.api import BaseObserver
 from watchdog.observers.inotify import InotifyEmitter, InotifyWatchGroup
-from watchdog.observers.inotify_c import InotifyFD
+from watchdog.observers.inotify_c import InotifyFD, WatchDescriptor
 
 from faceblurd.model import Sighting, Source
 
@@ -50,6 +50,14 @@ class _Group(InotifyWatchGroup):
 
     def on_queue_overflow(self) -> None:
         self.lost_events = True
+
+    def _remove_watch_internally(self, wd: WatchDescriptor) -> None:
+        """Forget a watch whose path may be another one's by now: watchdog's own raises KeyError after two folders took
+        each other's names (RENAME_EXCHANGE), before it lets its thread end; whoever joins that waits for ever.
+        """
+        path = self._active_callbacks_by_watch.pop(wd, None)
+        if path is not None and self._active_callbacks_by_path.get(path) == wd:
+            del self._active_callbacks_by_path[path]
 
 
 class _Emitter(InotifyEmitter):

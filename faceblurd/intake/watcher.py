@@ -52,8 +52,10 @@ class _Group(InotifyWatchGroup):
         self.lost_events = True
 
     def _remove_watch_internally(self, wd: WatchDescriptor) -> None:
-        """Forget a watch whose path may be another one's by now: watchdog's own raises KeyError after two folders took
-        each other's names (RENAME_EXCHANGE), before it lets its thread end; whoever joins that waits for ever.
+        """Forget a watch whose path may be another one's by now.
+
+        watchdog's own raises KeyError after two folders took each other's names (RENAME_EXCHANGE), before it has told
+        its thread to end; whoever joins that thread waits for ever.
         """
         path = self._active_callbacks_by_watch.pop(wd, None)
         if path is not None and self._active_callbacks_by_path.get(path) == wd:

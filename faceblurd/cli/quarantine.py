@@ -53,9 +53,9 @@ def list_(config_path: Path | None, state_dir: Path | None, *, released: bool, a
             fields = {"path": path, "reason": reason, "detail": entry.detail, "attempts": entry.attempts, "lies": lies}
             click.echo(json.dumps(fields))
             continue
-        click.echo(f"{reason:18} {path}" + (f"  ({entry.detail})" if entry.detail else ""))
+        _say(f"{reason:18} {path}" + (f"  ({entry.detail})" if entry.detail else ""))
         if lies is not None:
-            click.echo(f"{'':18} lies in {lies}")
+            _say(f"{'':18} lies in {lies}")
 
 
 @quarantine.command()
@@ -119,7 +119,7 @@ def _each(chosen: Iterable[tuple[str, Held | None]], *, act: Callable[[Held], No
     for name, one in chosen:
         problem = f"not held: {name}" if one is None else _tried(act, one)
         failed += bool(problem)
-        click.echo(problem or f"{name}: {done}", err=bool(problem))
+        _say(problem or f"{name}: {done}", err=bool(problem))
     return Exit.OTHER if failed else Exit.OK
 
 
@@ -137,6 +137,7 @@ def _chosen(among: list[Held], paths: tuple[str, ...], *, everything: bool) -> I
     import os  # noqa: PLC0415 - one use
 
     from faceblurd.model import printable  # noqa: PLC0415 - not needed for --help
+    from faceblurd.telemetry.logs import printable_line  # noqa: PLC0415 - same
 
     if everything == bool(paths):
         raise click.UsageError("give PATHS as `quarantine list` shows them, or --all")
@@ -144,7 +145,14 @@ def _chosen(among: list[Held], paths: tuple[str, ...], *, everything: bool) -> I
         yield from ((printable(one.path), one) for one in among)
         return
     known = {str(one.place.file): one for one in among if one.place is not None}
-    known |= {printable(one.path): one for one in among}
+    known |= {as_text: one for one in among for as_text in (printable(one.path), printable_line(one.path))}
     known |= {one.path: one for one in among}
     for path in paths:
         yield printable(path), known.get(path) or known.get(os.path.realpath(path))
+
+
+def _say(text: str, *, err: bool = False) -> None:
+    """Say what names a file: a name may hold anything."""
+    from faceblurd.telemetry.logs import printable_line  # noqa: PLC0415 - not needed for --help
+
+    click.echo(printable_line(text), err=err)

@@ -22,19 +22,26 @@ def status(config_path: Path | None, state_dir: Path | None, *, as_json: bool) -
     if as_json:
         click.echo(json.dumps(content, indent=2))
         return
-    click.echo(f"faceblurd is {'running' if content['running'] else 'not running'}")
+    _say(f"faceblurd is {'running' if content['running'] else 'not running'}")
     if content["running"] and content.get("paused"):
         _say(f"paused: {content['paused']}")
     if content["running"] and content.get("workers"):
-        click.echo(f"workers are locked up by: {content['workers']['sandbox'] or 'nothing, this kernel cannot'}")
+        _say(f"workers are locked up by: {content['workers']['sandbox'] or 'nothing, this kernel cannot'}")
     for root in content["roots"]:
         _show_root(root)
     held = content["held"]
-    click.echo(f"held files: {len(held)}")
+    _say(f"held files: {len(held)}")
     for one in held[:20]:
         _say(f"  {one['reason']:18} {one['path']}" + (f"  ({one['detail']})" if one["detail"] else ""))
     if len(held) > 20:  # noqa: PLR2004 - a screen
-        click.echo("  ... (faceblurd quarantine list shows all)")
+        _say("  ... (faceblurd quarantine list shows all)")
+
+
+def _say(line: str) -> None:
+    """Print one line, whatever names are in it."""
+    from faceblurd.telemetry.logs import printable_line  # noqa: PLC0415 - not needed for --help
+
+    click.echo(printable_line(line))
 
 
 def gather(state_dir: Path) -> dict[str, Any]:
@@ -66,15 +73,8 @@ def _show_root(root: dict[str, Any]) -> None:
     _say(f"{root['path']} -> {root['to']}: {root['state']}" + (" (scanning)" if root["scanning"] else ""))
     for problem in root["problems"]:
         _say(f"  problem: {problem}")
-    click.echo(f"  so far: {done}")
+    _say(f"  so far: {done}")
     on_way = {name: root[name] for name in ("settling", "queued", "working", "retrying") if root[name]}
     if on_way:
         waiting = root["oldest_waiting_seconds"]
-        click.echo("  now: " + ", ".join(f"{n} {name}" for name, n in on_way.items()) + f", oldest for {waiting} s")
-
-
-def _say(text: str) -> None:
-    """Say what names a file: a name may hold anything."""
-    from faceblurd.telemetry.logs import printable_line  # noqa: PLC0415 - not needed for --help
-
-    click.echo(printable_line(text))
+        _say("  now: " + ", ".join(f"{n} {name}" for name, n in on_way.items()) + f", oldest for {waiting} s")

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from faceblurd.errors import ImageError
 from faceblurd.imaging import jpeg_segments
 from faceblurd.imaging.signatures import JPEG_START
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 ORIENTATION, STRIPS, STRIP_SIZES, SUB_IFDS, TILES, TILE_SIZES = 0x112, 0x111, 0x117, 0x14A, 0x144, 0x145
 JPEG_OFFSET, JPEG_SIZE, XMP, RESOURCES = 0x201, 0x202, 0x2BC, 0x8649
 EXIF_IFD, GPS_IFD, INTEROP_IFD, MAKER_NOTE = 0x8769, 0x8825, 0xA005, 0x927C
+MOST_VALUES = 100_000  # strips or tiles of one picture: a row each of the largest, or tiles of 48 pixels
+_MAX_TAGS = 4096  # of one directory: cameras write a hundred, and hostile directories lie over each other
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 _INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I"}
 
@@ -61,6 +67,8 @@ class TiffBlock:
         if start < 8:  # noqa: PLR2004 - inside the header
             raise ValueError("a directory inside the header")
         count = self.number("H", start)
+        if count > _MAX_TAGS:
+            raise ValueError(f"a directory of {count} tags")
         entries = [self._entry(start + 2 + 12 * i) for i in range(count)]
         link = start + 2 + 12 * count
         following = self.number("I", link) if link + 4 <= len(self.content) else 0
@@ -92,6 +100,8 @@ class TiffBlock:
 
     def remove(self, ifd: Ifd, tag: int) -> None:
         """Take a tag out of a directory, whose following tags move up by one place; `ifd` is stale then."""
+        if not self.number("H", ifd.start):
+            raise ValueError("a directory was wiped by another one, or by itself")
         entry, end = ifd.entries[tag], min(ifd.link + 4, len(self.content))
         self.content[entry.position : end] = self.content[entry.position + 12 : end] + bytes(12)
         struct.pack_into(self.order + "H", self.content, ifd.start, self.number("H", ifd.start) - 1)
@@ -105,6 +115,15 @@ class TiffBlock:
         end = min(start + size, len(self.content))
         if 0 <= start < end:
             self.content[start:end] = filler * (end - start)
+
+    def blank_all(self, spans: Iterable[tuple[int, int]]) -> None:
+        """Overwrite ranges, given as start and size, each byte once: thousands may cover the whole block."""
+        done = 0
+        for start, size in sorted(spans):
+            end = min(start + size, len(self.content))
+            if end > done:
+                self.blank(max(start, done), end - max(start, done))
+                done = end
 
     def replace(self, entry: Entry, content: bytes | None, filler: bytes) -> None:
         """Overwrite a value by one that is no longer, filled up; None blanks it."""

@@ -16,6 +16,7 @@ from faceblurd.imaging.exif import (
     JPEG_OFFSET,
     JPEG_SIZE,
     MAKER_NOTE,
+    MOST_VALUES,
     RESOURCES,
     STRIP_SIZES,
     STRIPS,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 IPTC = 0x83BB
 _ROWS = ((STRIPS, STRIP_SIZES), (TILES, TILE_SIZES))
 _PICTURES = ((JPEG_OFFSET, JPEG_SIZE), *_ROWS)
-_MAX_IFDS = 64
+_MAX_IFDS = 64  # that hold pictures; a block with more is not trusted
 
 Span = tuple[int, int]
 
@@ -131,15 +132,20 @@ def _wipe_chain(tiff: TiffBlock, last: Ifd, seen: set[int]) -> None:
     """End the chain of directories at `last`, and wipe all that followed."""
     start = last.next
     tiff.blank(last.link, 4)
-    while start and start not in seen and len(seen) < _MAX_IFDS:
+    while start and start not in seen:
         seen.add(start)
+        if len(seen) > _MAX_IFDS:
+            raise ValueError("too many directories")
         start = _wipe_directory(tiff, start)
 
 
 def wipe_children(tiff: TiffBlock, first: Ifd) -> None:
     """Wipe the sub-directories, which hold pictures, and take out the tag that names them; `first` is stale then."""
     if entry := first.entries.get(SUB_IFDS):
-        for child in tiff.integers_or_none(entry)[:_MAX_IFDS]:
+        children = set(tiff.integers_or_none(entry))
+        if len(children) > _MAX_IFDS:
+            raise ValueError("too many sub-directories")
+        for child in children:
             _wipe_directory(tiff, child)
         _remove_value(tiff, first, SUB_IFDS)
 
@@ -183,8 +189,7 @@ def _wipe_values(tiff: TiffBlock, start: int) -> None:
         ifd = tiff.ifd(start)
     except ValueError:
         return
-    for entry in ifd.entries.values():
-        tiff.blank(entry.value, entry.size)
+    tiff.blank_all((entry.value, entry.size) for entry in ifd.entries.values())
     tiff.blank(ifd.start, ifd.link + 4 - ifd.start)
 
 
@@ -201,8 +206,9 @@ def _wipe_directory(tiff: TiffBlock, start: int) -> int:
 
 def _wipe_named(tiff: TiffBlock, ifd: Ifd, kinds: Iterable[tuple[int, int]]) -> None:
     """Blank the bytes of the pictures that a directory names."""
-    for offsets, sizes in kinds:
-        starts = tiff.integers_or_none(ifd.entries.get(offsets))
-        lengths = tiff.integers_or_none(ifd.entries.get(sizes))
-        for start, length in zip(starts, lengths, strict=False):
-            tiff.blank(start, length)
+    for kind in kinds:
+        named = [ifd.entries.get(tag) for tag in kind]
+        if any(entry and entry.count > MOST_VALUES for entry in named):
+            raise ValueError("too many strips")
+        starts, lengths = (tiff.integers_or_none(entry) for entry in named)
+        tiff.blank_all(zip(starts, lengths, strict=False))

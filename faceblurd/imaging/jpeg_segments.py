@@ -17,6 +17,7 @@ APP0, APP1, APP2, APP13, APP14, APP15 = 0xE0, 0xE1, 0xE2, 0xED, 0xEE, 0xEF
 _STANDALONE = frozenset({0x01, SOI, *range(0xD0, 0xD8)})
 _FRAMES = frozenset({*range(0xC0, 0xD0)} - {DHT, 0xC8, 0xCC})
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+_MAX_MARKERS = 100_000  # 512 MB of metadata are 8,000 segments; a million empty ones take 2 s to walk, several times
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ def scan(data: bytes, start: int = 0, limit: int | None = None) -> tuple[Segment
     stop = len(data) if limit is None else limit
     segments: list[Segment] = []
     position = start + 2
-    while True:
+    for _ in range(_MAX_MARKERS):
         position, marker = _marker(data, position, stop)
         if marker == EOI:
             return (*segments, Segment(EOI, position, position + 2))
@@ -74,6 +75,7 @@ def scan(data: bytes, start: int = 0, limit: int | None = None) -> tuple[Segment
         if marker not in _STANDALONE:
             segments.append(Segment(marker, position, end))
         position = end
+    raise ImageError(Reason.DAMAGED, "The segments of the JPEG do not end")
 
 
 def _marker(data: bytes, position: int, stop: int) -> tuple[int, int]:

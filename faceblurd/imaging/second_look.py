@@ -31,6 +31,7 @@ _SURROUNDINGS: Final = 1.0  # of the region's size, on each side: detectors want
 _LEAST_PX: Final = 96
 _INSIDE: Final = 0.5  # a find counts as the hidden face from this share of its area inside the region
 _UPRIGHT_PX: Final = 320  # the longest side that is searched; a third of it is the region
+_MOST_THUMBNAILS: Final = 32
 _TURNED_PX: Final = 160  # three more ways up then cost as much as upright
 
 
@@ -58,7 +59,10 @@ class SecondLook:
 
     def found_in_thumbnails(self, result: Picture, regions: Sequence[Region]) -> bool:
         """Say whether an embedded thumbnail shows a face where the picture had one, or cannot be looked at."""
-        for thumbnail in result.thumbnails():
+        thumbnails = result.thumbnails()
+        if len(thumbnails) > _MOST_THUMBNAILS:
+            return True  # nobody has written so many for good, and each takes 20 ms
+        for thumbnail in thumbnails:
             stored = cv2.imdecode(np.frombuffer(thumbnail, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
             if stored is None:
                 return True

@@ -68,6 +68,7 @@ class _Finder:
         self._scrub = scrub
         self._body = body
         self._open: list[tuple[int, Property, list[str]]] = []  # start, name, its own text
+        self._trees = 0  # of those, the ones that hold keywords: to look at all of them took a minute, 100,000 deep
         parser = expat.ParserCreate(namespace_separator=" ")
         parser.ordered_attributes = True
         parser.StartElementHandler = self._start
@@ -82,6 +83,7 @@ class _Finder:
     def _start(self, name: str, attributes: list[str]) -> None:
         start = self._parser.CurrentByteIndex
         self._open.append((start, _split(name), []))
+        self._trees += _split(name) in TREES
         tag = _TAG.match(self._body, start)
         if tag is None:
             return
@@ -95,6 +97,7 @@ class _Finder:
 
     def _end(self, _name: str) -> None:
         start, name, texts = self._open.pop()
+        self._trees -= name in TREES
         text = "".join(texts)
         if self._must_go(*name) or self._names_a_person(name, text) or contains_picture(text.encode()):
             self.cuts.append((start, self._element_end(start)))
@@ -111,7 +114,7 @@ class _Finder:
 
     def _names_a_person(self, name: Property, text: str) -> bool:
         """Say whether an item of a tree of keywords lies in its branch of people."""
-        if self._scrub.names or name[1] != "li" or not any(parent in TREES for _, parent, _ in self._open):
+        if self._scrub.names or name[1] != "li" or not self._trees:
             return False
         return re.split(r"[|/]", text.strip().casefold(), maxsplit=1)[0] in BRANCHES
 

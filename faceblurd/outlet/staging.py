@@ -117,7 +117,8 @@ def _create(directory_fd: int, token: str) -> tuple[int, str | None]:
 def copy_attributes(source_fd: int, staging_fd: int) -> None:
     """Give the staging file the source's owner, mode, ACL and user attributes, as far as we are allowed to.
 
-    Only root may give files away; elsewhere the group is kept where possible, and the owner is ours.
+    Only root may give files away; elsewhere the group is kept where possible, and the owner is ours. Set-user-ID,
+    set-group-ID and sticky never go over: such a result would be a program that runs with *our* rights.
     """
     st = os.fstat(source_fd)
     mine = os.fstat(staging_fd)

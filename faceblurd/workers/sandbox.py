@@ -36,12 +36,12 @@ def enter(*, most_file_bytes: int) -> str:
         gaps += [f"landlock in the main thread only, not in {others} older ones"] if others else []
     except OSError as error:
         gaps.append(f"no landlock: {error.strerror}")
+    _limit(most_file_bytes)  # before the filter, which refuses to change limits
     try:
         seccomp.restrict()
         in_force.append("seccomp")
     except OSError as error:
         gaps.append(f"no seccomp: {error.strerror}")
-    _limit(most_file_bytes)
     return ", ".join([*in_force, "limits"]) + (f" ({'; '.join(gaps)})" if gaps else "")
 
 

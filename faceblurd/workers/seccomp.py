@@ -39,7 +39,9 @@ setxattr 188 5  lsetxattr 189 6  fsetxattr 190 7  setxattrat 463 463
 removexattr 197 14  lremovexattr 198 15  fremovexattr 199 16  removexattrat 466 466  file_setattr 469 469
 utime 132 -  utimes 235 -  futimesat 261 -
 shmget 29 194  msgget 68 186  semget 64 190  mq_open 240 180  personality 135 92  setpriority 141 140  ioprio_set 251 30
-reboot 169 142  swapon 167 224  swapoff 168 225  acct 163 89  quotactl 179 60  syslog 103 116
+settimeofday 164 170  clock_settime 227 112  clock_adjtime 305 266  adjtimex 159 171
+sethostname 170 161  setdomainname 171 162  iopl 172 -  ioperm 173 -  quotactl_fd 443 443  shmat 30 196
+setrlimit 160 164  reboot 169 142  swapon 167 224  swapoff 168 225  acct 163 89  quotactl 179 60  syslog 103 116
 """
 _UNKNOWN = "clone3 435 435  openat2 437 437"
 """Their flags lie in memory, which a filter cannot read. ENOSYS: the libraries then use clone and openat."""
@@ -51,6 +53,7 @@ _OPEN: tuple[tuple[_Call, int], ...] = (
 )  # open and openat, and which argument holds the flags
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _SIGNALS: tuple[_Call, ...] = ((62, 129), (234, 131))  # kill, tgkill
+_SCHEDULING: tuple[_Call, ...] = ((203, 122), (144, 119), (142, 118), (314, 274))  # sched_set: affinity, scheduler...
 _PRLIMIT, _UTIMENSAT, _IOCTL, _FCNTL = (302, 261), (280, 88), (16, 29), (72, 25)
 _IOCTLS = (0x5450, 0x5451, 0x541B, 0x5401, 0x5413)  # close-on-exec, bytes to read, "is it a terminal?", its size
 _FCNTLS = (8, 10, 15)  # F_SETOWN, F_SETSIG, F_SETOWN_EX: they let the kernel send signals to others
@@ -108,7 +111,9 @@ def _conditions(pid: int) -> list[tuple[_Call, list[Step]]]:
     return [
         *((call, _only(0, (pid,))) for call in _SIGNALS),
         *((call, [_argument(place), (_ANY_BIT, 0, 1, _WRITING), _return(_REFUSE), _allow()]) for call, place in _OPEN),
-        (_PRLIMIT, _only(0, (0,))),  # of itself
+        # Its own limits may be read, not changed: root may raise even those that are meant to be final.
+        (_PRLIMIT, [_argument(0), _skip_if(_EQUAL, 0), _return(_REFUSE), *_only_null(2)]),
+        *((call, _only(0, (0, pid))) for call in _SCHEDULING),
         (_IOCTL, _only(1, _IOCTLS)),
         (_FCNTL, [_argument(1), *no_owner, _allow()]),
         (_UTIMENSAT, _only_null(1)),  # of an open file, not by name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import signal
@@ -250,3 +251,20 @@ def test_lost_events_are_noticed(tmp_path: Path) -> None:
     reader.send_signal(signal.SIGCONT)
     told, _ = reader.communicate("go\n", timeout=40)
     assert told.startswith("lost"), told
+
+
+@pytest.mark.timeout(60)
+def test_folders_that_took_each_others_names_do_not_hang_the_stop(
+    watcher: Watcher, root: Path, seen: Seen, wait_until: Callable[..., Any]
+) -> None:
+    for name in ("one", "two"):
+        (root / name).mkdir()
+        (root / name / f"{name}.jpg").write_bytes(b"x")
+    wait_until(lambda: {"one/one.jpg", "two/two.jpg"} <= seen.paths, what="both photos")
+    one, two = os.fsencode(root / "one"), os.fsencode(root / "two")
+    assert ctypes.CDLL(None).renameat2(-100, one, -100, two, 2) == 0  # RENAME_EXCHANGE
+    (root / "one" / "late.jpg").write_bytes(b"x")
+    wait_until(
+        lambda: "two/one.jpg" in seen.paths and seen.paths & {"one/late.jpg", "two/late.jpg"}, what="the exchange"
+    )
+    watcher.stop()  # KeyError with watchdog 7.1.0, and a second stop then waits for ever

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PLUGIN = """
-    import ctypes, os, socket, subprocess
+    import ctypes, errno, os, resource, socket, stat, subprocess
     from faceblurd.plugins.hookspecs import hookimpl
 
     NOBODY = 4_000_000  # above the highest process number
@@ -97,7 +97,86 @@ PLUGIN = """
         if libc.syscall(425, 1, ctypes.create_string_buffer(120)) < 0 and ctypes.get_errno() == 1:
             raise PermissionError
 
-    WAYS = [passwd, other_photo, ledger, listing, write, overwrite, rename, remove, mode, link, tcp, udp,
+    def refused(result):
+        # For calls that would fail for another reason too: only EPERM and EACCES mean that it was not allowed.
+        if result < 0 and ctypes.get_errno() in (errno.EPERM, errno.EACCES):
+            raise PermissionError
+
+    def own_descriptors():
+        # Another photo through the names that the kernel has for open files, those of the parent as well.
+        for number in range(3, 64):
+            try:
+                regular = stat.S_ISREG(os.fstat(number).st_mode)
+            except OSError:  # not open
+                continue
+            if regular:
+                os.close(os.open(f"/proc/self/fd/{number}", os.O_RDONLY))
+                return
+        raise PermissionError
+
+    def parents_descriptors():
+        os.listdir(f"/proc/{os.getppid()}/fd")
+
+    def climb():
+        os.close(os.open("../in/other.txt", os.O_RDONLY, dir_fd=os.open(f"{folder}/out", os.O_PATH)))
+
+    def unix_socket():
+        with socket.socket(socket.AF_UNIX) as one:
+            one.connect(f"{folder}/local")
+
+    def netlink():
+        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0).close()
+
+    def run_from_memory():
+        fd = os.memfd_create("program")
+        os.write(fd, b"no program: ENOEXEC where it would be allowed")
+        refused(libc.execveat(fd, b"", (ctypes.c_char_p * 1)(), (ctypes.c_char_p * 1)(), 0x1000))
+
+    def kill_parent():
+        refused(libc.kill(os.getppid(), 0) if libc.kill(0, 0) else 0)  # the group, then the parent
+
+    def parents_memory():
+        text = ctypes.create_string_buffer(8)
+        here, there = ((ctypes.c_size_t * 2)(ctypes.addressof(text), 8) for _ in range(2))
+        refused(libc.process_vm_readv(os.getppid(), here, 1, there, 1, 0))
+
+    def parents_descriptor_by_pidfd():
+        refused(libc.syscall(434, os.getppid(), 0))
+
+    def parents_cores():
+        os.sched_setaffinity(os.getppid(), os.sched_getaffinity(0))
+
+    def times():
+        os.utime(f"{folder}/in/other.txt", (1, 1))
+
+    def attribute():
+        os.setxattr(f"{folder}/in/other.txt", "user.escaped", b"x")
+
+    def folder_():
+        os.mkdir(f"{folder}/made")
+
+    def cut():
+        os.truncate(f"{folder}/in/other.txt", 3)
+
+    def limits():
+        for what in (resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE, resource.RLIMIT_AS):
+            soft, hard = resource.getrlimit(what)
+            try:
+                resource.setrlimit(what, (soft, hard))
+            except ValueError as error:
+                raise PermissionError from error
+
+    def clock():
+        # No clock has that number: EINVAL where it would be allowed.
+        refused(libc.syscall({"x86_64": 227, "aarch64": 112}[os.uname().machine], 99, None))
+
+    def new_namespace():
+        refused(libc.unshare(1))  # no namespace has that number
+
+    WAYS = [own_descriptors, parents_descriptors, climb, unix_socket, netlink, run_from_memory, kill_parent,
+            parents_memory, parents_descriptor_by_pidfd, parents_cores, times, attribute, folder_, cut, limits, clock,
+            new_namespace,
+            passwd, other_photo, ledger, listing, write, overwrite, rename, remove, mode, link, tcp, udp,
             abstract_socket, run, fork, signal_parent, parents_secrets, parents_limits, trace, read_memory, io_uring]
 
     def works(way):
@@ -110,11 +189,13 @@ PLUGIN = """
     @hookimpl
     def add_regions(image, path):
         if "escape" in path:
-            raise RuntimeError("WORKED " + " ".join(way.__name__ for way in WAYS if works(way)))
+            raise RuntimeError("WORKED " + " ".join(str(at) for at, way in enumerate(WAYS) if works(way)))
         return []
 """
 WAYS = (
-    "passwd other_photo ledger listing write overwrite rename remove mode link tcp udp abstract_socket run"
+    "own_descriptors parents_descriptors climb unix_socket netlink run_from_memory kill_parent"
+    " parents_memory parents_descriptor_by_pidfd parents_cores times attribute folder_ cut limits clock new_namespace"
+    " passwd other_photo ledger listing write overwrite rename remove mode link tcp udp abstract_socket run"
     " fork signal_parent parents_secrets parents_limits trace read_memory io_uring"
 )
 
@@ -131,7 +212,13 @@ def intruder(tmp_path: Path) -> Iterator[dict[str, str]]:
     for name in ("other.txt", "victim", "removable"):
         (tmp_path / "in" / name).write_text("private")
     name = f"faceblurd-test-{os.getpid()}-{tmp_path.name}"
-    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as local:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.socket(socket.AF_UNIX) as local,
+        socket.socket(socket.AF_UNIX) as named,
+    ):
+        named.bind(str(tmp_path / "local"))
+        named.listen()
         local.bind(f"\0{name}")
         local.listen()
         yield {
@@ -161,7 +248,7 @@ def escapes(
     assert (folder / "out" / "honest.jpg").exists()
     detail: str = one.lines("file.quarantined")[0]["detail"]
     assert "WORKED" in detail, detail
-    return one, set(detail.partition("WORKED")[2].split())
+    return one, {WAYS.split()[int(at)] for at in detail.partition("WORKED")[2].split()}
 
 
 def test_a_plugin_gets_out_of_no_worker(

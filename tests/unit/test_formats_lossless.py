@@ -285,8 +285,19 @@ def test_verification_refuses_another_size_and_format() -> None:
         assert raised.value.reason is Reason.NOT_VERIFIED
 
 
-def test_compressed_text_that_explodes_is_dropped() -> None:
-    bomb = Chunk(b"zTXt", b"Title\0\0" + zlib.compress(bytes(80 << 20), 9)).build()
+@pytest.mark.parametrize("sizes_mb", [[80], [40, 40]])
+@pytest.mark.parametrize("head", [b"zTXtTitle\0\0", b"iTXtTitle\0\1\0\0\0", b"iCCPTitle\0\0"])
+def test_compressed_texts_that_explode_together_are_refused(sizes_mb: list[int], head: bytes) -> None:
+    bombs = b"".join(Chunk(head[:4], head[4:] + zlib.compress(bytes(size << 20), 9)).build() for size in sizes_mb)
     data = save(image_of("L"), "PNG")
-    picture = open_image(data[:33] + bomb + data[33:], max_pixels=MAX)
+    with pytest.raises(ImageError, match="64 MB") as raised:
+        open_image(data[:33] + bombs + data[33:], max_pixels=MAX)
+    assert raised.value.reason is Reason.TOO_LARGE
+
+
+def test_a_photo_in_the_place_of_a_colour_profile_goes() -> None:
+    data, photo = save(image_of("L"), "PNG"), save(image_of("L"), "JPEG")
+    hidden = Chunk(b"iCCP", b"sRGB\0\0" + zlib.compress(photo)).build()
+    picture = open_image(data[:33] + hidden + data[33:], max_pixels=MAX)
+    assert picture.embedded() == ["iCCP"]
     assert picture.scrubbed() == data

@@ -235,7 +235,7 @@ def test_the_frames_of_an_animation_count_together(kind: str) -> None:
     count = open_image(data, max_pixels=MAX).frames
     assert count > 1
     with Image.open(io.BytesIO(data)) as image:
-        total = max(image.width * image.height, 4096) * count  # small frames count as 64 x 64
+        total = max(image.width * image.height, 65_536) * count  # small frames count as 256 x 256
     open_image(data, max_pixels=total)
     with pytest.raises(ImageError, match=f"{count} frames") as raised:
         open_image(data, max_pixels=total - 1)

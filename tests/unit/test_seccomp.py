@@ -88,6 +88,19 @@ def test_signals_and_limits_reach_this_process_only(machine: str) -> None:
     assert answer(machine, on(machine, 302, 261), PID) == REFUSE
 
 
+def test_limits_may_be_read_and_not_raised(machine: str) -> None:
+    prlimit = on(machine, 302, 261)
+    assert answer(machine, prlimit, 0, 9, 0, 0x7000) == ALLOW
+    assert answer(machine, prlimit, 0, 9, 0x7000) == REFUSE
+    assert answer(machine, prlimit, 0, 9, 0x7000 << 32) == REFUSE
+
+
+def test_the_scheduling_of_others_stays_theirs(machine: str) -> None:
+    for call in (on(machine, 203, 122), on(machine, 144, 119), on(machine, 314, 274)):
+        assert answer(machine, call, 0) == answer(machine, call, PID) == ALLOW
+        assert answer(machine, call, PID - 1) == REFUSE
+
+
 def test_times_change_by_descriptor_and_not_by_name(machine: str) -> None:
     utimensat = on(machine, 280, 88)
     assert answer(machine, utimensat, 5, 0) == ALLOW

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from faceblurd.imaging.metadata import Scrub
     from faceblurd.model import BlurSpec, Region
 
-_LEAST_PIXELS = 4096  # what even the smallest of many frames counts for: each is searched
+_LEAST_PIXELS = 65_536  # what even the smallest of many frames counts for: each is searched, for 10 to 30 ms
 
 __all__ = ["Encoded", "Picture", "open_image", "sniff"]
 

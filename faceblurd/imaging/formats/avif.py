@@ -9,14 +9,18 @@ import numpy as np
 from PIL import Image, features
 
 from faceblurd.errors import ImageError
+from faceblurd.imaging.formats.av1 import coded_sizes
 from faceblurd.imaging.formats.bmp import swapped
 from faceblurd.imaging.formats.codecs import GRAY_DIMENSIONS, encoding, pillow
 from faceblurd.imaging.formats.isobmff import damaged
+from faceblurd.imaging.formats.item_looks import shown_size
 from faceblurd.imaging.formats.item_picture import ItemPicture
 from faceblurd.model import Reason
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from faceblurd.imaging.formats.item_file import Item
 
 _SPEED = 9  # 0.1 s a megapixel on one core; 7 takes six times as long for a file that is 4 % smaller
 _HIGH, _TWELVE, _GRAY, _HALF_COLUMNS, _HALF_ROWS = 0x40, 0x20, 0x10, 0x08, 0x04
@@ -36,6 +40,14 @@ class AvifPicture(ItemPicture):
         if not available():
             raise ImageError(Reason.UNSUPPORTED, _MISSING)
         super().__init__(data)
+
+    def check_coded(self, item: Item) -> None:
+        """Compare the size that a picture has for its file with the one that it has for itself.
+
+        libavif shrinks a larger picture to what the file says, in which we would find no face; other viewers do not.
+        """
+        if coded_sizes(item.data) != {shown_size(item)[0]}:
+            raise damaged("its picture is not as large as it says")
 
     def coding(self, configuration: bytes) -> tuple[int, str]:
         """Read the third byte of the AV1 configuration."""

@@ -9,7 +9,7 @@ import struct
 import warnings
 import zlib
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import cv2
 import numpy as np
@@ -77,11 +77,12 @@ def decode_cv(data: bytes, flags: int, *, what: str) -> npt.NDArray[Any]:
 
 
 @contextmanager
-def pillow(data: bytes, format_name: str) -> Iterator[Image.Image]:
+def pillow(data: bytes | BinaryIO, format_name: str) -> Iterator[Image.Image]:
     """Open with Pillow, this one format only. Its bomb check is off meanwhile: ours knows the recipe's `max_pixels`."""
     before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
-        with decoding(format_name), Image.open(io.BytesIO(data), formats=[format_name]) as image:
+        file = io.BytesIO(data) if isinstance(data, bytes) else data
+        with decoding(format_name), Image.open(file, formats=[format_name]) as image:
             yield image
     finally:
         Image.MAX_IMAGE_PIXELS = before

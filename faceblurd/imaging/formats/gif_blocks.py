@@ -17,6 +17,8 @@ _COLOUR: Final = b"ICCRGBG1012"
 _XMP: Final = b"XMP DataXMP"
 _XMP_END: Final = b"\x01" + bytes(range(255, -1, -1)) + b"\x00"  # makes any reader of sub-blocks find the end
 _HEAD: Final = 13
+_MAX_PIECES: Final = 2_000_000  # of 255 bytes: half a gigabyte
+_MAX_BLOCKS: Final = 250_000  # some for each of the frames that max_megapixels allows by default
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,8 @@ def _walk(data: bytes) -> Gif:
     while data[position] != TRAILER:
         block = _block(data, position)
         blocks.append(block)
+        if len(blocks) == _MAX_BLOCKS:
+            raise ImageError(Reason.DAMAGED, "The blocks of the GIF do not end")
         if block.label == CONTROL:
             delay = struct.unpack_from("<H", data, position + 4)[0]
         elif block.kind == IMAGE:
@@ -70,14 +74,18 @@ def _block(data: bytes, start: int) -> Block:
     if data[start] == EXTENSION:
         return Block(EXTENSION, data[start + 1], start, _after_sub_blocks(data, start + 2))
     if data[start] != IMAGE:
+        if not data[start:].strip(b"\0"):
+            raise ImageError(Reason.INCOMPLETE, "The end of the GIF is only zeros", retryable=True)
         raise ImageError(Reason.DAMAGED, f"The GIF has no block at byte {start}")
     return Block(IMAGE, 0, start, _after_sub_blocks(data, start + 11 + _table(data[start + 9])))
 
 
 def _after_sub_blocks(data: bytes, position: int) -> int:
-    while data[position]:
+    for _ in range(_MAX_PIECES):
+        if not data[position]:
+            return position + 1
         position += 1 + data[position]
-    return position + 1
+    raise ImageError(Reason.DAMAGED, "A block of the GIF does not end")
 
 
 def _table(flags: int) -> int:

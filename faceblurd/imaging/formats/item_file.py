@@ -21,6 +21,7 @@ _KNOWN_IN_META = frozenset({b"hdlr", b"pitm", b"iinf", b"iref", b"iprp", b"iloc"
 _IN_FILE, _IN_IDAT = 0, 1  # where the bytes of an item lie
 _WIDE = 2  # from this version on, identifiers and counts take four bytes instead of two
 _MAX_ITEMS, _MAX_EXTENTS = 20_000, 256
+_MAX_PIECES = 100_000  # extents of all items, or properties of all items: either may take no bytes in the file
 _SPARE_BYTES = 16 << 20  # items may share bytes; what a hostile file makes us copy has a limit
 
 
@@ -103,12 +104,13 @@ def _is_blank(data: bytes, one: Box) -> bool:
 def _covers(stores: Iterable[Box], spans: Iterable[Span]) -> bool:
     """Say whether no byte of the stores belongs to no item."""
     ordered = sorted(spans)
-    for store in stores:
-        position = store.body
-        for start, end in ordered:
-            if start <= position < end:
-                position = end
-        if position < store.end:
+    at, reached = 0, 0
+    for store in sorted(stores, key=lambda one: one.body):
+        reached = max(reached, store.body)
+        while at < len(ordered) and ordered[at][0] <= reached:
+            reached = max(reached, ordered[at][1])
+            at += 1
+        if reached < store.end:
             return False
     return True
 
@@ -167,14 +169,16 @@ def _properties(data: bytes, iprp: Box) -> dict[int, list[Property]]:
     stores = [one for one in inside if one.kind == b"ipco"]
     if len(stores) != 1:
         raise damaged("it has no properties")
-    known = boxes(data, stores[0].body, stores[0].end)
+    known = [(one.kind, data[one.body : one.end]) for one in boxes(data, stores[0].body, stores[0].end)]
     found: dict[int, list[Property]] = {}
     for one in (one for one in inside if one.kind == b"ipma"):
-        _associate(_fields(data, one), data, known, found)
+        _associate(_fields(data, one), known, found)
+        if sum(map(len, found.values())) > _MAX_PIECES:
+            raise damaged("its items have too many properties")
     return found
 
 
-def _associate(fields: Fields, data: bytes, known: list[Box], found: dict[int, list[Property]]) -> None:
+def _associate(fields: Fields, known: list[tuple[bytes, bytes]], found: dict[int, list[Property]]) -> None:
     version, flags = fields.version()
     size = 2 if flags & 1 else 1
     top_bit = 1 << (8 * size - 1)
@@ -186,8 +190,8 @@ def _associate(fields: Fields, data: bytes, known: list[Box], found: dict[int, l
             if place > len(known):
                 raise damaged("a property is missing")
             if place:
-                one = known[place - 1]
-                mine.append(Property(one.kind, data[one.body : one.end], bool(index & top_bit)))
+                kind, body = known[place - 1]  # each body once, whoever shares it
+                mine.append(Property(kind, body, bool(index & top_bit)))
 
 
 def _spans(data: bytes, iloc: Box, idat: Box | None) -> dict[int, list[Span]]:
@@ -198,14 +202,16 @@ def _spans(data: bytes, iloc: Box, idat: Box | None) -> dict[int, list[Span]]:
     offset, length, base, index = (sizes >> shift & 15 for shift in (12, 8, 4, 0))
     wide = 4 if version >= _WIDE else 2
     found: dict[int, list[Span]] = {}
+    left = _MAX_PIECES
     for _ in range(min(fields.number(wide), _MAX_ITEMS)):
         item = fields.number(wide)
         method = fields.number(2) & 15 if version else _IN_FILE
         start, stop = _store(method, fields.number(2), idat, len(data))
         start += fields.number(base)
         count = fields.number(2)
-        if count > _MAX_EXTENTS:
-            raise damaged("an item lies in too many pieces")
+        left -= count
+        if count > _MAX_EXTENTS or left < 0:
+            raise damaged("its items lie in too many pieces")
         pieces = [_extent(fields, offset, length, index if version else 0) for _ in range(count)]
         found[item] = [_checked(start + first, size or stop - start - first, stop, data) for first, size in pieces]
     if sum(end - start for spans in found.values() for start, end in spans) > 4 * len(data) + _SPARE_BYTES:

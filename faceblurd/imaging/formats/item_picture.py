@@ -72,6 +72,14 @@ class ItemPicture(Still):
         if unfinished or any(item.data and not any(item.data) for item in self._file.items.values()):
             raise ImageError(Reason.INCOMPLETE, "The end of the file is only zeros", retryable=True)
 
+    def _check_sizes(self) -> None:
+        for item in self._shown:
+            if item.kind == self.codec:
+                self.check_coded(item)
+
+    def check_coded(self, item: Item) -> None:
+        """Refuse a coded picture whose own header contradicts the file, where the decoder does not."""
+
     def coding(self, configuration: bytes) -> tuple[int, str]:
         """Return the bits per sample and the sampling (`4:2:0`) that the decoder is told. Raises ImageError."""
         raise NotImplementedError
@@ -87,6 +95,7 @@ class ItemPicture(Still):
     def _load(self) -> npt.NDArray[Any]:
         """Decode once; the detectors' preview and the pixels come from the same decode."""
         if self._stored is None:
+            self._check_sizes()
             plain = [_without(item, _TRANSFORMS) for item in self._shown]
             stored = self.decode(build(self._file.brands, self._file.primary, plain))
             check_size(stored, width=self._coded_size[0], height=self._coded_size[1])
@@ -125,6 +134,7 @@ class ItemPicture(Still):
 
     def scrubbed(self, scrub: Scrub = BARE) -> bytes:
         """Take over the coded pictures byte for byte; the file itself where it holds nothing else."""
+        self._check_sizes()
         kept = [*self._shown, *self._metadata(scrub)]
         same = {item.id: item for item in kept} == self._file.items
         return self._data if same and self._file.tidy else build(self._file.brands, self._file.primary, kept)

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 
 _CHANNELS = {1: "L", 3: "RGB", 4: "CMYK"}
 _PROGRESSIVE = frozenset({0xC2, 0xCA})
+_MAX_SCANS = 100  # encoders write 20 at most; each is a walk over all blocks, though it may take a few bytes only
 _DECODABLE = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})
 _REDUCED = {
     1: cv2.IMREAD_COLOR,
@@ -84,6 +85,8 @@ class JpegPicture(Still):
         if frame.precision != 8 or not self._mode or frame.marker not in _DECODABLE:  # noqa: PLR2004 - bits
             kind = f"{frame.precision} bit, {len(frame.components)} components, SOF{frame.marker - 0xC0}"
             raise ImageError(Reason.UNSUPPORTED, f"This kind of JPEG is not supported ({kind})")
+        if (scans := sum(segment.marker == js.SOS for segment in self._segments)) > _MAX_SCANS:
+            raise ImageError(Reason.TOO_LARGE, f"The JPEG has {scans} scans, more than {_MAX_SCANS}")
         self.orientation = orientation(self._data, self._segments)
 
     def preview(self, longest_px: int | None, frame: int = 0) -> npt.NDArray[Any]:  # noqa: ARG002 - there is one

@@ -45,15 +45,15 @@ def _is_exif(data: bytes, segment: js.Segment) -> bool:
 
 def _exif_blocks(data: bytes, segments: Iterable[js.Segment]) -> dict[js.Segment, bytes]:
     """Return the EXIF blocks by their first segment: one without a header goes on with the block before it."""
-    blocks: dict[js.Segment, bytes] = {}
+    pieces: dict[js.Segment, list[bytes]] = {}
     for segment in segments:
         if _is_exif(data, segment):
             payload = segment.payload(data)
-            if not blocks or payload.startswith(_TIFF_HEADERS, _EXIF_PREFIX):
-                blocks[segment] = payload
+            if not pieces or payload.startswith(_TIFF_HEADERS, _EXIF_PREFIX):
+                pieces[segment] = [payload]
             else:
-                blocks[next(reversed(blocks))] += payload[_EXIF_PREFIX:]
-    return blocks
+                pieces[next(reversed(pieces))].append(payload[_EXIF_PREFIX:])
+    return {segment: b"".join(several) for segment, several in pieces.items()}
 
 
 def has_jfif(data: bytes, segments: Iterable[js.Segment]) -> bool:

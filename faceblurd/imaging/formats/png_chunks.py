@@ -16,7 +16,9 @@ _PIXEL_MEANING = frozenset({b"tRNS", b"bKGD", b"sBIT"})  # in terms of the store
 _PLAIN = frozenset({b"sRGB", b"gAMA", b"cHRM", b"pHYs", b"tIME", b"cICP", b"mDCV", b"cLLI"})
 _XMP = b"XML:com.adobe.xmp\0"
 _PROFILE = b"Raw profile type "  # ImageMagick's: EXIF, XMP and IPTC in hexadecimal, which our parsers do not see
-_MAX_TEXT = 64 << 20
+_MAX_TEXT = 64 << 20  # of all texts and profiles together, inflated: each is searched for pictures several times
+_MAX_SURPLUS = 1 << 16
+_MAX_CHUNKS = 250_000  # 512 MB in pieces of 4 kB are 125,000
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
@@ -50,9 +52,27 @@ def read_chunks(data: bytes) -> list[Chunk]:
     chunks: list[Chunk] = []
     position = len(SIGNATURE)
     while not chunks or chunks[-1].kind != b"IEND":
+        if len(chunks) == _MAX_CHUNKS:
+            raise ImageError(Reason.DAMAGED, "The chunks of the PNG do not end")
         chunk, position = _read_chunk(data, position)
         chunks.append(chunk)
+    _check_texts(chunks)
     return chunks
+
+
+def _check_texts(chunks: list[Chunk]) -> None:
+    """Refuse texts that inflate to more than anybody wrote, before any of them is looked at."""
+    left = _MAX_TEXT
+    for chunk in chunks:
+        packed = _packed(chunk)
+        if packed is None:
+            continue
+        try:
+            left -= len(zlib.decompressobj().decompress(packed, left))
+        except zlib.error:
+            continue
+        if left <= 0:
+            raise ImageError(Reason.TOO_LARGE, f"The texts of the PNG inflate to more than {_MAX_TEXT >> 20} MB")
 
 
 def _read_chunk(data: bytes, position: int) -> tuple[Chunk, int]:
@@ -99,6 +119,8 @@ def check_stream(header: Header, bodies: list[bytes]) -> bool:
         raise ImageError(Reason.DAMAGED, f"The PNG's rows do not inflate: {error}") from error
     if got < wanted:
         raise ImageError(Reason.DAMAGED, f"The PNG has {got} of {wanted} bytes of rows")
+    if got - wanted > _MAX_SURPLUS:  # a decoder would inflate it all, a gigabyte for each megabyte, to throw it away
+        raise ImageError(Reason.DAMAGED, f"The PNG has far more than its {wanted} bytes of rows")
     return got == wanted and not behind and not inflater.unused_data
 
 
@@ -135,8 +157,11 @@ def scrub_chunk(chunk: Chunk, scrub: Scrub = BARE, *, same_pixels: bool) -> Chun
         return chunk if same_pixels else None
     if chunk.kind == b"eXIf":
         return Chunk(chunk.kind, scrub_exif(chunk.body, scrub))
-    if chunk.kind in _PLAIN or (same_pixels and chunk.kind in _PIXEL_MEANING) or chunk.kind == b"iCCP":
+    if chunk.kind in _PLAIN or (same_pixels and chunk.kind in _PIXEL_MEANING):
         return None if contains_picture(chunk.body) else chunk
+    if chunk.kind == b"iCCP":
+        profile = text_of(chunk)
+        return None if profile is None or contains_picture(profile) else chunk
     return _scrub_text(chunk, scrub) if scrub.anything else None
 
 
@@ -144,8 +169,8 @@ def _scrub_text(chunk: Chunk, scrub: Scrub) -> Chunk | None:
     """Return a text chunk without pictures; None for any other chunk."""
     if chunk.kind == b"iTXt" and chunk.body.startswith(_XMP):
         return _scrub_xmp(chunk, scrub)
-    if chunk.kind in {b"tEXt", b"zTXt", b"iTXt"} and chunk.body.startswith(_PROFILE):
-        return None if _is_metadata_profile(chunk.body) else chunk
+    if chunk.body.startswith(_PROFILE) and _is_metadata_profile(chunk.body):
+        return None
     texts = text_of(chunk)
     return chunk if texts is not None and not contains_picture(texts) else None
 
@@ -169,24 +194,33 @@ def shown_by(chunk: Chunk) -> bytes:
 
 
 def text_of(chunk: Chunk) -> bytes | None:
-    """Return the text of tEXt, zTXt or iTXt, inflated; None for other chunks and for what does not inflate."""
+    """Return the text of tEXt, zTXt or iTXt, or the profile of iCCP, inflated; None where there is none."""
+    packed = _packed(chunk)
+    if packed is not None:
+        return _inflate(packed)
     _, _, rest = chunk.body.partition(b"\0")
-    try:
-        match chunk.kind:
-            case b"tEXt":
-                return rest
-            case b"zTXt":
-                return _inflate(rest[1:])
-            case b"iTXt":
-                text = rest[2:].split(b"\0", 2)[2]
-                return _inflate(text) if rest[:1] == b"\x01" else text
-    except (zlib.error, IndexError):
+    if chunk.kind == b"iTXt":
+        parts = rest[2:].split(b"\0", 2)
+        return parts[2] if len(parts) == 3 else None  # noqa: PLR2004 - language, translated keyword, text
+    return rest if chunk.kind == b"tEXt" else None
+
+
+def _packed(chunk: Chunk) -> bytes | None:
+    """Return what is compressed in a chunk other than rows; None where nothing is."""
+    if chunk.kind not in {b"zTXt", b"iTXt", b"iCCP"}:
         return None
-    return None
+    _, _, rest = chunk.body.partition(b"\0")
+    if chunk.kind != b"iTXt":
+        return rest[1:]
+    parts = rest[2:].split(b"\0", 2)
+    return parts[2] if rest[:1] == b"\x01" and len(parts) == 3 else None  # noqa: PLR2004 - as in `text_of`
 
 
 def _inflate(body: bytes) -> bytes | None:
-    """Inflate with a bound; None beyond it."""
+    """Inflate with a bound; None beyond it, and for what does not inflate."""
     inflater = zlib.decompressobj()
-    text = inflater.decompress(body, _MAX_TEXT)
+    try:
+        text = inflater.decompress(body, _MAX_TEXT)
+    except zlib.error:
+        return None
     return text if inflater.eof else None

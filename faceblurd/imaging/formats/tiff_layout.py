@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 _SPARSE: Final = 8  # zeros over an eighth of the file at its end: a copy that is still arriving
 _MAX_PAGES: Final = 1000
+_MAX_CHILDREN: Final = 64  # of a page: cameras write three
+_MAX_ROWS: Final = 1_000_000  # strips and tiles of all pages
+_MAX_COPIED: Final = 32 << 30  # a decoder gets the whole file for each page
 # What decides how a page looks: size, depth, colours, rows, resolution, numbers of pages, palette, ICC profile.
 _LOOKS: Final = frozenset({
     254, 255, 256, 257, 258, 259, 262, 266, ORIENTATION, STRIPS, 277, 278, STRIP_SIZES, 280, 281, 282, 283, 284, 290,
@@ -66,7 +69,18 @@ class TiffLayout:
                 raise ImageError(Reason.DAMAGED, "The pages of the TIFF do not end")
             seen.add(start)
             pages.append(TiffPage(self._tiff, self._tiff.ifd(start)))
+            self._check_cost(pages)
         return pages
+
+    def _check_cost(self, pages: list[TiffPage]) -> None:
+        """Refuse what is small in the file and large in memory, or in time, before the next page is read."""
+        start, end = pages[-1].directory
+        if any(page.directory[0] < end and start < page.directory[1] for page in pages[:-1]):
+            raise ImageError(Reason.DAMAGED, "The directories of the TIFF lie over each other")
+        if len(pages) * len(self.data) > _MAX_COPIED or sum(len(page.rows) for page in pages) > _MAX_ROWS:
+            raise ImageError(
+                Reason.TOO_LARGE, f"The TIFF has more than {len(pages) - 1} pages in {len(self.data)} bytes"
+            )
 
     def _refuse(self, page: TiffPage) -> None:
         """Refuse what is cut, what is raw, and what holds pictures that are no reduced copies."""
@@ -74,6 +88,8 @@ class TiffLayout:
             raise ImageError(Reason.INCOMPLETE, "The TIFF's rows are not all there", retryable=True)
         if page.is_raw:
             raise ImageError(Reason.UNSUPPORTED, "Raw photos (DNG) are not supported")
+        if page.has_more_children_than(_MAX_CHILDREN):
+            raise ImageError(Reason.UNSUPPORTED, "TIFFs with so many sub-directories are not supported")
         if SUB_IFDS in page.tags and (page.is_reduced or not all(c and c.is_reduced for c in page.children())):
             raise ImageError(Reason.UNSUPPORTED, "TIFFs with whole pictures in sub-directories are not supported")
 

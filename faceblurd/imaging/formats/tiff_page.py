@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import struct
-from typing import Final
+from typing import Any, Final
 
 from faceblurd.errors import ImageError
 from faceblurd.imaging.exif import (
     EXIF_IFD,
     GPS_IFD,
     INTEROP_IFD,
+    MOST_VALUES,
     ORIENTATION,
     STRIP_SIZES,
     STRIPS,
@@ -25,6 +27,7 @@ _KIND, _WIDTH, _HEIGHT, _DEPTHS, _COMPRESSION, _SAMPLES, _PREDICTOR = 0xFE, 0x10
 _REDUCED: Final = 1
 _EXTRAS, _PLAIN_ALPHA = 0x152, 2
 _RAW: Final = frozenset({0xC612, 0x828D, 0x828E})  # DNG's version, the pattern of a sensor's colour filters
+_ROWS: Final = frozenset({STRIPS, STRIP_SIZES, TILES, TILE_SIZES})
 _CHILDREN: Final = (EXIF_IFD, GPS_IFD, INTEROP_IFD)
 
 Span = tuple[int, int]
@@ -62,6 +65,8 @@ class TiffPage:
 
     def _rows(self) -> list[Span]:
         """Return where strips or tiles lie."""
+        if any(self._ifd.entries[tag].count > MOST_VALUES for tag in _ROWS & self.tags):
+            raise ValueError("too many strips")
         starts, sizes = self._all(STRIPS) or self._all(TILES), self._all(STRIP_SIZES) or self._all(TILE_SIZES)
         if not starts or len(starts) != len(sizes):
             raise ValueError("strips and their sizes do not agree")
@@ -100,6 +105,11 @@ class TiffPage:
     def integers(self, tag: int) -> tuple[int, list[int]]:
         """Return type and values of an integer tag."""
         return self._ifd.entries[tag].type, self._all(tag)
+
+    def has_more_children_than(self, most: int) -> bool:
+        """Say whether there are more sub-directories than that, without reading any."""
+        entry = self._ifd.entries.get(SUB_IFDS)
+        return entry is not None and entry.count > most
 
     def children(self) -> list[TiffPage | None]:
         """Return the pictures of the sub-directories; None for one that is no picture."""
@@ -143,11 +153,48 @@ class TiffPage:
 
         They know one page; they would turn it, and divide its colours by its alpha, which cannot be undone exactly.
         """
-        tiff = TiffBlock(self._tiff.content)
-        struct.pack_into(tiff.order + "I", tiff.content, 4, self._ifd.start)
-        tiff.blank(self._ifd.link, 4)
+        alone = bytearray(self._tiff.content)
+        for at, changed in self._changes():
+            alone[at : at + len(changed)] = changed
+        return bytes(alone)
+
+    def header(self) -> io.BufferedReader:
+        """Return what `alone` gives, to be read piece by piece: a thousand pages need no thousand copies."""
+        return io.BufferedReader(_Changed(self._tiff.content, self._changes()))
+
+    def _changes(self) -> list[tuple[int, bytes]]:
+        order = self._tiff.order
+        changes = [(4, struct.pack(order + "I", self._ifd.start)), (self._ifd.link, bytes(4))]
         for tag, value in ((ORIENTATION, 1), (_EXTRAS, _PLAIN_ALPHA)):
             entry = self._ifd.entries.get(tag)
             if entry and (entry.count == 1 or tag == ORIENTATION):
-                struct.pack_into(tiff.order + "HIHH", tiff.content, entry.position + 2, 3, 1, value, 0)
-        return bytes(tiff.content)
+                changes.append((entry.position + 2, struct.pack(order + "HIHH", 3, 1, value, 0)))
+        return [(at, changed[: max(0, len(self._tiff.content) - at)]) for at, changed in changes]
+
+
+class _Changed(io.RawIOBase):
+    """Bytes with some replaced, as a file."""
+
+    def __init__(self, content: bytearray, changes: list[tuple[int, bytes]]) -> None:
+        self._content, self._changes, self._at = memoryview(content), changes, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: len(self._content)}[whence]
+        self._at = max(0, start + offset)
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - as the base class has it
+        piece = bytearray(self._content[self._at : self._at + len(buffer)])
+        for at, changed in self._changes:
+            first, last = max(at, self._at), min(at + len(changed), self._at + len(piece))
+            if first < last:
+                piece[first - self._at : last - self._at] = changed[first - at : last - at]
+        buffer[: len(piece)] = piece
+        self._at += len(piece)
+        return len(piece)

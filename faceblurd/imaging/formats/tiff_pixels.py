@@ -42,7 +42,7 @@ class TiffPixels:
     def __init__(self, page: TiffPage) -> None:
         """Ask Pillow what kind of pixels they are."""
         self.page = page
-        with pillow(page.alone(), "TIFF") as image:
+        with pillow(page.header(), "TIFF") as image:
             self.mode, bands = image.mode, len(image.getbands())
         known = {**_LOSSLESS, **(_FAX if self.mode == "1" else {})}
         if page.compression not in known:

@@ -35,6 +35,7 @@ _PIXELS = (b"ALPH", b"VP8 ", b"VP8L")
 _ICC, _ALPHA, _EXIF, _XMP, _ANIMATION = 0x20, 0x10, 0x08, 0x04, 0x02
 _FLAGS = {b"ICCP": _ICC, b"ALPH": _ALPHA, b"EXIF": _EXIF, b"XMP ": _XMP}
 QUALITY = 90
+_MAX_CHUNKS = 100_000  # more than the frames that max_megapixels allows by default
 _ZEROS = 64  # arithmetic-coded data does not end in so many zeros; a copy that has not arrived in full does
 
 Chunks = list[tuple[bytes, bytes]]
@@ -50,6 +51,8 @@ def read_chunks(data: bytes) -> Chunks:
     chunks: Chunks = []
     position = 12
     while position + 8 <= end:
+        if len(chunks) == _MAX_CHUNKS:
+            raise ImageError(Reason.DAMAGED, "The chunks of the WebP do not end")
         kind, size = struct.unpack_from("<4sI", data, position)
         if position + 8 + size > end:
             raise ImageError(Reason.INCOMPLETE, "The WebP ends inside a chunk", retryable=True)

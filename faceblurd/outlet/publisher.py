@@ -16,6 +16,7 @@ import errno
 import fcntl
 import hashlib
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -136,12 +137,19 @@ def _exchange(staging: Staging, expected: Fingerprint, expected_digest: str | No
 def _put_back(staging: Staging, name: str) -> None:
     """Exchange a newer upload back to the target.
 
-    Another one may take the target's name meanwhile: it comes out in place of what we put there, and goes back too.
+    Another one may take the target's name meanwhile: it comes out in place of what we put there, and goes back too. Or
+    somebody moves away what we put there: then the name is free, and the upload takes it.
     """
     fd, placed = staging.directory_fd, os.fstat(staging.fd).st_ino
     while True:
         coming = os.stat(name, dir_fd=fd, follow_symlinks=False).st_ino
-        _renameat2(fd, name, staging.target.name, _EXCHANGE)
+        try:
+            _renameat2(fd, name, staging.target.name, _EXCHANGE)
+        except FileNotFoundError:
+            with suppress(FileExistsError):  # taken again just now: exchange with that
+                _renameat2(fd, name, staging.target.name, _NOREPLACE)
+                return
+            continue
         out = os.stat(name, dir_fd=fd, follow_symlinks=False).st_ino
         if out == placed:
             staging.name = name  # our own result, or an upload that a newer one has replaced

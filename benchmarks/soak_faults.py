@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 import bench
 from soak_disks import overflow
 
+from faceblurd.telemetry.status import read_status
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -148,6 +150,10 @@ class Keeper:
         memory = int((proc / "statm").read_text().split()[1]) * bench.PAGE_BYTES >> 10
         counts = (len(list((proc / name).iterdir())) for name in ("fd", "task"))
         life.samples.append((time.monotonic() - life.born, memory, *counts))
+
+    def queued(self) -> int:
+        """Give how many files wait for a worker, as the daemon last said."""
+        return sum(root["queued"] for root in read_status(self._top / "state").get("roots", ()))
 
     def stop(self) -> int:
         """End it as systemd would; return its exit code."""

@@ -266,7 +266,8 @@ class Keeper:
         disk.detach()
         suspended = self._wait(lambda: self.log.read()["root.suspended"] > before, 20)
         self._wait(lambda: False, _AWAY_SECONDS - 2)
-        self.below_mount_points += [str(path) for path in disk.at.rglob("*")]
+        below = {str(path) for path in disk.at.rglob("*")}
+        self.below_mount_points = sorted(below.union(self.below_mount_points))
         disk.attach()
         return suspended
 

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 SMALL_SHARE: Final = 0.2  # of all files lie below the second root: it must not wait until the first is done
 PHOTO_BYTES: Final = 4000  # a tiny file has fewer, the photo in its place has more
 PROBE_SECONDS: Final = 10.0
-FLOOD: Final = 500
+FLOOD: Final = 300
+_TURNS: Final = 6
 AIMS: Final = {"parent_mb": 150.0, "photo_seconds": 10.0, "start_seconds": 25.0, "cpu_percent": 1.0, "small_first": 3.0}
 CONFIG: Final = """\
 state_dir: {top}/state
@@ -138,17 +139,25 @@ class Backlog:
 
     def _arrive(self) -> None:
         """Bring one photo: by turns a new one, one over a file that waits, one beside a flood in the other root."""
-        number = len(self.probes)
-        if sum(self.done[root] for root in self.expected) > 0.9 * sum(self.expected.values()):
+        number, nearly_all = len(self.probes), 0.9 * sum(self.expected.values())
+        if sum(self.done[root] for root in self.expected) > nearly_all or self._is_flooded():
             return
-        if number % 3 == 0:
-            self._probe("new", f"in/new{number}.jpg")
-        elif number % 3 == 1:
-            name = self._waiting_file()
-            self._probe("replaced", name)
-        else:
+        if number % _TURNS == 1:
+            self._probe("replaced", self._waiting_file())
+        elif number % _TURNS == 2:
             self._flood(number)
             self._probe("beside a flood", f"in2/beside{number}.jpg")
+        else:
+            self._probe("new", f"in/new{number}.jpg")
+
+    def _is_flooded(self) -> bool:
+        """Tell whether an earlier arrival is still in the works: a slow machine would get more and more of them."""
+        new = any(probe.kind != "replaced" and not probe.seconds for probe in self.probes)
+        return new or any(
+            len(os.listdir(f"{self.top}/out/{name}")) < FLOOD
+            for name in os.listdir(f"{self.top}/out")
+            if name.startswith("flood")
+        )
 
     def _waiting_file(self) -> str:
         """Name the last file of the large root: its turn comes at the end."""

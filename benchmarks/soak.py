@@ -34,6 +34,7 @@ _FAULT_SECONDS: Final = 6.0  # from one to the next
 _CALM_SECONDS: Final = 60.0  # a full disk is tried again after 30 s
 _RESCAN_SECONDS: Final = 15
 _PEEK: Final = 10
+_MOST_QUEUED: Final = 50
 _MOST_GROWTH_PERCENT: Final = 10.0
 CONFIG: Final = """\
 state_dir: {top}/state
@@ -105,6 +106,7 @@ class Soak:
         while time.monotonic() < end or not self.keeper.saw_all:
             time.sleep(1)
             self.keeper.sample()
+            self.world.daemon_is_behind = self.keeper.queued() > _MOST_QUEUED
             self.seen_shown += self.checker.peek(self._random, _PEEK)
             if time.monotonic() > next_fault:
                 self.keeper.hurt()

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 import bench
 from soak_disks import overflow
 
+from faceblurd.telemetry.status import read_status
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -149,6 +151,10 @@ class Keeper:
         counts = (len(list((proc / name).iterdir())) for name in ("fd", "task"))
         life.samples.append((time.monotonic() - life.born, memory, *counts))
 
+    def queued(self) -> int:
+        """Give how many files wait for a worker, as the daemon last said."""
+        return sum(root["queued"] for root in read_status(self._top / "state").get("roots", ()))
+
     def stop(self) -> int:
         """End it as systemd would; return its exit code."""
         self._process.send_signal(signal.SIGTERM)
@@ -260,7 +266,8 @@ class Keeper:
         disk.detach()
         suspended = self._wait(lambda: self.log.read()["root.suspended"] > before, 20)
         self._wait(lambda: False, _AWAY_SECONDS - 2)
-        self.below_mount_points += [str(path) for path in disk.at.rglob("*")]
+        below = {str(path) for path in disk.at.rglob("*")}
+        self.below_mount_points = sorted(below.union(self.below_mount_points))
         disk.attach()
         return suspended
 

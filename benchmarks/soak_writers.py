@@ -31,6 +31,7 @@ _BLOCK: Final = 9  # pixels a bit
 _EYES: Final = np.s_[60:110, 70:150]
 _HIDDEN: Final = 2.5  # levels from pixel to pixel; a face has more than 8
 _PAUSE_SECONDS: Final = 0.5
+_LONG_PAUSE_SECONDS: Final = 5.0  # while the daemon is behind: a busy machine must not end with a backlog of an hour
 RSYNC: Final = shutil.which("rsync")
 
 
@@ -80,6 +81,7 @@ class World:
     done: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
     over: threading.Event = field(default_factory=threading.Event)
+    daemon_is_behind: bool = False
 
 
 class Writer(threading.Thread):
@@ -107,7 +109,8 @@ class Writer(threading.Thread):
             except OSError as error:  # no room, or the disk is away
                 self._world.failed[error.strerror or "?"] += 1
             self._clean()
-            time.sleep(self._random.random() * _PAUSE_SECONDS)
+            most = _LONG_PAUSE_SECONDS if self._world.daemon_is_behind else _PAUSE_SECONDS
+            self._world.over.wait(self._random.random() * most)
         self._clean()
 
     def _path(self) -> Path:

@@ -57,6 +57,8 @@ class Ledger:
 
     def __init__(self, path: Path | None, *, read_only: bool = False) -> None:
         """Open or create it; `read_only` for other processes that only look (status)."""
+        self._counts: dict[str, dict[State, int]] = {}
+        self._counted_at = (-1, -1)
         name = ":memory:" if path is None else f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
         try:
             if path is not None and not read_only:
@@ -159,9 +161,15 @@ class Ledger:
         return [entry_of(row) for row in self._db.execute(sql, (state.value,))]
 
     def counts(self, root: str) -> dict[State, int]:
-        """Count the paths of a root by state."""
-        sql = "SELECT state, COUNT(*) FROM files WHERE root=? GROUP BY state"
-        return {State(state): count for state, count in self._db.execute(sql, (os.fsencode(root),))}
+        """Count the paths of a root by state; anew only after a change, since it reads all of them."""
+        version = (self._db.total_changes, self.changed_elsewhere())
+        if version != self._counted_at:
+            self._counts, self._counted_at = {}, version
+        if root not in self._counts:
+            sql = "SELECT state, COUNT(*) FROM files WHERE root=? GROUP BY state"
+            rows = self._db.execute(sql, (os.fsencode(root),))
+            self._counts[root] = {State(state): count for state, count in rows}
+        return self._counts[root]
 
     # --- roots and what is gone from them
 

@@ -16,6 +16,7 @@ import errno
 import fcntl
 import hashlib
 import os
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -176,17 +177,20 @@ def _put_back(staging: Staging, name: str, before: os.stat_result) -> None:
     """Exchange a newer upload back to the target.
 
     Another one may take the target's name meanwhile: it comes out in place of what we put there, and goes back too. So
-    does what somebody wrote into our result, which lay there for a moment (`before`: as we had made it).
+    does what somebody wrote into our result, which lay there for a moment (`before`: as we had made it). Or somebody
+    moves away what we put there: then the name is free, and the upload takes it.
     """
     fd, target, placed = staging.directory_fd, staging.target.name, before.st_ino
     while True:
         coming = os.stat(name, dir_fd=fd, follow_symlinks=False).st_ino
         try:
             _renameat2(fd, name, target, _EXCHANGE)
-        except FileNotFoundError:  # somebody removed what we put there
-            move_no_replace(name, fd, target, source_fd=fd)
-            staging.placed = False
-            return
+        except FileNotFoundError:
+            with suppress(FileExistsError):  # taken again just now: exchange with that
+                move_no_replace(name, fd, target, source_fd=fd)
+                staging.placed = False
+                return
+            continue
         out = os.stat(name, dir_fd=fd, follow_symlinks=False)
         if out.st_ino == placed:
             break

@@ -272,6 +272,25 @@ def test_of_two_uploads_during_one_publish_the_newest_wins(desk: Desk, monkeypat
     assert os.listdir(desk.root / "in") == ["photo.jpg"]
 
 
+def test_an_upload_whose_name_is_moved_away_while_it_is_put_back_keeps_it(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody renames the photo between our two exchanges, and so takes our result for the upload."""
+    expected, staging, exchange, calls = desk.fingerprint(), desk.stage(), publisher._renameat2, []
+    _rename_over(desk.photo)
+
+    def busy(*arguments: Any) -> None:
+        calls.append(arguments)
+        if len(calls) == 2:
+            desk.photo.rename(desk.root / "in" / "renamed.jpg")
+        exchange(*arguments)
+
+    monkeypatch.setattr(publisher, "_renameat2", busy)
+    assert desk.publish(staging, expected=expected) == Newer()
+    assert desk.photo.read_bytes() == UPLOAD
+    assert sorted(os.listdir(desk.root / "in")) == ["photo.jpg", "renamed.jpg"]
+
+
 # --- names
 
 

@@ -112,10 +112,21 @@ def _expected(work: Work, known: Entry | None) -> tuple[Fingerprint | None, str 
     """Tell what the target ought to be now: the file that was read, our own earlier result, or nothing."""
     if work.mode is Mode.IN_PLACE:
         return work.fingerprint, work.digest
-    present = _fingerprint_of(work)
-    if known is None or known.target is None or present != known.target:
+    if known is None or not is_published(work, known):
         return None, None
-    return known.target, known.output_digest
+    return _fingerprint_of(work), known.output_digest
+
+
+def is_published(work: Work, known: Entry) -> bool:
+    """Tell whether the result that `known` tells of is still at the target: by its fingerprint, or else by its bytes.
+
+    The numbers of devices and files may be others after a mount (btrfs, FUSE, exFAT), and ctime moves when NFS or FUSE
+    at last drops the hidden name of a staging file: the result is ours for all that.
+    """
+    present = _fingerprint_of(work)
+    if present is None or known.output_digest is None:
+        return False
+    return present == known.target or digest_at(work.target) == known.output_digest
 
 
 def _fingerprint_of(work: Work) -> Fingerprint | None:

@@ -6,7 +6,6 @@ Called by the loop in its thread. Every file that leaves here is in the ledger, 
 from __future__ import annotations
 
 import errno
-import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -236,12 +235,3 @@ class Finishing:
 def _work(file: File) -> Work:
     assert file.work is not None  # noqa: S101 - whoever is called here has a file in hand
     return file.work
-
-
-def target_fingerprint(work: Work) -> Fingerprint | None:
-    """Look at what has the target's name now."""
-    try:
-        st = os.stat(work.target.name, dir_fd=work.staging.directory_fd, follow_symlinks=False)
-    except OSError:
-        return None
-    return Fingerprint.from_stat(st)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, assert_never
 from faceblurd.model import Abandoned, Fingerprint, Hashed, Job, Mode, Reason, Refused, Staged, State, Untouched
 from faceblurd.outlet import beneath, delivery, publisher
 from faceblurd.outlet.staging import Target
-from faceblurd.pipeline.finishing import Finishing, reason_of, target_fingerprint
+from faceblurd.pipeline.finishing import Finishing, reason_of
 from faceblurd.rules import decide
 from faceblurd.workers.pool import Lost
 
@@ -131,7 +131,7 @@ class Working:
         verdict = decide.on_digest(
             hashed.digest, entry, recipe=plan.recipe.digest, mode=plan.mode,
             own_output=plan.mode is Mode.IN_PLACE and ledger.is_output(plan.path, hashed.digest, plan.recipe.digest),
-            target_present=entry is not None and target_fingerprint(file.work) == entry.target,
+            target_present=entry is not None and delivery.is_published(file.work, entry),
         )  # fmt: skip
         file.skipped = verdict.why if isinstance(verdict, decide.Skip) else ""
         self._p.pool.answer(hashed.job, proceed=not file.skipped)

@@ -29,12 +29,18 @@ def status(config_path: Path | None, state_dir: Path | None, *, as_json: bool) -
         click.echo(f"workers are locked up by: {content['workers']['sandbox'] or 'nothing, this kernel cannot'}")
     for root in content["roots"]:
         _show_root(root)
-    held = content["held"]
-    click.echo(f"held files: {len(held)}")
-    for one in held[:20]:
+    _show_files("tried again later", content["retried"], "  ...")
+    click.echo(f"held files: {len(content['held'])}")
+    _show_files("", content["held"], "  ... (faceblurd quarantine list shows all)")
+
+
+def _show_files(title: str, files: list[dict[str, str]], more: str) -> None:
+    if title and files:
+        click.echo(f"{title}: {len(files)}")
+    for one in files[:20]:
         click.echo(f"  {one['reason']:18} {one['path']}" + (f"  ({one['detail']})" if one["detail"] else ""))
-    if len(held) > 20:  # noqa: PLR2004 - a screen
-        click.echo("  ... (faceblurd quarantine list shows all)")
+    if len(files) > 20:  # noqa: PLR2004 - a screen
+        click.echo(more)
 
 
 def gather(state_dir: Path) -> dict[str, Any]:
@@ -46,14 +52,19 @@ def gather(state_dir: Path) -> dict[str, Any]:
 
     live = read_status(state_dir)
     running = is_running(state_dir)
-    held = []
+    found: dict[State, list[dict[str, str]]] = {State.QUARANTINED: [], State.RETRY: []}
     if (state_dir / LEDGER_NAME).exists():
         ledger = Ledger(state_dir / LEDGER_NAME, read_only=True)
-        for entry in ledger.in_state(State.QUARANTINED):
-            reason = "" if entry.reason is None else entry.reason.value
-            held.append({"path": printable(f"{entry.root}/{entry.path}"), "reason": reason, "detail": entry.detail})
+        for state, listed in found.items():
+            for entry in ledger.in_state(state):
+                reason = "" if entry.reason is None else entry.reason.value
+                path = printable(f"{entry.root}/{entry.path}")
+                listed.append({"path": path, "reason": reason, "detail": entry.detail})
         ledger.close()
-    return {**live, "running": running, "roots": live.get("roots", []) if running else [], "held": held}
+    roots = live.get("roots", []) if running else []
+    return {
+        **live, "running": running, "roots": roots, "held": found[State.QUARANTINED], "retried": found[State.RETRY],
+    }  # fmt: skip
 
 
 def _show_root(root: dict[str, Any]) -> None:

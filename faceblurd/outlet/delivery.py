@@ -146,10 +146,11 @@ def _occupied(
     present = _fingerprint_of(work)
     if present is None:
         return publisher.Newer()
-    if digest_at(work.target) == staged.output_digest:
+    digest = digest_at(work.target)
+    if digest == staged.output_digest:
         os.fsync(work.staging.directory_fd)  # an earlier try may have failed right before this
         return publisher.Published(present)
-    if before_rename is None:
+    if before_rename is None or digest == "":  # a folder, a link: `replace` is for files
         return publisher.Occupied()
     return publisher.publish(work.staging, expected=present, expected_digest=None, before_rename=before_rename)
 

@@ -16,6 +16,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -198,7 +199,12 @@ def _is_what_was_read(directory_fd: int, name: str, expected: Fingerprint, diges
         same = (st.st_dev, st.st_ino, st.st_size, st.st_mtime_ns) == (
             expected.device, expected.inode, expected.size, expected.mtime_ns,
         )  # fmt: skip
-        return same and not open_for_writing(fd) and (digest is None or digest_of(fd) == digest)
+        return (
+            same
+            and stat.S_ISREG(st.st_mode)
+            and not open_for_writing(fd)
+            and (digest is None or digest_of(fd) == digest)
+        )
     finally:
         os.close(fd)
 

@@ -63,9 +63,9 @@ class Staging:
         self.fd = self.directory_fd = -1
 
     def discard(self) -> None:
-        """Leave no trace: remove the name, if it has one, and close."""
+        """Leave no trace: remove the name, if it has one, and close. Never raises: the disk may be what is at fault."""
         if self.name is not None:
-            with suppress(FileNotFoundError):
+            with suppress(OSError):  # gone, or an append-only folder, or a share that is away
                 os.unlink(self.name, dir_fd=self.directory_fd)
             self.name = None
         self.close()

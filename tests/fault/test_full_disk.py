@@ -7,8 +7,6 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -59,39 +57,64 @@ def _take_all_blocks(path: Path) -> None:
                     pass
 
 
-@pytest.mark.parametrize("kind", ["tmpfs", "ext4", "tmpfs without inodes", "quota on a share"])
-@pytest.mark.parametrize("mode", ["in_place", "mirror"])
-def test_a_full_disk_loses_nothing_and_room_lets_the_work_go_on(
-    new_disk: Any, new_share: Any, new_service: Any, portraits: Any, face_is_hidden: Any, tmp_path: Path, mode: str,
-    kind: str,
-) -> None:  # fmt: skip
-    full, in_place = Full(kind, new_disk, new_share), mode == "in_place"
-    inbox, results = (full.seen, full.seen) if in_place else (tmp_path / "inbox", full.seen)
-    inbox.mkdir(exist_ok=True)
-    root = (
-        {"path": str(full.path), "mode": mode} if in_place else {"path": str(inbox), "mode": mode, "to": str(full.path)}
-    )
-    service = new_service(root)
-    (inbox / "0.jpg").write_bytes(portraits(2)[0])
-    (inbox / "1.jpg.part").write_bytes(portraits(2)[1])  # so that it needs no room when the disk is full
-    service.start()
-    service.wait_for(lambda: service.lines("file.published"), what="a result while there is room")
-    first = (results / "0.jpg").read_bytes()
-    full.fill()
+class Case:
+    """A root with one photo published while there was room, and one that came too late."""
 
-    (inbox / "1.jpg.part").rename(inbox / "1.jpg")
-    service.wait_for(lambda: WHY.search(json.dumps(service.status())), what="the reason in the status")
-    assert (inbox / "1.jpg").read_bytes() == portraits(2)[1]
-    assert in_place or not (results / "1.jpg").exists()
-    assert (results / "0.jpg").read_bytes() == first
-    assert not list(full.seen.rglob(".*"))
+    def __init__(self, full: Full, mode: str, inbox: Path, photos: list[bytes]) -> None:
+        self.full, self.in_place, self.photo = full, mode == "in_place", photos[1]
+        self.inbox = full.seen if self.in_place else inbox
+        self.inbox.mkdir(exist_ok=True)
+        path = {"path": str(full.path)} if self.in_place else {"path": str(inbox), "to": str(full.path)}
+        self.root = path | {"mode": mode}
+        (self.inbox / "0.jpg").write_bytes(photos[0])
+        (self.inbox / "1.jpg.part").write_bytes(photos[1])  # so that it needs no room when the disk is full
+
+    def published(self, service: Any) -> int:
+        return sum(line["root"] == self.root["path"] for line in service.lines("file.published"))
+
+    def is_explained(self, status: dict[str, Any]) -> bool:
+        """Whether a status says of this root that there is no room."""
+        about = [one for one in status["roots"] if one["path"] == self.root["path"]]
+        about += [one for one in status["retried"] if one["path"].startswith(f"{self.root['path']}/")]
+        return WHY.search(json.dumps(about)) is not None
+
+
+def test_full_disks_lose_nothing_and_room_lets_the_work_go_on(
+    new_disk: Any, new_share: Any, new_service: Any, portraits: Any, face_is_hidden: Any, tmp_path: Path
+) -> None:
+    cases = [
+        Case(Full(kind, new_disk, new_share), mode, tmp_path / f"inbox {kind}", portraits(2))
+        for kind in ("tmpfs", "ext4", "tmpfs without inodes", "quota on a share")
+        for mode in ("in_place", "mirror")
+    ]
+    service = new_service(*[case.root for case in cases])
+    service.start()
+    service.wait_for(lambda: all(case.published(service) for case in cases), what="results while there is room")
+    first = [(case.full.seen / "0.jpg").read_bytes() for case in cases]
+
+    for case in cases:
+        case.full.fill()
+        (case.inbox / "1.jpg.part").rename(case.inbox / "1.jpg")
+    service.wait_for(
+        lambda: all(case.is_explained(service.status()) for case in cases), what="the reasons in the status"
+    )
+    for case in cases:
+        assert (case.inbox / "1.jpg").read_bytes() == case.photo
+        assert case.in_place or not (case.full.seen / "1.jpg").exists()
+        assert not list(case.full.seen.rglob(".*"))
+    assert [(case.full.seen / "0.jpg").read_bytes() for case in cases] == first
     assert not service.lines("file.quarantined")
 
-    full.make_room()
-    service.wait_for(lambda: len(service.lines("file.published")) == 2, seconds=RESUMES_SECONDS, what="the rest")
-    assert face_is_hidden((results / "1.jpg").read_bytes())
-    assert (results / "0.jpg").read_bytes() == first
-    assert in_place or (inbox / "1.jpg").read_bytes() == portraits(2)[1]
-    service.wait_for(lambda: not WHY.search(json.dumps(service.status())), what="a status without it")
+    for case in cases:
+        case.full.make_room()
+    service.wait_for(
+        lambda: all(case.published(service) == 2 for case in cases), seconds=RESUMES_SECONDS, what="the rest"
+    )
+    for case in cases:
+        assert face_is_hidden((case.full.seen / "1.jpg").read_bytes())
+        assert case.in_place or (case.inbox / "1.jpg").read_bytes() == case.photo
+    assert [(case.full.seen / "0.jpg").read_bytes() for case in cases] == first
+    service.wait_for(lambda: not any(case.is_explained(service.status()) for case in cases), what="a status without")
     assert service.stop() == 0
-    assert not list(full.seen.rglob(".*"))
+    for case in cases:
+        assert not list(case.full.seen.rglob(".*"))

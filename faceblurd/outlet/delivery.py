@@ -44,6 +44,10 @@ class Work:
     def close(self) -> None:
         """Close what is open and leave no staging file."""
         self.staging.discard()
+        self.close_source()
+
+    def close_source(self) -> None:
+        """Close the source: it has been read."""
         if self.source_fd >= 0:
             os.close(self.source_fd)
             self.source_fd = -1
@@ -101,6 +105,8 @@ def deliver(
         )  # fmt: skip
         ledger.begin(work.intent)
 
+    # NFS and FUSE keep a replaced file that is still open under a hidden name: un-blurred, and for good if we crash.
+    work.close_source()
     expected, digest = _expected(work, known)
     result = publisher.publish(work.staging, expected=expected, expected_digest=digest, before_rename=write_down)
     if isinstance(result, publisher.Occupied):

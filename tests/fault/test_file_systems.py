@@ -9,6 +9,8 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from watchdog.events import FileSystemEventHandler
+from watchdog.observers import Observer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -252,3 +254,22 @@ def test_where_names_have_no_case_a_photo_that_is_renamed_to_another_case_stays_
     assert len(service.lines(*OUTCOMES)) == lines
     assert _all(here) == there
     assert face_is_hidden(before[0])
+
+
+def test_a_share_hides_no_copy_of_an_original_that_is_replaced(share: Any, new_service: Any, portraits: Any) -> None:
+    """FUSE and NFS give a file that is replaced while it is open a hidden name, and keep it until it is closed."""
+    names: set[str] = set()
+    handler = FileSystemEventHandler()
+    handler.on_any_event = lambda event: names.update(map(os.path.basename, (event.src_path, event.dest_path)))  # type: ignore[method-assign]
+    (share.behind / "in").mkdir()
+    (share.behind / "in" / "photo.jpg").write_bytes(portraits(1)[0])
+    service = new_service({"path": f"{share.mounted}/in", "mode": "in_place"})
+    observer = Observer()
+    observer.schedule(handler, str(share.behind / "in"))
+    observer.start()
+    assert service.scan() == 0
+    observer.stop()
+    observer.join()
+    assert len(service.lines("file.published")) == 1
+    assert any(name.startswith(".faceblurd-") for name in names), "it was looked at"
+    assert not [name for name in names if name.startswith(".fuse_hidden")]

@@ -12,6 +12,9 @@ from faceblurd.cli.options import both, state_dir_of
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from faceblurd.model import Entry
+    from faceblurd.outlet.places import Place
+
 
 @click.command()
 @both
@@ -29,12 +32,18 @@ def status(config_path: Path | None, state_dir: Path | None, *, as_json: bool) -
         _say(f"workers are locked up by: {content['workers']['sandbox'] or 'nothing, this kernel cannot'}")
     for root in content["roots"]:
         _show_root(root)
-    held = content["held"]
-    _say(f"held files: {len(held)}")
-    for one in held[:20]:
+    _show_files("tried again later", content["retried"], "  ...")
+    _say(f"held files: {len(content['held'])}")
+    _show_files("", content["held"], "  ... (faceblurd quarantine list shows all)")
+
+
+def _show_files(title: str, files: list[dict[str, str]], more: str) -> None:
+    if title and files:
+        _say(f"{title}: {len(files)}")
+    for one in files[:20]:
         _say(f"  {one['reason']:18} {one['path']}" + (f"  ({one['detail']})" if one["detail"] else ""))
-    if len(held) > 20:  # noqa: PLR2004 - a screen
-        _say("  ... (faceblurd quarantine list shows all)")
+    if len(files) > 20:  # noqa: PLR2004 - a screen
+        _say(more)
 
 
 def _say(line: str) -> None:
@@ -50,22 +59,31 @@ def gather(state_dir: Path) -> dict[str, Any]:
     Looks at nothing outside of the state directory: a root may lie on a share that does not answer.
     """
     from faceblurd.assembly import LEDGER_NAME, QUARANTINE_NAME, is_running  # noqa: PLC0415 - not needed for --help
-    from faceblurd.model import printable  # noqa: PLC0415 - same
+    from faceblurd.model import State  # noqa: PLC0415 - same
     from faceblurd.outlet.ledger import Ledger  # noqa: PLC0415 - same
     from faceblurd.outlet.quarantine import Quarantine  # noqa: PLC0415 - same
     from faceblurd.telemetry.status import read_status  # noqa: PLC0415 - same
 
     live = read_status(state_dir)
     running = is_running(state_dir)
-    held = []
+    found: dict[str, list[dict[str, str | None]]] = {"held": [], "retried": []}
+    folder = state_dir / QUARANTINE_NAME
     if (state_dir / LEDGER_NAME).exists():
         ledger = Ledger(state_dir / LEDGER_NAME, read_only=True)
-        for one in Quarantine(ledger, state_dir / QUARANTINE_NAME).held():
-            reason = "" if one.entry.reason is None else one.entry.reason.value
-            lies = None if one.place is None else printable(str(one.place.file))
-            held.append({"path": printable(one.path), "reason": reason, "detail": one.entry.detail, "lies": lies})
+        found["held"] = [_described(one.entry, one.place) for one in Quarantine(ledger, folder).held()]
+        found["retried"] = [_described(entry, None) for entry in ledger.in_state(State.RETRY)]
         ledger.close()
-    return {**live, "running": running, "roots": live.get("roots", []) if running else [], "held": held}
+    roots = live.get("roots", []) if running else []
+    return {**live, "running": running, "roots": roots, **found}
+
+
+def _described(entry: Entry, place: Place | None) -> dict[str, str | None]:
+    from faceblurd.model import printable  # noqa: PLC0415 - not needed for --help
+
+    return {
+        "path": printable(f"{entry.root}/{entry.path}"), "reason": "" if entry.reason is None else entry.reason.value,
+        "detail": entry.detail, "lies": None if place is None else printable(str(place.file)),
+    }  # fmt: skip
 
 
 def _show_root(root: dict[str, Any]) -> None:

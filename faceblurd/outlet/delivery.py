@@ -53,9 +53,24 @@ class Work:
         try:
             self.staging.discard()
         finally:
-            if self.source_fd >= 0:
-                os.close(self.source_fd)
-                self.source_fd = -1
+            self.close_source()
+
+    def close_source(self) -> None:
+        """Close the source: it has been read."""
+        if self.source_fd >= 0:
+            os.close(self.source_fd)
+            self.source_fd = -1
+
+    def has_result(self, known: Entry) -> bool:
+        """Tell whether the result that `known` tells of is still at the target: by its fingerprint, or by its bytes.
+
+        The numbers of devices and files may be others after a mount (btrfs, FUSE, exFAT), and ctime moves when NFS or
+        FUSE at last drops the hidden name of a staging file: the result is ours for all that.
+        """
+        present = self.target_fingerprint()
+        if present is None or known.output_digest is None:
+            return False
+        return present == known.target or digest_at(self.target) == known.output_digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +118,8 @@ def deliver(work: Work, staged: Staged, *, known: Entry | None, replace_others: 
     """
     if work.mode is Mode.MIRROR and not is_what_was_read(work.intent):
         return publisher.Newer()
+    # NFS and FUSE keep a replaced file that is still open under a hidden name: un-blurred, and for good if we crash.
+    work.close_source()
     expected, digest = _expected(work, known)
     result = publisher.publish(work.staging, expected=expected, expected_digest=digest)
     if isinstance(result, publisher.Occupied):
@@ -122,10 +139,9 @@ def _expected(work: Work, known: Entry | None) -> tuple[Fingerprint | None, str 
     """Tell what the target ought to be now: the file that was read, our own earlier result, or nothing."""
     if work.mode is Mode.IN_PLACE:
         return work.intent.source, work.digest
-    present = work.target_fingerprint()
-    if known is None or known.target is None or present != known.target:
+    if known is None or not work.has_result(known):
         return None, None
-    return known.target, known.output_digest
+    return work.target_fingerprint(), known.output_digest
 
 
 def _occupied(work: Work, staged: Staged, *, replace_others: bool) -> Published | Newer | Occupied:
@@ -133,10 +149,11 @@ def _occupied(work: Work, staged: Staged, *, replace_others: bool) -> Published 
     present = work.target_fingerprint()
     if present is None:
         return publisher.Newer()
-    if digest_at(work.target) == staged.output_digest:
+    digest = digest_at(work.target)
+    if digest == staged.output_digest:
         os.fsync(work.staging.directory_fd)  # an earlier try may have failed right before this
         return publisher.Published(present)
-    if not replace_others:
+    if not replace_others or digest == "":  # a folder, a link: `replace` is for files
         return publisher.Occupied()
     return publisher.publish(work.staging, expected=present, expected_digest=None)
 
@@ -247,7 +264,7 @@ def clear_up(job: Unfinished) -> ClearedUp:
             replaced=frozenset({intent.input_digest, None if job.before is None else job.before.output_digest}),
             output_digest=intent.output_digest,
         )
-        _carry_out(plan, target, staging)
+        _carry_out(plan, target, staging, present)
     except OSError:
         return ClearedUp(job, None)  # read-only, say: the intent stays, and with it the name of the staging file
     return ClearedUp(job, plan, present if isinstance(plan, decide.Finish) else None)
@@ -280,10 +297,11 @@ def _is_away(intent: Intent, target: Target) -> bool:
 
 
 def _carry_out(
-    plan: decide.Finish | decide.Redo | decide.Restore | decide.SetAside, target: Target, staging: Target | None
-) -> None:
+    plan: decide.Finish | decide.Redo | decide.Restore | decide.SetAside, target: Target, staging: Target | None,
+    present: Fingerprint | None,
+) -> None:  # fmt: skip
     if isinstance(plan, decide.Restore) and staging is not None:
-        publisher.exchange(target, staging.name)
+        publisher.restore(target, staging.name, present)
     if isinstance(plan, decide.SetAside) and staging is not None:
         publisher.set_aside(target, staging.name)
     if isinstance(plan, decide.Finish):

@@ -16,6 +16,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import stat
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -158,7 +159,8 @@ def _exchange(staging: Staging, expected: Fingerprint, expected_digest: str | No
     if _at(fd, name) is None:  # renamed, not exchanged; `publish` has looked
         return published
     if not _is_what_was_read(fd, name, expected, expected_digest):
-        _put_back(staging, name, before)
+        left = put_back(fd, name, target, Fingerprint.from_stat(before))
+        staging.name, staging.placed = name if left else None, False  # our own result, or an upload that was replaced
         return Newer()
     os.unlink(name, dir_fd=fd)  # one fsync for both: whichever a power cut keeps, a whole file is at the target
     return published
@@ -173,31 +175,35 @@ def _as_it_was(staging: Staging, before: os.stat_result) -> Fingerprint:
     return replace(now, size=before.st_size, mtime_ns=before.st_mtime_ns)
 
 
-def _put_back(staging: Staging, name: str, before: os.stat_result) -> None:
-    """Exchange a newer upload back to the target.
+def put_back(directory_fd: int, name: str, target: str, placed: Fingerprint) -> bool:
+    """Exchange a newer upload, which an exchange left by `name`, back to the target. False: nothing has `name` now.
 
     Another one may take the target's name meanwhile: it comes out in place of what we put there, and goes back too. So
-    does what somebody wrote into our result, which lay there for a moment (`before`: as we had made it). Or somebody
+    does what somebody wrote into our result, which lay there for a moment (`placed`: as we had made it). Or somebody
     moves away what we put there: then the name is free, and the upload takes it.
     """
-    fd, target, placed = staging.directory_fd, staging.target.name, before.st_ino
+    there = placed
     while True:
-        coming = os.stat(name, dir_fd=fd, follow_symlinks=False).st_ino
+        coming = _at(directory_fd, name)
         try:
-            _renameat2(fd, name, target, _EXCHANGE)
+            _renameat2(directory_fd, name, target, _EXCHANGE)
         except FileNotFoundError:
             with suppress(FileExistsError):  # taken again just now: exchange with that
-                move_no_replace(name, fd, target, source_fd=fd)
-                staging.placed = False
-                return
+                move_no_replace(name, directory_fd, target, source_fd=directory_fd)
+                return False
             continue
-        out = os.stat(name, dir_fd=fd, follow_symlinks=False)
-        if out.st_ino == placed:
+        out = _at(directory_fd, name)
+        if out is None or coming is None or out.inode == there.inode:
             break
-        placed = coming
-    if placed == before.st_ino and (out.st_size, out.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
-        _renameat2(fd, name, target, _EXCHANGE)
-    staging.name, staging.placed = name, False  # our own result, or an upload that a newer one has replaced
+        there = coming
+    if out is not None and out.inode == placed.inode and not _same_content(out, placed):
+        _renameat2(directory_fd, name, target, _EXCHANGE)
+    return True
+
+
+def _same_content(one: Fingerprint, other: Fingerprint) -> bool:
+    """Compare what a write changes; a rename changes ctime alone."""
+    return (one.size, one.mtime_ns) == (other.size, other.mtime_ns)
 
 
 def _replace(staging: Staging, expected: Fingerprint) -> Published | Newer:
@@ -224,7 +230,12 @@ def _is_what_was_read(directory_fd: int, name: str, expected: Fingerprint, diges
         same = (st.st_dev, st.st_ino, st.st_size, st.st_mtime_ns) == (
             expected.device, expected.inode, expected.size, expected.mtime_ns,
         )  # fmt: skip
-        return same and not open_for_writing(fd) and (digest is None or digest_of(fd) == digest)
+        return (
+            same
+            and stat.S_ISREG(st.st_mode)
+            and not open_for_writing(fd)
+            and (digest is None or digest_of(fd) == digest)
+        )
     finally:
         os.close(fd)
 
@@ -253,13 +264,16 @@ def digest_of(fd: int) -> str:
     return digest.hexdigest()
 
 
-def exchange(target: Target, other: str) -> None:
-    """Exchange a target with `other` in the same directory, durably; where there is none, `other` takes its name."""
+def restore(target: Target, other: str, placed: Fingerprint | None) -> None:
+    """Give an upload that a crash left as `other`, in the same directory, its name back, durably.
+
+    `placed`: our result as it was found by that name; None when there was nothing.
+    """
     with beneath.directory(target.root, target.path.rpartition("/")[0]) as fd:
-        try:
-            _renameat2(fd, other, target.name, _EXCHANGE)
-        except FileNotFoundError:
+        if placed is None:
             move_no_replace(other, fd, target.name, source_fd=fd)
+        else:
+            put_back(fd, other, target.name, placed)
         os.fsync(fd)
 
 

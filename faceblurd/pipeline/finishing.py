@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from faceblurd.model import Intent
     from faceblurd.outlet.publisher import Newer, Occupied, Published
     from faceblurd.pipeline.files import File, Parts, Patience
     from faceblurd.pipeline.waiting import Waiting
@@ -240,12 +241,16 @@ class Finishing:
 
         def closed(answer: OSError | None) -> None:
             if isinstance(answer, OSError) and named:
-                delivery.sweep_later(self._p.ledger, intent)
-                self._trouble(file, Reason.INTERRUPTED)
+                self.sweep(file, intent)
             elif named or ends_intent:
                 self._p.ledger.end(intent.token)
 
         self._p.errands.send(file.plan.path, work.close, closed)
+
+    def sweep(self, file: File, intent: Intent) -> None:
+        """Remember that a staging file may be left, whose disk has just failed."""
+        delivery.sweep_later(self._p.ledger, intent)
+        self._trouble(file, Reason.INTERRUPTED)
 
     def close(self, file: File, state: State) -> None:
         """Let a file go that has its outcome; if it changed in the meantime, the next event or scan brings it back."""

@@ -158,7 +158,8 @@ class Pipeline:
         assert not isinstance(cleared, OSError)  # noqa: S101 - it tells of them in its answer
         intent = cleared.job.intent
         what = delivery.record(self._p.ledger, cleared)
-        self._p.tell("file.recovered", path=f"{intent.root}/{intent.path}", detail=what)
+        if intent.target:  # else nothing but a staging file was left
+            self._p.tell("file.recovered", path=f"{intent.root}/{intent.path}", detail=what)
         if what == delivery.POSTPONED:
             self._unfinished[intent.root] = self._p.clock() + decide.DISK_SECONDS
         elif what != delivery.SWEPT:

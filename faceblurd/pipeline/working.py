@@ -164,7 +164,7 @@ class Working:
             self._starting[plan.path] -= 1
             file.out = False
             if isinstance(answer, OSError):
-                self._p.ledger.end(intent.token)
+                self._finishing.sweep(file, intent)
                 os.close(opened.fd)
                 detail = f"{target.absolute}: {answer.strerror}"
                 self._finishing.failed(file, decide.reason_of(answer.errno), detail, retryable=True)
@@ -213,16 +213,16 @@ class Working:
         entry = ledger.entry(*file.key)
         own = plan.mode is Mode.IN_PLACE and ledger.is_output(plan.path, hashed.digest, plan.recipe.digest)
 
-        def judged(present: Fingerprint | OSError | None) -> None:
+        def judged(present: bool | OSError | None) -> None:  # noqa: FBT001 - what the errand gave
             verdict = decide.on_digest(
                 hashed.digest, entry, recipe=plan.recipe.digest, mode=plan.mode, own_output=own,
-                target_present=entry is not None and present == entry.target,
+                target_present=present is True,
             )  # fmt: skip
             file.skipped = verdict.why if isinstance(verdict, decide.Skip) else ""
             self._p.pool.answer(hashed.job, proceed=not file.skipped)
 
         if plan.mode is Mode.MIRROR and entry is not None:
-            self._p.errands.send(plan.path, work.target_fingerprint, judged)
+            self._p.errands.send(plan.path, partial(work.has_result, entry), judged)
         else:
             judged(None)
 

@@ -116,14 +116,10 @@ class Share:
 class Service:
     """A `faceblurd run` in the namespace; its state is on the machine's own disk."""
 
-    def __init__(
-        self, folder: Path, inside: list[str], wait_until: Callable[..., Any], roots: list[dict[str, Any]]
-    ) -> None:
+    def __init__(self, folder: Path, inside: list[str], wait_until: Callable[..., Any], config: dict[str, Any]) -> None:
         self.inside, self._wait_until = inside, wait_until
         self.state, self.config, self._log = folder / "state", folder / "config.yaml", folder / "log"
-        quick = {"quiet_seconds": 0.2, "rescan_seconds": 1}
-        config = {"state_dir": str(self.state), "roots": [quick | root for root in roots], "workers": {"count": 1}}
-        self.config.write_text(json.dumps(config))
+        self.config.write_text(json.dumps({"state_dir": str(self.state), **config}))
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -236,11 +232,18 @@ def new_disk(tmp_path: Path, namespace: Namespace) -> Iterator[Callable[..., Dis
 def new_service(
     tmp_path: Path, namespace: Namespace, wait_until: Callable[..., Any]
 ) -> Iterator[Callable[..., Service]]:
-    """Make a daemon for some roots, not started yet; it ends with the test."""
+    """Make a daemon for some roots, not started yet; it ends with the test.
+
+    `powers=False`: it is root without capabilities, so an ordinary user, for whom the modes of files count (and one who
+    may run a Python below /root, where many have it).
+    """
     made: list[Service] = []
 
-    def make(*roots: dict[str, Any]) -> Service:
-        made.append(Service(tmp_path, namespace.inside, wait_until, roots))
+    def make(*roots: dict[str, Any], powers: bool = True, **workers: Any) -> Service:
+        quick = {"quiet_seconds": 0.2, "rescan_seconds": 1}
+        config = {"roots": [quick | root for root in roots], "workers": {"count": 1, **workers}}
+        powerless = [] if powers else ["setpriv", "--inh-caps=-all", "--bounding-set=-all", "--"]
+        made.append(Service(tmp_path, [*namespace.inside, *powerless], wait_until, config))
         return made[-1]
 
     yield make

@@ -1,10 +1,10 @@
 """Run as a script in a mount namespace of its own: cuts the power of a loop-mounted ext4 at every step of a delivery.
 
 The real pipeline, ledger and publisher work on the disk (with `apart`, the ledger on another one), in a child; only the
-worker is a stand-in, so that no picture
-has to be decoded a hundred times. At its Nth call to the kernel or the ledger the child shuts the file system down
-(EXT4_IOC_SHUTDOWN) and dies; the parent unmounts, mounts, looks, restarts the pipeline, and looks again. N grows until
-the child gets to its end. Arguments: a folder, the mode, ways (comma-separated), what happens to the journal.
+worker is a stand-in, so that no picture has to be decoded a hundred times. At its Nth call to the kernel or the ledger
+the child shuts the file system down (EXT4_IOC_SHUTDOWN) and dies; the parent unmounts, mounts, looks, restarts the
+pipeline, and looks again. N grows until the child gets to its end. Arguments: a folder, the mode, ways
+(comma-separated), what happens to the journal.
 """
 
 from __future__ import annotations
@@ -64,11 +64,8 @@ class Disk:
     def __init__(self, folder: Path, ways: list[str]) -> None:
         self.image, self.top = folder / "disk.img", folder / "disk"
         self.top.mkdir(exist_ok=True)
-        self.photo, self.mirrored, self.state = (
-            self.top / "in/photo.jpg",
-            self.top / "out/photo.jpg",
-            self.top / "state",
-        )
+        self.photo, self.mirrored = self.top / "in/photo.jpg", self.top / "out/photo.jpg"
+        self.state = (folder if "apart" in ways else self.top) / "state"
 
     def make(self) -> None:
         with self.image.open("wb") as image:
@@ -169,13 +166,15 @@ def prepare(disk: Disk, mode: Mode, ways: list[str]) -> None:
     disk.photo.write_bytes(ORIGINAL)
     Ledger(disk.state / "ledger").close()
     if "again" in ways:
-        disk.mirrored.write_bytes(OLD_RESULT)
-        with disk.mirrored.open("rb") as old:
+        target = disk.photo if mode is Mode.IN_PLACE else disk.mirrored
+        target.write_bytes(OLD_RESULT)
+        with target.open("rb") as old:
             digest = publisher.digest_of(old.fileno())
-        plan, there = plan_on(disk, mode), Fingerprint.from_stat(disk.mirrored.lstat())
+        plan, there = plan_on(disk, mode), Fingerprint.from_stat(target.lstat())
         ledger = Ledger(disk.state / "ledger")
         ledger.put(Entry(plan.path, "photo.jpg", State.PUBLISHED, plan.recipe.digest, there, "older", digest, there))
         ledger.close()
+        disk.photo.write_bytes(ORIGINAL)  # in place, over the older result
     os.sync()
 
 
@@ -199,6 +198,32 @@ def arm(at_step: Callable[[], None]) -> None:
     ]  # fmt: skip
     for module, name in changing:
         setattr(module, name, point(getattr(module, name)))
+
+
+def answer_as_others_do(ways: list[str]) -> None:
+    """Answer as file systems do that cannot what ext4 can: the steps are others then.
+
+    `plain`: renameat2 takes no flags (NFS). `linkless`: nor are there hard links (exFAT). `careless`: the flags are
+    ignored (some FUSE). `named`: no file is without a name.
+    """
+
+    def refuse(code: int) -> Callable[..., Any]:
+        def refused(*_: Any, **__: Any) -> Any:
+            raise OSError(code, os.strerror(code))
+
+        return refused
+
+    def rename(fd: int, old: str, new: str, _flags: int) -> None:
+        os.rename(old, new, src_dir_fd=fd, dst_dir_fd=fd)
+
+    if "plain" in ways:
+        publisher._renameat2 = refuse(errno.EINVAL)
+    if "careless" in ways:
+        publisher._renameat2 = rename
+    if "linkless" in ways:
+        os.link = refuse(errno.EPERM)
+    if "named" in ways:
+        refuse_nameless_files()
 
 
 def refuse_nameless_files() -> None:
@@ -227,8 +252,7 @@ def work_until(disk: Disk, mode: Mode, ways: list[str], step: int, journal: str,
             left -= 1
 
         try:
-            if "named" in ways:
-                refuse_nameless_files()
+            answer_as_others_do(ways)
             arm(at_step)
             pipeline, _, ledger = open_pipeline(disk, mode)
             delivery.recover(ledger)
@@ -255,7 +279,7 @@ def look(disk: Disk, mode: Mode, ways: list[str], step: int) -> str:
     target = disk.photo if mode is Mode.IN_PLACE else disk.mirrored
     content = target.read_bytes() if target.exists() else b""
     assert content in {ORIGINAL, RESULT} if mode is Mode.IN_PLACE else content in {b"", OLD_RESULT, RESULT}, step
-    if "again" in ways:
+    if "again" in ways and mode is Mode.MIRROR:
         assert content in {OLD_RESULT, RESULT}, f"{step}: the published result is gone"
     ledger = Ledger(disk.state / "ledger")
     entry = ledger.entry(f"{disk.top}/in", "photo.jpg")

@@ -9,6 +9,8 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from watchdog.events import FileSystemEventHandler
+from watchdog.observers import Observer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +21,7 @@ MTIME = 1_600_000_001  # an odd second: FAT's children count in twos
 CAPABILITY = struct.pack("<5I", 0x02000001, 1 << 10, 0, 0, 0)  # cap_net_bind_service+ep
 WITH_OWNERS = ("ext4", "xfs", "btrfs", "tmpfs", "overlay", "share")
 WITHOUT_OWNERS = ("exfat",)
+OUTCOMES = ("file.published", "file.clean", "file.skipped", "file.retried", "file.quarantined")
 SHARES = {"share": "", "exchanging": "exchange", "careless": "careless", "caseless": "ignore-case"}
 
 
@@ -71,7 +74,7 @@ def _all(place: Place) -> dict[str, tuple[int, int, bytes]]:
 
 
 @pytest.mark.parametrize("kind", [*WITH_OWNERS, *WITHOUT_OWNERS, "exchanging", "careless"])
-def test_photos_are_published_once_and_a_second_look_changes_nothing(
+def test_photos_are_published_once_and_again_when_they_are_overwritten(
     place: Any, new_service: Any, portraits: Any, face_is_hidden: Callable[[bytes], bool], kind: str
 ) -> None:
     here, photos = place(kind), portraits(2)
@@ -90,11 +93,22 @@ def test_photos_are_published_once_and_a_second_look_changes_nothing(
         "out/folder/other.jpg", "mirrored", "mirrored/folder", "mirrored/photo.jpg", "mirrored/folder/other.jpg",
     } | ({"lost+found"} if kind == "ext4" else set())  # fmt: skip
 
-    outcomes = ("file.published", "file.clean", "file.skipped", "file.retried", "file.quarantined")
-    assert len(service.lines(*outcomes)) == 4
+    assert len(service.lines(*OUTCOMES)) == 4
     assert service.scan() == 0
-    assert len(service.lines(*outcomes)) == 4
-    assert _all(here) == before
+    assert len(service.lines(*OUTCOMES)) == 4
+    assert _all(here) == before, "a second look changes nothing"
+
+    newer = portraits(3)[2]
+    for path in (in_place[0], mirrored[0]):
+        path.write_bytes(newer)
+    assert service.scan() == 0
+    assert len(service.lines("file.published")) == 6
+    after = _all(here)
+    assert set(after) == set(before)
+    assert mirrored[0].read_bytes() == newer
+    for path in ("in/photo.jpg", "out/photo.jpg"):
+        assert face_is_hidden(after[path][2])
+        assert after[path][2] != before[path][2]
 
 
 def _dress(path: Path) -> bytes:
@@ -154,19 +168,19 @@ def test_a_card_that_was_taken_out_and_put_back_makes_no_new_work(
     disk = new_disk("exfat")
     disk.mount()
     here = Place(disk.path, disk.seen)
-    service = new_service(_roots(here, mtime="keep")[0])
-    for path in _put(here.seen / "in", portraits(2)):
+    service = new_service(*_roots(here, mtime="keep"))
+    for path in _put(here.seen / "in", portraits(2)) + _put(here.seen / "mirrored", portraits(2)):
         os.utime(path, ns=(MTIME * 10**9 + 999_999_999, MTIME * 10**9 + 999_999_999))
     assert service.scan() == 0
-    assert len(service.lines("file.published")) == 2
+    assert len(service.lines("file.published")) == 4
     before = {path: content for path, (_, _, content) in _all(here).items()}
     disk.unmount()
     disk.mount()
     for _ in range(2):
         assert service.scan() == 0
         assert {path: content for path, (_, _, content) in _all(here).items()} == before
-        assert len(service.lines("file.published")) == 2, "nothing is blurred again"
-        assert len(service.lines("file.skipped")) == 2, "read once, to see that it is what it was"
+        assert len(service.lines("file.published")) == 4, "nothing is blurred again"
+        assert len(service.lines("file.skipped")) == 4, "read once, to see that it is what it was"
 
 
 def test_photos_of_a_lower_layer_are_replaced_in_the_upper_one(
@@ -183,5 +197,79 @@ def test_photos_of_a_lower_layer_are_replaced_in_the_upper_one(
     assert face_is_hidden((disk.seen / "in" / "photo.jpg").read_bytes())
     assert (lower / "photo.jpg").read_bytes() == portraits(1)[0]
     assert service.scan() == 0
-    assert len(service.lines("file.published", "file.skipped", "file.clean")) == 1
+    assert len(service.lines(*OUTCOMES)) == 1
     assert os.listdir(disk.seen / "in") == ["photo.jpg"]
+
+
+@pytest.mark.parametrize("kind", ["exfat", "caseless"])
+def test_where_names_have_no_case_a_photo_that_is_overwritten_in_another_case_is_published_again(
+    place: Any, new_service: Any, portraits: Any, face_is_hidden: Callable[[bytes], bool], kind: str
+) -> None:
+    here, (first, second) = place(kind), portraits(2)
+    service = new_service(*_roots(here))
+    outputs, sources = [here.seen / "in", here.seen / "out"], [here.seen / "in", here.seen / "mirrored"]
+    for folder in sources:
+        (folder / "IMG.JPG").write_bytes(first)
+    service.start()
+    service.wait_for(lambda: len(service.lines("file.published")) == 2, what="two results")
+    before = [(folder / "IMG.JPG").read_bytes() for folder in outputs]
+    for folder in sources:
+        (folder / "img.jpg").write_bytes(second)
+
+    def published_again() -> bool:
+        now = [(folder / "IMG.JPG").read_bytes() for folder in outputs]
+        return second not in now and all(new != old for new, old in zip(now, before, strict=True))
+
+    service.wait_for(published_again, what="two more")
+    assert service.stop() == 0
+    service.scan()  # which may read it once more under its other name
+    for folder in outputs:
+        assert [name.lower() for name in os.listdir(folder) if name != "folder"] == ["img.jpg"]
+        assert face_is_hidden((folder / "IMG.JPG").read_bytes())
+    assert (here.seen / "mirrored" / "IMG.JPG").read_bytes() == second
+    lines, there = len(service.lines(*OUTCOMES)), _all(here)
+    service.scan()
+    assert len(service.lines(*OUTCOMES)) == lines
+    assert _all(here) == there
+
+
+@pytest.mark.parametrize("kind", ["exfat", "caseless"])
+def test_where_names_have_no_case_a_photo_that_is_renamed_to_another_case_stays_as_it_is(
+    place: Any, new_service: Any, portraits: Any, face_is_hidden: Callable[[bytes], bool], kind: str
+) -> None:
+    here = place(kind)
+    service = new_service(*_roots(here))
+    for folder in (here.seen / "in", here.seen / "mirrored"):
+        (folder / "IMG.JPG").write_bytes(portraits(1)[0])
+    assert service.scan() == 0
+    before = [(here.seen / folder / "IMG.JPG").read_bytes() for folder in ("in", "out", "mirrored")]
+    for folder in (here.seen / "in", here.seen / "mirrored"):
+        (folder / "IMG.JPG").rename(folder / "img.jpg")
+        assert "img.jpg" in os.listdir(folder)
+    assert service.scan() == 0
+    assert [(here.seen / folder / "img.jpg").read_bytes() for folder in ("in", "out", "mirrored")] == before
+    assert [name.lower() for name in os.listdir(here.seen / "out") if name != "folder"] == ["img.jpg"]
+    lines, there = len(service.lines(*OUTCOMES)), _all(here)
+    assert service.scan() == 0
+    assert len(service.lines(*OUTCOMES)) == lines
+    assert _all(here) == there
+    assert face_is_hidden(before[0])
+
+
+def test_a_share_hides_no_copy_of_an_original_that_is_replaced(share: Any, new_service: Any, portraits: Any) -> None:
+    """FUSE and NFS give a file that is replaced while it is open a hidden name, and keep it until it is closed."""
+    names: set[str] = set()
+    handler = FileSystemEventHandler()
+    handler.on_any_event = lambda event: names.update(map(os.path.basename, (event.src_path, event.dest_path)))  # type: ignore[method-assign]
+    (share.behind / "in").mkdir()
+    (share.behind / "in" / "photo.jpg").write_bytes(portraits(1)[0])
+    service = new_service({"path": f"{share.mounted}/in", "mode": "in_place"})
+    observer = Observer()
+    observer.schedule(handler, str(share.behind / "in"))
+    observer.start()
+    assert service.scan() == 0
+    observer.stop()
+    observer.join()
+    assert len(service.lines("file.published")) == 1
+    assert any(name.startswith(".faceblurd-") for name in names), "it was looked at"
+    assert not [name for name in names if name.startswith(".fuse_hidden")]

@@ -60,6 +60,26 @@ def test_in_a_mirror_a_power_cut_leaves_the_older_result_or_the_newer_one(disk: 
     assert steps >= 20
 
 
+@pytest.mark.parametrize(
+    ("mode", "ways", "outcomes"),
+    [
+        ("in_place", "again", {"original", "result"}),
+        ("in_place", "named,plain", {"original", "result"}),
+        ("in_place", "named,careless", {"original", "result"}),
+        ("mirror", "named,plain", {"nothing", "result"}),
+        ("mirror", "named,plain,linkless", {"nothing", "result"}),
+        ("mirror", "named,plain,again", {"old", "result"}),
+    ],
+)
+def test_a_power_cut_in_the_steps_of_lesser_file_systems_leaves_nothing_half_done(
+    disk: None, tmp_path: Path, mode: str, ways: str, outcomes: set[str]
+) -> None:
+    """Without exchange, without links, without nameless files: what NFS, exFAT and FUSE make us do."""
+    steps, _, found = _cut_at_every_step(tmp_path, mode, ways, "lost")
+    assert found == outcomes
+    assert steps >= 20
+
+
 @pytest.mark.parametrize(("mode", "journal"), [("in_place", "kept"), ("mirror", "lost")])
 def test_a_staging_file_with_a_name_is_found_and_removed_after_a_power_cut(
     disk: None, tmp_path: Path, mode: str, journal: str

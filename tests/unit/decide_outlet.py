@@ -123,21 +123,25 @@ class Outlet:
         return published
 
     def _put_back(self, job: Job, name: str) -> Generator[str, str, str]:
-        world, path, placed = self.world, job.file.path, job.staging
+        left = yield from self._give_back(name, job.file.path, job.staging, job.output)
+        job.name = name if left else None
+        return "newer"
+
+    def _give_back(self, name: str, path: str, ours: Inode, output: str) -> Generator[str, str, bool]:
+        world, placed = self.world, ours
         yield PARENT
         while True:
             coming = world.target[name]
             if path not in world.target:  # somebody removed what we put there
                 world.rename(name, path)
                 world.sync()
-                return "newer"
+                return False
             world.exchange(name, path)
             world.swapped.pop(name)
             if world.target[name] is placed:
-                if placed is job.staging and placed.content != job.output:
+                if placed is ours and placed.content != output:
                     world.exchange(name, path)  # somebody wrote into it: that is the newest
-                job.name = name
-                return "newer"
+                return True
             world.swapped[name] = path
             placed = coming
 
@@ -157,11 +161,10 @@ class Outlet:
             world.foreign.discard(path)
         yield PARENT
         if isinstance(plan, decide.Restore):
-            if path in world.target:
-                world.exchange(name, path)
-                world.swapped.pop(name)
-            else:
+            if target is None:
                 world.rename(name, path)
+            else:
+                yield from self._give_back(name, path, target, intent.output_digest or "")
             world.sync()
         if isinstance(plan, decide.Finish):
             world.sync()

@@ -2,7 +2,8 @@
 
 A root that vanished, shows another file system, does not answer, or has no room for results is suspended: it is never
 read as 'all files deleted', and nothing is written below an empty mount point. Owns the watcher and the scan of one
-root; runs in the pipeline's thread, and makes every call that may hang in the root's own (`Errands`).
+root; runs in the pipeline's thread, and makes every call that may hang in the root's own (`Errands`). Longer than other
+modules, since it is one state machine.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ imported at the first line, and without rich.
 from __future__ import annotations
 
 import json
+import logging
 import re
 import sys
 from contextlib import contextmanager, suppress
@@ -99,6 +100,8 @@ def configure_logging(*, format: Format = "auto", level: str = "info", stream: T
         logger_factory=lambda *_: _Writer(stream),
         cache_logger_on_first_use=False,  # a reload may change level and format
     )
+    # It says of its own accord, as plain text between our lines, what the root says with its name.
+    logging.getLogger("watchdog").setLevel(logging.CRITICAL)
 
 
 def log_report(report: Report) -> None:

@@ -77,14 +77,14 @@ def main(conn: Connection, setup: Setup) -> None:
 
 
 def _harden(parent_pid: int) -> None:
-    """Die with the parent, leave Ctrl-C and SIGTERM to it, write no core dump (it would hold pixels)."""
+    """Die with the parent, leave every signal to stop to it, write no core dump (it would hold pixels)."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     if os.getppid() != parent_pid:  # it died before prctl was called
         os._exit(0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # each may come to the whole group of processes
+        signal.signal(number, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.umask(0o077)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from faceblurd.errors import SetupError
+from faceblurd.intake.filesystem import RootIdentity
 from faceblurd.intake.scanner import Found, walk
 from faceblurd.model import Fingerprint, Source
 from faceblurd.outlet import beneath
@@ -18,10 +20,33 @@ if TYPE_CHECKING:
 MOST_WAITING = 200
 
 
-def files_below(plan: RootPlan) -> Iterator[tuple[RootPlan, Found]]:
+@dataclass(slots=True)
+class Tally:
+    """What a walk saw: hashes of paths. `complete`: it came to its end without an error, the rest is gone."""
+
+    seen: set[int] = field(default_factory=set)
+    complete: bool = False
+
+
+def files_below(plan: RootPlan, tally: Tally | None = None) -> Iterator[tuple[RootPlan, Found]]:
     """Walk a root."""
-    for found in walk(plan.path, plan.selection):
+    candidates = walk(plan.path, plan.selection)
+    for found in candidates:
+        if tally is not None:
+            tally.seen.add(hash(found.path))
         yield plan, found
+    if tally is not None:
+        tally.complete = not candidates.errors
+
+
+def catch_up(made: Assembly, plan: RootPlan, *, stopped: Callable[[], bool]) -> None:
+    """Do all that is to do in a root: what a crash left, what is new, and what is gone, where its mirror follows."""
+    tally = Tally()
+    made.pipeline.arrived(plan.path, RootIdentity.of(plan.path))
+    run_once(made, files_below(plan, tally), stopped=stopped)
+    if tally.complete:
+        made.pipeline.follow(plan.path, frozenset(tally.seen))
+        run_once(made, (), stopped=stopped)
 
 
 def one_file(plan: RootPlan, name: str) -> Iterator[tuple[RootPlan, Found]]:

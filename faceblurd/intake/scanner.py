@@ -60,10 +60,11 @@ class Selection:
     exclude: tuple[str, ...]
 
 
-class _Walk:
+class Walk:
     """One walk; counts as it goes."""
 
     def __init__(self, root: str, selection: Selection, stopped: Callable[[], bool]) -> None:
+        """Prepare. Raises OSError when the root itself cannot be read."""
         self.root = root
         self.selection = selection
         self.stopped = stopped
@@ -112,14 +113,14 @@ class _Walk:
         return False
 
 
-def walk(root: str, selection: Selection) -> Iterator[Found]:
-    """Yield the candidates of a root. Raises OSError when the root itself cannot be read."""
-    return iter(_Walk(root, selection, lambda: False))
+def walk(root: str, selection: Selection) -> Walk:
+    """Go through the candidates of a root. Raises OSError when the root itself cannot be read."""
+    return Walk(root, selection, lambda: False)
 
 
 def survey(root: str, exclude: tuple[str, ...], *, stopped: Callable[[], bool]) -> Finished:
     """Count the directories that a scan would look into, until `stopped`, and what it could not."""
-    looked = _Walk(root, Selection((), exclude), stopped)
+    looked = Walk(root, Selection((), exclude), stopped)
     for _ in looked:
         pass  # no name is a candidate
     return Finished(root, looked.directories, 0, tuple(looked.errors))
@@ -148,7 +149,7 @@ class Scan:
 
     def _run(self) -> None:
         try:
-            walk = _Walk(self._root, self._selection, self._stop.is_set)
+            walk = Walk(self._root, self._selection, self._stop.is_set)
         except OSError as error:
             self._post(Finished(self._root, 0, 0, (f".: {error.strerror}",), self._number))
             return

@@ -17,9 +17,8 @@ from faceblurd.outlet.delivery import Withdrawal
 from faceblurd.outlet.staging import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-    from faceblurd.intake.root import RootWatch
     from faceblurd.model import Sighting
     from faceblurd.pipeline.files import Parts, RootPlan
     from faceblurd.pipeline.waiting import Waiting
@@ -74,9 +73,14 @@ class Housekeeping:
             return 0.0
         return min(self._missing.values(), default=None)
 
-    def tick(self, roots: Mapping[str, RootWatch]) -> None:
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is looked for, or waited for."""
+        return not self._searches and not self._missing
+
+    def tick(self, available: Callable[[str], bool], to_device: Callable[[str], int | None]) -> None:
         """Do what is due, in roots that are there; what was missing in others is forgotten."""
-        for gone in [root for root in self._known_roots() if root not in roots or not roots[root].available]:
+        for gone in [root for root in self._known_roots() if not available(root)]:
             self._forget(gone)
         for root, search in list(self._searches.items()):
             if len(self._missing) < MOST_MISSING:
@@ -84,7 +88,7 @@ class Housekeeping:
         now = self._p.clock()
         for root, path in [key for key, due in self._missing.items() if due <= now]:
             self._missing[root, path] = inf  # until the answer is there
-            self._withdraw(root, path, roots[root].to_device)
+            self._withdraw(root, path, to_device(root))
 
     def _known_roots(self) -> set[str]:
         return {*self._searches, *(root for root, _ in self._missing)}

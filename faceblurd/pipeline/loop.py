@@ -63,7 +63,9 @@ class Pipeline:
     def idle(self) -> bool:
         """Whether nothing is waited for, queued, in hand, or unread."""
         scanning = any(root.scanning for root in self.roots.values())
-        rests = not len(self.waiting) and not len(self._p.inbox) and not self._p.errands.out()
+        rests = (
+            not len(self.waiting) and not len(self._p.inbox) and not self._p.errands.out() and self._housekeeping.idle
+        )
         return rests and not scanning and self._hook_rests()
 
     def _hook_rests(self) -> bool:
@@ -86,7 +88,7 @@ class Pipeline:
         self._take_sightings()
         self._looking.again()
         self._dispatch()
-        self._housekeeping.tick(self.roots)
+        self._housekeeping.tick(self._available, self._to_device)
         if self._p.hook is not None:
             self._p.hook.tick(self._p.clock())
         self._wait(most_seconds)
@@ -200,11 +202,19 @@ class Pipeline:
     def _scan_finished(self, finished: Finished) -> None:
         root = self.roots.get(finished.root)
         if root is not None and root.scan_finished(finished, self._p.clock()) and finished.seen is not None:
-            self._housekeeping.scanned(finished.root, finished.seen)
+            self.follow(finished.root, finished.seen)
         self._p.tell(
             "root.scanned", root=finished.root, directories=finished.directories, files=finished.files,
             errors=list(finished.errors[:5]),
         )  # fmt: skip
+
+    def follow(self, root: str, seen: frozenset[int]) -> None:
+        """Follow deletions, where a root's mirror does: `seen` are the hashes of all paths that are there."""
+        self._housekeeping.scanned(root, seen)
+
+    def _to_device(self, path: str) -> int | None:
+        root = self.roots.get(path)
+        return None if root is None else root.to_device
 
     def _available(self, path: str) -> bool:
         root = self.roots.get(path)
@@ -230,9 +240,8 @@ class Pipeline:
             file = self.waiting.pop(but=self._working.busy_roots(idle))
             if file is None:
                 break
-            root = self.roots.get(file.plan.path)
             if self._available(file.plan.path):
-                self._working.start(file, to_device=None if root is None else root.to_device)
+                self._working.start(file, to_device=self._to_device(file.plan.path))
             else:
                 self.waiting.remove(file)  # nothing is written below an empty mount point
         self._working.feed(self._available)

@@ -143,3 +143,19 @@ def test_keep_is_the_default_and_keeps(
     desk.wait_shown("1.jpg", "2.jpg", "two.jpg")
     desk.wait_scans(2)
     assert desk.shown() == ["1.jpg", "2.jpg", "two.jpg"]
+
+
+def test_a_single_scan_follows_too_and_says_when_a_root_is_away(desk: Desk) -> None:
+    desk.put("1.jpg", "a/2.jpg", "3.jpg")
+    scan = ["scan", "--config", str(desk.daemon.config_path)]
+    assert desk.daemon.run(*scan).returncode == 0
+    assert desk.shown() == ["1.jpg", "3.jpg", "a/2.jpg"]
+    (desk.sources / "a" / "2.jpg").unlink()
+    (desk.sources / "1.jpg").rename(desk.sources / "one.jpg")
+    assert desk.daemon.run(*scan).returncode == 0
+    assert desk.shown() == ["3.jpg", "one.jpg"]
+    desk.sources.rename(desk.sources.with_name("away"))
+    done = desk.daemon.run(*scan)
+    assert done.returncode == 1
+    assert "root.suspended" in done.stderr
+    assert desk.shown() == ["3.jpg", "one.jpg"]

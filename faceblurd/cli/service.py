@@ -78,8 +78,8 @@ def _config(config_path: Path | None, watch: Path | None, given: dict[str, Any])
 def scan(config_path: Path | None) -> int:
     """Catch up once: blur what is new in the roots of a config, then exit.
 
-    For cron, or after a restore. What the ledger knows as done is not read again. Exit code 3 when files are held, 1 when
-    a root is away.
+    For cron, or after a restore. What the ledger knows as done is not read again. Exit code 3 when files are held,
+    1 when a root is away.
     """
     if config_path is None:
         raise UsageError("no config", remedy="Give --config FILE")

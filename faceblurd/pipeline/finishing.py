@@ -44,6 +44,7 @@ class Finishing:
     ) -> None:
         """Use the loop's own parts. `trouble` is told of what will be tried again, and why."""
         self._p, self._waiting, self._patience, self._trouble = parts, waiting, patience, trouble
+        self.live: set[str] = set()  # tokens of intents that are being carried out: a recovery leaves them alone
         self._stuck: dict[str, str | None] = {}  # held files that could not be moved away, and why
 
     # --- good ends
@@ -87,6 +88,7 @@ class Finishing:
     def _half_done(self, file: File, detail: str) -> None:
         """Leave a file whose result took its place, but not for sure, to what is done after a crash."""
         self._p.tell("file.unfinished", path=file.absolute, detail=detail)
+        self.live.discard(file.opened().intent.token)
         self.put_down(file)
         self._waiting.remove(file)
         self._trouble(file, Reason.INTERRUPTED)
@@ -127,9 +129,13 @@ class Finishing:
         with self._p.ledger.transaction():
             self._p.ledger.put(entry)
             if file.work is not None and file.work.staging.name is None:
-                self._p.ledger.end(file.work.intent.token)
+                self._end(file.work.intent)
             if payload:
                 self._p.ledger.outbox_add(payload)
+
+    def _end(self, intent: Intent) -> None:
+        self._p.ledger.end(intent.token)
+        self.live.discard(intent.token)
 
     def _payload(self, report: Report) -> str:
         return "" if self._p.hook is None else payload_for(report)
@@ -243,13 +249,14 @@ class Finishing:
             if isinstance(answer, OSError) and named:
                 self.sweep(file, intent)
             elif named or ends_intent:
-                self._p.ledger.end(intent.token)
+                self._end(intent)
 
         self._p.errands.send(file.plan.path, work.close, closed)
 
     def sweep(self, file: File, intent: Intent) -> None:
         """Remember that a staging file may be left, whose disk has just failed."""
         delivery.sweep_later(self._p.ledger, intent)
+        self.live.discard(intent.token)
         self._trouble(file, Reason.INTERRUPTED)
 
     def close(self, file: File, state: State) -> None:

@@ -46,10 +46,10 @@ class Pipeline:
         self._plans = {plan.path: plan for plan in plans}
         self.roots: dict[str, RootWatch] = {}
         self.waiting = Waiting()
-        finishing = Finishing(parts, self.waiting, patience, self._trouble)
-        self._looking = Looking(parts, self.waiting, self._plans, patience, self._available, finishing.take_away)
+        self._finishing = Finishing(parts, self.waiting, patience, self._trouble)
+        self._looking = Looking(parts, self.waiting, self._plans, patience, self._available, self._finishing.take_away)
         self._housekeeping = Housekeeping(parts, self.waiting, self._plans)
-        self._working = Working(parts, self.waiting, finishing, patience)
+        self._working = Working(parts, self.waiting, self._finishing, patience)
         self._unfinished: dict[str, float] = {}  # when to look again at what could not be finished, by root
         self._next_request_check = 0.0
         self._ledger_version = -1
@@ -150,10 +150,8 @@ class Pipeline:
     def recover(self, root: str) -> None:
         """Finish or undo what a crash left below a root that is here (again), but not what is in hand now."""
         self._unfinished.pop(root, None)
-        in_hand = {file.work.intent.token for file in self.waiting if file.work is not None}
-        jobs = [one for one in delivery.unfinished(self._p.ledger) if one.intent.root == root]
-        for job in jobs:
-            if job.intent.token not in in_hand:
+        for job in delivery.unfinished(self._p.ledger):
+            if job.intent.root == root and job.intent.token not in self._finishing.live:
                 self._p.errands.send(root, partial(delivery.clear_up, job), self._recovered)
 
     def _recovered(self, cleared: ClearedUp | OSError) -> None:

@@ -155,6 +155,7 @@ class Working:
         file.attempts += 1
         origin = delivery.Origin(*file.key, file.settling.fingerprint, plan.recipe.digest, file.attempts)
         intent = delivery.intend(self._p.ledger, origin, target)
+        self._finishing.live.add(intent.token)
         file.move(State.WORKING)
         file.out = True
         self._starting[plan.path] += 1

@@ -186,7 +186,8 @@ def test_a_failed_try_does_not_make_an_older_recipes_result_our_own(desk: Desk) 
 
 def test_nothing_is_started_below_a_root_that_went_away_while_the_file_was_queued(desk: Desk) -> None:
     class Away:
-        available, scanning = True, False
+        available, scanning, stalled, to_device = True, False, False, None
+        path = desk.plan.path
 
         def tick(self, now: float) -> None:
             self.available = now < 0 or desk.pipeline.waiting.queued == 0

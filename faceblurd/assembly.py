@@ -160,8 +160,7 @@ def make_mirror(plan: RootPlan, ledger: Ledger) -> None:
     Single results that were removed or taken away stay away: whoever collects photos from a mirror must not get them
     again at every rescan. One that does not answer is left to its root, which waits for it.
     """
-    unknown: bool | OSError = False
-    made = within(ANSWER_SECONDS, partial(_make_folder, plan.to), unknown)
+    made = within(ANSWER_SECONDS, partial(_make_folder, plan.to))
     if isinstance(made, OSError):
         raise FaceblurdError(
             f"the mirror {plan.to} cannot be made: {made.strerror}", remedy="Create it, writable for this user"

@@ -88,7 +88,7 @@ class Daemon:
     def _recover(self) -> None:
         """Finish the moves of held files that a crash cut short; jobs are finished when their root is there."""
         folder = self._config.state_dir / assembly.QUARANTINE_NAME
-        within(ANSWER_SECONDS, partial(moving.recover, folder), None)
+        within(ANSWER_SECONDS, partial(moving.recover, folder))
 
     def _assemble(self, config: Config, plans: list[RootPlan], ledger: Ledger) -> Assembly:
         return assembly.assemble(

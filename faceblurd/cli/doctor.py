@@ -33,7 +33,8 @@ def doctor(config_path: Path, *, as_json: bool) -> int:
     for. Exits 1 when something is bad.
     """
     from faceblurd.config import read_config  # noqa: PLC0415 - pydantic is not needed for --help
-    from faceblurd.doctor import ANSWER_SECONDS, Level, examine, within  # noqa: PLC0415 - same
+    from faceblurd.config.reach import within  # noqa: PLC0415 - same
+    from faceblurd.doctor import ANSWER_SECONDS, Level, examine  # noqa: PLC0415 - same
     from faceblurd.telemetry.logs import printable_line  # noqa: PLC0415 - same
 
     config = read_config(config_path, environ=os.environ)

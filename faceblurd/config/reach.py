@@ -16,13 +16,32 @@ ANSWER_SECONDS = 5.0
 Identity = tuple[int, int]
 
 
-def within(seconds: float, call: Callable[[], T], otherwise: T) -> T:
-    """Give what `call` gives; `otherwise` if it takes longer, and it is left behind."""
+def begin(call: Callable[[], T]) -> Callable[[float], T | None]:
+    """Make a call in a thread that nobody waits for at the end; return how to wait for what it gives (None: not yet)."""
     answers: list[T] = []
-    thread = threading.Thread(target=lambda: answers.append(call()), name="looks at a folder", daemon=True)
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            answers.append(call())
+        except BaseException as error:  # noqa: BLE001 - it is raised again where it is waited for
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name="looks at a folder", daemon=True)
     thread.start()
-    thread.join(seconds)
-    return answers[0] if answers else otherwise
+
+    def wait(seconds: float) -> T | None:
+        thread.join(seconds)
+        if errors:
+            raise errors[0]
+        return answers[0] if answers else None
+
+    return wait
+
+
+def within(seconds: float, call: Callable[[], T]) -> T | None:
+    """Give what `call` gives, or None if it takes longer (it is left behind then); raise what it raises."""
+    return begin(call)(seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +54,8 @@ class Folder:
     @classmethod
     def at(cls, path: str | os.PathLike[str]) -> Folder:
         """Look at a folder; one that does not answer is known by its name."""
-        absolute = Path(os.path.abspath(path))
-        return within(ANSWER_SECONDS, lambda: cls._seen(path), cls(absolute, (None,)))
+        seen = within(ANSWER_SECONDS, lambda: cls._seen(path))
+        return cls(Path(os.path.abspath(path)), (None,)) if seen is None else seen
 
     @classmethod
     def _seen(cls, path: str | os.PathLike[str]) -> Folder:

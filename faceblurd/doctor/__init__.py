@@ -6,9 +6,9 @@ root, in a thread: a share that does not answer costs seconds, and the others no
 
 from __future__ import annotations
 
-from threading import Thread
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
+from faceblurd.config.reach import begin
 from faceblurd.doctor import machine, roots
 from faceblurd.doctor.finding import Finding, Level
 
@@ -18,15 +18,14 @@ if TYPE_CHECKING:
     from faceblurd.config import Config
     from faceblurd.config.schema import RootConfig
 
-__all__ = ["ANSWER_SECONDS", "Finding", "Level", "examine", "within"]
+__all__ = ["ANSWER_SECONDS", "Finding", "Level", "examine"]
 
-T = TypeVar("T")
 ANSWER_SECONDS: Final = 6.0  # more than the seconds that `roots` counts directories for
 
 
 def examine(config: Config, *, start_worker: Callable[[Config], str]) -> Iterator[Finding]:
     """Look at everything. `start_worker` starts one and gives what locks it up; it raises FaceblurdError."""
-    waits = [_begin(lambda root=root: list(roots.examine(root))) for root in config.roots]  # type: ignore[misc]
+    waits = [begin(lambda root=root: list(roots.examine(root))) for root in config.roots]  # type: ignore[misc]
     yield from machine.examine(config, start_worker)
     for root, wait in zip(config.roots, waits, strict=True):
         found = wait(ANSWER_SECONDS)
@@ -37,31 +36,3 @@ def _silent(root: RootConfig) -> Finding:
     remedy = "See that its server is there (`mount`, `dmesg`), or unmount it (`umount -f -l`) and mount it again"
     it = "" if root.to is None else f", or {root.to},"
     return Finding(Level.BAD, str(root.path), f"it{it} does not answer within {ANSWER_SECONDS:.0f} s", remedy)
-
-
-def within(seconds: float, function: Callable[[], T]) -> T | None:
-    """Call `function` in a thread and return what it gives, or None when that takes too long; raise what it raises."""
-    return _begin(function)(seconds)
-
-
-def _begin(function: Callable[[], T]) -> Callable[[float], T | None]:
-    """Start `function` in a thread that nobody waits for at the end; return how to wait for its result."""
-    results: list[T] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            results.append(function())
-        except BaseException as error:  # noqa: BLE001 - it is raised again where it is waited for
-            errors.append(error)
-
-    thread = Thread(target=run, daemon=True)
-    thread.start()
-
-    def wait(seconds: float) -> T | None:
-        thread.join(seconds)
-        if errors:
-            raise errors[0]
-        return results[0] if results else None
-
-    return wait

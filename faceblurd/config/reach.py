@@ -17,7 +17,7 @@ Identity = tuple[int, int]
 
 
 def begin(call: Callable[[], T]) -> Callable[[float], T | None]:
-    """Make a call in a thread that nobody waits for at the end; return how to wait for what it gives (None: not yet)."""
+    """Make a call in a thread that nobody waits for at the end; return how to wait for its answer (None: not yet)."""
     answers: list[T] = []
     errors: list[BaseException] = []
 

@@ -164,6 +164,7 @@ class Withdrawal(Enum):
     DONE = auto()  # removed, or it was not there any more
     STILL_THERE = auto()  # the photo, or nothing can be said of it
     NOT_OURS = auto()  # somebody put other bytes there
+    SHARED = auto()  # another photo has the same result
 
 
 def withdraw(entry: Entry, target: Target, *, root_is_same: Callable[[], bool]) -> Withdrawal:

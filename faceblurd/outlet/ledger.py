@@ -196,6 +196,11 @@ class Ledger:
         row = self._db.execute(sql, (os.fsencode(root), os.fsencode(path), self._eras.get(root, -1))).fetchone()
         return None if row is None else entry_of(row)
 
+    def with_output(self, root: str, digest: str) -> list[str]:
+        """List the paths of a root whose result has these bytes."""
+        sql = "SELECT path FROM files WHERE output_digest=? AND root=?"
+        return [os.fsdecode(path) for (path,) in self._db.execute(sql, (digest, os.fsencode(root)))]
+
     # --- intents
 
     def begin(self, intent: Intent) -> None:

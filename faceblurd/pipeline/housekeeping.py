@@ -19,7 +19,7 @@ from faceblurd.outlet.staging import Target
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from faceblurd.model import Sighting
+    from faceblurd.model import Entry, Sighting
     from faceblurd.pipeline.files import Parts, RootPlan
     from faceblurd.pipeline.waiting import Waiting
 
@@ -118,9 +118,17 @@ class Housekeeping:
         if entry is None or identity is None or self._waiting.get(root, path) is not None:
             del self._missing[root, path]  # not ours, or on its way again
             return
+        if self._has_another_case(entry):
+            self._withdrawn(root, path, Withdrawal.SHARED)
+            return
         same = partial(_is_still, root, identity.mark)
         call = partial(delivery.withdraw, entry, Target(plan.to, path, to_device), root_is_same=same)
         self._p.errands.send(root, call, partial(self._withdrawn, root, path))
+
+    def _has_another_case(self, entry: Entry) -> bool:
+        """Tell whether a photo was renamed by case alone: in a mirror without case (exFAT) both have one result."""
+        same = self._p.ledger.with_output(entry.root, entry.output_digest or "")
+        return any(path != entry.path and path.casefold() == entry.path.casefold() for path in same)
 
     def _withdrawn(self, root: str, path: str, answer: Withdrawal | OSError) -> None:
         if self._missing.pop((root, path), None) is None:
@@ -137,6 +145,8 @@ class Housekeeping:
                 self._p.tell(
                     "file.not_withdrawn", path=f"{root}/{path}", detail="somebody changed the result: it stays"
                 )
+            case Withdrawal.SHARED:
+                self._p.ledger.forget(root, path)
             case Withdrawal.STILL_THERE:
                 pass
 

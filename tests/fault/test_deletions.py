@@ -159,3 +159,23 @@ def test_a_single_scan_follows_too_and_says_when_a_root_is_away(desk: Desk) -> N
     assert done.returncode == 1
     assert "root.suspended" in done.stderr
     assert desk.shown() == ["3.jpg", "one.jpg"]
+
+
+def test_a_rename_by_case_keeps_the_one_result_that_a_mirror_without_case_has(
+    new_share: Callable[..., Any], new_service: Callable[..., Any], tmp_path: Path,
+    portraits: Callable[[int], list[bytes]],
+) -> None:  # fmt: skip
+    share, sources = new_share("ignore-case"), tmp_path / "in"
+    sources.mkdir()
+    (share.behind / "out").mkdir()
+    (sources / "IMG.JPG").write_bytes(portraits(1)[0])
+    root = {"path": str(sources), "mode": "mirror", "to": f"{share.mounted}/out", "deletions": "follow"}
+    service = new_service(root)
+    service.start()
+    service.wait_for(lambda: len(service.lines("file.published")) == 1, what="the photo")
+    (sources / "IMG.JPG").rename(sources / "img.jpg")
+    service.wait_for(lambda: len(service.lines("file.published")) == 2, what="the renamed photo")
+    before = len(service.lines("root.scanned"))
+    service.wait_for(lambda: len(service.lines("root.scanned")) >= before + 3, what="scans")
+    assert [path.name.lower() for path in (share.behind / "out").iterdir()] == ["img.jpg"]
+    assert service.lines("file.quarantined") == []

@@ -159,7 +159,7 @@ class Daemon:
     def _resume(self, ledger: Ledger) -> None:
         self._recover()
         made = self._assemble(self._config, self._plans, ledger)
-        assembly.wait_until_ready(made.pool)
+        assembly.wait_until_ready(made.pool, meanwhile=self._notifier.watchdog)
         self._open_roots(made, self._config, self._plans, ledger)
         self._assembly, self._paused = made, ""
         self._voice.tell("daemon.resumed")
@@ -219,7 +219,7 @@ class Daemon:
             assembly.make_mirror(plan, ledger)  # before anything is closed: a failed reload leaves the old one at work
         made = self._assemble(config, plans, ledger)
         try:
-            assembly.wait_until_ready(made.pool, meanwhile=lambda: self._assembly.pipeline.step(0.1))
+            assembly.wait_until_ready(made.pool, meanwhile=self._go_on)
         except FaceblurdError:
             made.close()
             raise
@@ -228,14 +228,18 @@ class Daemon:
         self._open_roots(made, config, plans, ledger)
         self._assembly, self._config, self._plans = made, config, plans
 
+    def _go_on(self) -> None:
+        """Do the work of the old configuration: a worker may take longer to start than systemd waits for a ping."""
+        self._assembly.pipeline.step(0.1)
+        self._tell_systemd()
+
     def _finish_in_hand(self) -> None:
         """Let workers finish what they have, for a while; the rest is given up without a trace."""
         pipeline = self._assembly.pipeline
         pipeline.drain()
         until = time.monotonic() + self._config.workers.stop_seconds
         while pipeline.in_hand and time.monotonic() < until:
-            pipeline.step(0.1)
-            self._tell_systemd()
+            self._go_on()
 
     def _stop(self) -> None:
         self._notifier.stopping()

@@ -82,14 +82,14 @@ def scan(config_path: Path | None) -> int:
         raise UsageError("no config", remedy="Give --config FILE")
     from faceblurd import assembly, once  # noqa: PLC0415 - not needed for --help
     from faceblurd.model import State  # noqa: PLC0415 - same
-    from faceblurd.outlet import delivery, moving  # noqa: PLC0415 - same
+    from faceblurd.outlet import moving, recovery  # noqa: PLC0415 - same
     from faceblurd.outlet.ledger import Ledger  # noqa: PLC0415 - same
 
     config = load(config_path)
     voice, plans = _voice(config), [assembly.plan_for(config, root) for root in config.roots]
     lock = assembly.lock_state(config.state_dir)
     ledger = Ledger(config.state_dir / assembly.LEDGER_NAME)
-    delivery.recover(ledger)
+    recovery.recover(ledger)
     moving.recover(config.state_dir / assembly.QUARANTINE_NAME)
     made = assembly.assemble(
         plans, workers=config.workers, hooks=config.hooks, ledger=ledger, state_dir=config.state_dir,

@@ -12,12 +12,12 @@ import subprocess
 import sys
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from faceblurd.model import BlurSpec, DetectionSpec, Entry, Fingerprint, Intent, Mode, Reason, Recipe, Staged, State
-from faceblurd.outlet import contents, delivery, recovery
+from faceblurd.outlet import contents, delivery, publisher, recovery
 from faceblurd.outlet.ledger import Ledger
 from faceblurd.outlet.publisher import Occupied, Published
 from faceblurd.outlet.staging import Target
@@ -331,3 +331,79 @@ def test_an_older_recipes_result_is_not_our_own_output_after_a_crash(fresh: Desk
         ledger.begin(Intent("1", root, "photo.jpg", str(fresh.photo), None, source, new, 1, digest))
         recovery.recover(ledger)
         assert not ledger.is_output(root, digest, new)
+
+
+# --- what a crash left, and people who do not wait until it is cleared up
+
+
+def _left_by_a_crash(desk: Desk, ledger: Ledger, *, target: bytes | None, staging: bytes) -> Intent:
+    """Leave what an exchange with an upload leaves: the upload by the staging file's name, the result by its own."""
+    fd = os.open(desk.photo, os.O_RDONLY)
+    read, source = contents.digest_of(fd), Fingerprint.from_stat(os.fstat(fd))
+    os.close(fd)
+    desk.photo.write_bytes(RESULT)
+    fd = os.open(desk.photo, os.O_RDONLY)
+    result = contents.digest_of(fd)
+    os.close(fd)
+    hidden = desk.root / "in" / ".faceblurd-0011.tmp"
+    hidden.write_bytes(staging)
+    desk.photo.unlink() if target is None else desk.photo.write_bytes(target)
+    root = str(desk.root / "in")
+    intent = Intent("0011", root, "photo.jpg", str(desk.photo), str(hidden), source, "R", 1, read, result)
+    ledger.begin(intent)
+    return intent
+
+
+def _in_the_folder(desk: Desk) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (desk.root / "in").iterdir()}
+
+
+NEWEST = b"the newest upload"
+
+
+def test_a_name_that_is_taken_while_an_upload_goes_back_is_not_taken_away(
+    fresh: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody had renamed the result, and somebody else uploads by that name right before the upload takes it."""
+    move = publisher.move_no_replace
+
+    def after_an_upload(*arguments: Any, **named: Any) -> None:
+        monkeypatch.undo()
+        fresh.photo.write_bytes(NEWEST)
+        move(*arguments, **named)
+
+    monkeypatch.setattr(publisher, "move_no_replace", after_an_upload)
+    with closing(fresh.open_ledger()) as ledger:
+        intent = _left_by_a_crash(fresh, ledger, target=None, staging=UPLOAD)
+        assert recovery.recover(ledger) == [(intent, recovery.POSTPONED)]
+        assert _in_the_folder(fresh) == {"photo.jpg": NEWEST, ".faceblurd-0011.tmp": UPLOAD}
+        assert recovery.recover(ledger) == [(intent, "setaside")]
+        assert ledger.intents() == []
+    assert _in_the_folder(fresh) == {"photo.jpg": NEWEST, "photo.kept-0011.jpg": UPLOAD}
+
+
+def test_what_is_written_into_a_result_while_an_upload_goes_back_stays(
+    fresh: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exchange = publisher._renameat2
+
+    def after_a_write(*arguments: Any) -> None:
+        monkeypatch.undo()
+        fresh.photo.write_bytes(NEWEST)
+        exchange(*arguments)
+
+    with closing(fresh.open_ledger()) as ledger:
+        intent = _left_by_a_crash(fresh, ledger, target=RESULT, staging=UPLOAD)
+        monkeypatch.setattr(publisher, "_renameat2", after_a_write)
+        assert recovery.recover(ledger) == [(intent, "restore")]
+    assert _in_the_folder(fresh) == {"photo.jpg": NEWEST, "photo.kept-0011.jpg": UPLOAD}
+
+
+def test_an_upload_that_is_still_written_when_we_restart_keeps_a_name(fresh: Desk) -> None:
+    """Its bytes are still those that were read; what comes is not."""
+    with closing(fresh.open_ledger()) as ledger:
+        intent = _left_by_a_crash(fresh, ledger, target=NEWEST, staging=ORIGINAL)
+        with (fresh.root / "in" / ".faceblurd-0011.tmp").open("r+b") as writer:
+            assert recovery.recover(ledger) == [(intent, "setaside")]
+            writer.write(UPLOAD)
+    assert _in_the_folder(fresh) == {"photo.jpg": NEWEST, "photo.kept-0011.jpg": UPLOAD}

@@ -189,7 +189,7 @@ class World:
             if old is not None:
                 old.taken_away_by_people = True
                 self._free_if_gone(old)
-            for name in [name for name, swapped in self.swapped.items() if swapped == path]:
+            for name in [name for name, of in self.swapped.items() if of == path and name in self.source]:
                 self.source[name].taken_away_by_people = True  # what we took out is replaced as well
         self._promise(path, content)
 

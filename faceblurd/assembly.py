@@ -116,7 +116,7 @@ def assemble(  # noqa: PLR0913 - the composition root: every part is named once,
 
     `watches`: for a daemon, whose roots must not wait for one another.
     """
-    signal.signal(signal.SIGIO, signal.SIG_IGN)  # publisher.open_for_writing holds a lease for a moment
+    signal.signal(signal.SIGIO, signal.SIG_IGN)  # contents.open_for_writing holds a lease for a moment
 
     def plugin_failed(plugin: str, hook: str, error: BaseException) -> None:
         voice.tell("plugin.failed", plugin=plugin, hook=hook, detail=f"{type(error).__name__}: {error}")

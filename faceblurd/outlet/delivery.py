@@ -1,7 +1,7 @@
 """One file's way through the outlet: intent, staging, publish, ledger, in the order that a crash cannot break.
 
 intent -> staging -> (worker) -> output digest committed -> rename -> directory fsync -> outcome committed, intent gone.
-Also undoes or finishes what a crash left. Must not choose *whether* to publish; `rules.decide` does.
+`recovery` undoes or finishes what a crash left. Must not choose *whether* to publish; `rules.decide` does.
 """
 
 from __future__ import annotations
@@ -10,24 +10,18 @@ import os
 import secrets
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from faceblurd.model import Entry, Fingerprint, Intent, Mode, Reason, Staged, State
-from faceblurd.outlet import beneath, publisher
-from faceblurd.outlet.staging import Target, open_staging
-from faceblurd.rules import decide
+from faceblurd.model import Fingerprint, Intent, Mode
+from faceblurd.outlet import beneath, contents, publisher
+from faceblurd.outlet.staging import open_staging
 from faceblurd.rules.naming import staging_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from faceblurd.model import Entry, Staged
     from faceblurd.outlet.ledger import Ledger
     from faceblurd.outlet.publisher import Newer, Occupied, Published
-    from faceblurd.outlet.staging import Staging
-
-
-POSTPONED, SWEPT = "postponed", "sweep"
+    from faceblurd.outlet.staging import Staging, Target
 
 
 @dataclass(slots=True)
@@ -70,7 +64,7 @@ class Work:
         present = self.target_fingerprint()
         if present is None or known.output_digest is None:
             return False
-        return present == known.target or digest_at(self.target) == known.output_digest
+        return present == known.target or contents.digest_at(self.target) == known.output_digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +143,7 @@ def _occupied(work: Work, staged: Staged, *, replace_others: bool) -> Published 
     present = work.target_fingerprint()
     if present is None:
         return publisher.Newer()
-    digest = digest_at(work.target)
+    digest = contents.digest_at(work.target)
     if digest == staged.output_digest:
         os.fsync(work.staging.directory_fd)  # an earlier try may have failed right before this
         return publisher.Published(present)
@@ -158,190 +152,6 @@ def _occupied(work: Work, staged: Staged, *, replace_others: bool) -> Published 
     return publisher.publish(work.staging, expected=present, expected_digest=None)
 
 
-class Withdrawal(Enum):
-    """What became of a result whose photo seems to be gone."""
-
-    DONE = auto()  # removed, or it was not there any more
-    STILL_THERE = auto()  # the photo, or nothing can be said of it
-    NOT_OURS = auto()  # somebody put other bytes there
-    SHARED = auto()  # another photo has the same result
-
-
-def withdraw(entry: Entry, target: Target, *, root_is_same: Callable[[], bool]) -> Withdrawal:
-    """Remove the result of a photo that is gone from its mirror, and the folders that are empty then. May hang.
-
-    `root_is_same`: asked first: in another folder by the root's name, a missing photo means nothing. Raises OSError.
-    """
-    if not root_is_same() or _is_there(entry):
-        return Withdrawal.STILL_THERE
-    directory, _, name = target.path.rpartition("/")
-    os.close(beneath.open_directory(target.root, "", device=target.device))  # where it is away, nothing follows either
-    try:
-        with beneath.directory(target.root, directory) as fd:
-            there = Fingerprint.from_stat(os.stat(name, dir_fd=fd, follow_symlinks=False))
-            if there != entry.target and digest_at(target) != entry.output_digest:
-                return Withdrawal.NOT_OURS
-            os.unlink(name, dir_fd=fd)
-            os.fsync(fd)
-    except (FileNotFoundError, NotADirectoryError):
-        return Withdrawal.DONE
-    beneath.remove_empty(target.root, directory)
-    return Withdrawal.DONE
-
-
-def _is_there(entry: Entry) -> bool:
-    """Look for anything by the name of a photo: only a clear no is a no."""
-    try:
-        beneath.look(entry.root, entry.path)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
-
-
-def digest_at(target: Target, *, unless_written: bool = False) -> str | None:
-    """Hash the regular file at a target; None when there is none, empty when there is something that we cannot read.
-
-    `unless_written`: empty as well while some program has it open for writing, since the bytes say nothing then.
-    """
-    directory, _, name = target.path.rpartition("/")
-    try:
-        fd = beneath.open_file(target.root, directory, name)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError:
-        return ""
-    try:
-        return "" if unless_written and publisher.open_for_writing(fd) else publisher.digest_of(fd)
-    finally:
-        os.close(fd)
-
-
 def sweep_later(ledger: Ledger, intent: Intent) -> None:
     """Remember a staging file that could not be removed; nothing else is left to do of its job."""
     ledger.begin(replace(intent, target="", output_digest=None))
-
-
-@dataclass(frozen=True, slots=True)
-class Unfinished:
-    """A job that a crash interrupted, and what the ledger knew of its file before."""
-
-    intent: Intent
-    before: Entry | None
-
-
-@dataclass(frozen=True, slots=True)
-class ClearedUp:
-    """What was done about an unfinished job. `plan` None: nothing could be done yet. `target`: what is there now."""
-
-    job: Unfinished
-    plan: decide.Finish | decide.Redo | decide.Restore | decide.SetAside | decide.Sweep | None
-    target: Fingerprint | None = None
-
-
-def recover(ledger: Ledger) -> list[tuple[Intent, str]]:
-    """Finish or undo every job that a crash interrupted; give each with what was done, for the log."""
-    return [(job.intent, record(ledger, clear_up(job))) for job in unfinished(ledger)]
-
-
-def unfinished(ledger: Ledger) -> list[Unfinished]:
-    """List the jobs that had begun and not ended."""
-    return [Unfinished(intent, ledger.entry(intent.root, intent.path)) for intent in ledger.intents()]
-
-
-def clear_up(job: Unfinished) -> ClearedUp:
-    """Bring the disk in order after a crash. May hang; touches no ledger, and may be done again."""
-    intent = job.intent
-    if not intent.target:
-        return ClearedUp(job, _sweep(intent))
-    target = _target_of(intent.target)
-    staging = None if intent.staging is None else _target_of(intent.staging)
-    try:
-        if _is_away(intent, target):
-            return ClearedUp(job, None)
-        present = _fingerprint_at(target)  # before it is read: what is written into it from here on is not ours
-        plan = decide.on_restart(
-            target=digest_at(target),
-            staging=None if staging is None else digest_at(staging, unless_written=True),
-            replaced=frozenset({intent.input_digest, None if job.before is None else job.before.output_digest}),
-            output_digest=intent.output_digest,
-        )
-        _carry_out(plan, target, staging, present)
-    except OSError:
-        return ClearedUp(job, None)  # read-only, say: the intent stays, and with it the name of the staging file
-    return ClearedUp(job, plan, present if isinstance(plan, decide.Finish) else None)
-
-
-def _fingerprint_at(target: Target) -> Fingerprint | None:
-    with suppress(FileNotFoundError, NotADirectoryError):
-        return Fingerprint.from_stat(beneath.look(target.root, target.path))
-    return None
-
-
-def _sweep(intent: Intent) -> decide.Sweep | None:
-    try:
-        if intent.staging is not None:
-            with suppress(FileNotFoundError):
-                publisher.remove(_target_of(intent.staging))
-    except OSError:
-        return None
-    return decide.Sweep()
-
-
-def _is_away(intent: Intent, target: Target) -> bool:
-    """Tell whether the target's place is not mounted (yet): then nothing follows from what is not there."""
-    try:
-        device = os.stat(target.root).st_dev
-    except FileNotFoundError:
-        return True
-    in_place = intent.target == f"{intent.root}/{intent.path}"
-    return in_place and device != intent.source.device and digest_at(target) is None
-
-
-def _carry_out(
-    plan: decide.Finish | decide.Redo | decide.Restore | decide.SetAside, target: Target, staging: Target | None,
-    present: Fingerprint | None,
-) -> None:  # fmt: skip
-    if isinstance(plan, decide.Restore) and staging is not None:
-        publisher.restore(target, staging.name, present)
-    if isinstance(plan, decide.SetAside) and staging is not None:
-        publisher.set_aside(target, staging.name)
-    if isinstance(plan, decide.Finish):
-        publisher.sync(target)
-    if staging is not None:
-        with suppress(FileNotFoundError):
-            publisher.remove(staging)
-
-
-def record(ledger: Ledger, cleared: ClearedUp) -> str:
-    """Write down what a crash came to: an attempt, unless the rename had happened. Give it in one word."""
-    if cleared.plan is None:
-        return POSTPONED
-    intent, before = cleared.job.intent, cleared.job.before
-    if isinstance(cleared.plan, decide.Sweep):
-        ledger.end(intent.token)
-        return SWEPT
-    in_place = intent.target == f"{intent.root}/{intent.path}"
-    entry = Entry(
-        intent.root, intent.path, State.RETRY, intent.recipe, intent.source, attempts=intent.attempts,
-        reason=Reason.INTERRUPTED,
-    )  # fmt: skip
-    if cleared.target is not None:
-        entry = replace(
-            entry, state=State.PUBLISHED, source=cleared.target if in_place else intent.source, target=cleared.target,
-            input_digest=intent.input_digest, output_digest=intent.output_digest, reason=None, attempts=0,
-        )  # fmt: skip
-    elif before is not None and not (in_place and before.recipe != intent.recipe):
-        entry = replace(
-            entry, target=before.target, output_digest=before.output_digest, input_digest=before.input_digest
-        )
-    with ledger.transaction():
-        ledger.put(entry)
-        ledger.end(intent.token)
-        if entry.state is State.PUBLISHED and intent.payload:
-            ledger.outbox_add(intent.payload)
-    return type(cleared.plan).__name__.lower()
-
-
-def _target_of(path: str) -> Target:
-    directory, _, name = path.rpartition("/")
-    return Target(directory, name)

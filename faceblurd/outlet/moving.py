@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from faceblurd.model import Fingerprint
 from faceblurd.outlet import beneath, places, publisher
-from faceblurd.outlet.delivery import digest_at
+from faceblurd.outlet.contents import digest_at
 from faceblurd.outlet.places import FILE, LEAVING, RETURNING, Place
 from faceblurd.outlet.staging import copy_attributes, open_staging
 from faceblurd.rules.naming import split

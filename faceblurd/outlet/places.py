@@ -15,7 +15,7 @@ from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING
 
 from faceblurd.model import Entry, Fingerprint, Reason, State, printable
-from faceblurd.outlet.delivery import digest_at
+from faceblurd.outlet.contents import digest_at
 from faceblurd.outlet.staging import Target
 from faceblurd.rules.naming import split, staging_name
 

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
-import hashlib
 import os
 import stat
 from contextlib import suppress
@@ -22,17 +20,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from faceblurd.model import Fingerprint
-from faceblurd.outlet import beneath
+from faceblurd.outlet import contents
 from faceblurd.rules.naming import STAGING_PREFIX, staging_name
 
 if TYPE_CHECKING:
-    from faceblurd.outlet.staging import Staging, Target
+    from faceblurd.outlet.staging import Staging
 
 _NOREPLACE, _EXCHANGE = 1, 2
 _HERE = -100  # AT_FDCWD
 _UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EISDIR, errno.ENOENT})
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})  # link(2): exFAT says EPERM
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +66,7 @@ def publish(
     else:
         _give_name(staging)
         result = _exchange(staging, expected, expected_digest)
-    if isinstance(result, Published):
+    if not isinstance(result, Occupied):  # an upload that went back must not lie by our name after a power cut
         os.fsync(staging.directory_fd)
     return result
 
@@ -178,9 +175,10 @@ def _as_it_was(staging: Staging, before: os.stat_result) -> Fingerprint:
 def put_back(directory_fd: int, name: str, target: str, placed: Fingerprint) -> bool:
     """Exchange a newer upload, which an exchange left by `name`, back to the target. False: nothing has `name` now.
 
-    Another one may take the target's name meanwhile: it comes out in place of what we put there, and goes back too. So
-    does what somebody wrote into our result, which lay there for a moment (`placed`: as we had made it). Or somebody
-    moves away what we put there: then the name is free, and the upload takes it.
+    Then our result lies by `name`, as we had made it (`placed`). But another upload may have taken the target's name
+    meanwhile, or somebody wrote into our result, which lay there for a moment: that is the newest, goes back in its
+    turn, and the other one is set aside, for nobody has read it. Or somebody moved away what we put there: then the
+    name is free, and the upload takes it.
     """
     there = placed
     while True:
@@ -193,17 +191,26 @@ def put_back(directory_fd: int, name: str, target: str, placed: Fingerprint) -> 
                 return False
             continue
         out = _at(directory_fd, name)
-        if out is None or coming is None or out.inode == there.inode:
+        if out is None or coming is None or _is_still(out, there):
             break
         there = coming
-    if out is not None and out.inode == placed.inode and not _same_content(out, placed):
-        _renameat2(directory_fd, name, target, _EXCHANGE)
-    return True
+    if out is not None and not _is_still(out, placed):
+        set_aside(directory_fd, name, target)
+        return False
+    return out is not None
 
 
-def _same_content(one: Fingerprint, other: Fingerprint) -> bool:
-    """Compare what a write changes; a rename changes ctime alone."""
-    return (one.size, one.mtime_ns) == (other.size, other.mtime_ns)
+def _is_still(now: Fingerprint, before: Fingerprint) -> bool:
+    """Compare what another file or a write changes; a rename changes ctime alone."""
+    return (now.inode, now.size, now.mtime_ns) == (before.inode, before.size, before.mtime_ns)
+
+
+def set_aside(directory_fd: int, name: str, target: str) -> None:
+    """Give what lies by a staging file's name one beside the target that people, and we, can see."""
+    stem, dot, suffix = target.rpartition(".")
+    token = name.removeprefix(STAGING_PREFIX).partition(".")[0]
+    kept = f"{stem or suffix}.kept-{token}{dot}{suffix if stem else ''}"
+    move_no_replace(name, directory_fd, kept, source_fd=directory_fd)
 
 
 def _replace(staging: Staging, expected: Fingerprint) -> Published | Newer:
@@ -233,71 +240,11 @@ def _is_what_was_read(directory_fd: int, name: str, expected: Fingerprint, diges
         return (
             same
             and stat.S_ISREG(st.st_mode)
-            and not open_for_writing(fd)
-            and (digest is None or digest_of(fd) == digest)
+            and not contents.open_for_writing(fd)
+            and (digest is None or contents.digest_of(fd) == digest)
         )
     finally:
         os.close(fd)
-
-
-def open_for_writing(fd: int) -> bool:
-    """Tell whether some program has the file open for writing (or mapped), by asking for a read lease.
-
-    The kernel refuses the lease then (EAGAIN). Where leases do not work (foreign owner without CAP_LEASE, network file
-    systems) the answer is no. The lease is given back at once; SIGIO must be ignored by the caller's process, since an
-    opener in between would raise it.
-    """
-    try:
-        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-    except OSError as error:
-        return error.errno == errno.EAGAIN
-    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    return False
-
-
-def digest_of(fd: int) -> str:
-    """Hash a whole open file (BLAKE2b, 32 bytes, as the worker does)."""
-    digest, offset = hashlib.blake2b(digest_size=32), 0
-    while chunk := os.pread(fd, _CHUNK, offset):
-        digest.update(chunk)
-        offset += len(chunk)
-    return digest.hexdigest()
-
-
-def restore(target: Target, other: str, placed: Fingerprint | None) -> None:
-    """Give an upload that a crash left as `other`, in the same directory, its name back, durably.
-
-    `placed`: our result as it was found by that name; None when there was nothing.
-    """
-    with beneath.directory(target.root, target.path.rpartition("/")[0]) as fd:
-        if placed is None:
-            move_no_replace(other, fd, target.name, source_fd=fd)
-        else:
-            put_back(fd, other, target.name, placed)
-        os.fsync(fd)
-
-
-def set_aside(target: Target, other: str) -> None:
-    """Give `other` in the same directory a name beside the target that people, and we, can see."""
-    stem, dot, suffix = target.name.rpartition(".")
-    token = other.removeprefix(STAGING_PREFIX).partition(".")[0]
-    name = f"{stem or suffix}.kept-{token}{dot}{suffix if stem else ''}"
-    with beneath.directory(target.root, target.path.rpartition("/")[0]) as fd:
-        move_no_replace(other, fd, name, source_fd=fd)
-        os.fsync(fd)
-
-
-def sync(target: Target) -> None:
-    """Make the name of a target durable."""
-    with beneath.directory(target.root, target.path.rpartition("/")[0]) as fd:
-        os.fsync(fd)
-
-
-def remove(target: Target) -> None:
-    """Unlink a staging file that the ledger names, durably."""
-    with beneath.directory(target.root, target.path.rpartition("/")[0]) as fd:
-        os.unlink(target.name, dir_fd=fd)
-        os.fsync(fd)
 
 
 def _renameat2(directory_fd: int, old: str, new: str, flags: int, new_fd: int | None = None) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from faceblurd.errors import FaceblurdError
 from faceblurd.model import Entry, Fingerprint, State, printable
-from faceblurd.outlet import beneath, moving, places, publisher
+from faceblurd.outlet import beneath, contents, moving, places
 from faceblurd.rules.naming import split
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def _look_closely(one: Held) -> tuple[Fingerprint, str | None]:
             found, digest = Fingerprint.from_stat(beneath.look(one.entry.root, one.entry.path)), None
         else:
             with closing(os.fdopen(fd, "rb")):
-                digest = publisher.digest_of(fd)
+                digest = contents.digest_of(fd)
                 found = Fingerprint.from_stat(os.fstat(fd))
     except OSError as error:
         raise FaceblurdError(

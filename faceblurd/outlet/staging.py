@@ -71,11 +71,15 @@ class Staging:
         self.fd = self.directory_fd = -1
 
     def discard(self) -> None:
-        """Leave no trace: remove the name, if it has one, and close. Raises OSError when the name stays."""
+        """Leave no trace: remove the name, if it has one, and close. Raises OSError when the name stays.
+
+        Durably: the intent that tells of the name ends after this, and a power cut must not bring it back.
+        """
         try:
             if self.name is not None:
                 with suppress(FileNotFoundError):
                     os.unlink(self.name, dir_fd=self.directory_fd)
+                os.fsync(self.directory_fd)
                 self.name = None
         finally:
             self.close()

@@ -12,9 +12,9 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from faceblurd.intake.filesystem import RootIdentity
-from faceblurd.outlet import delivery
-from faceblurd.outlet.delivery import Withdrawal
+from faceblurd.outlet import withdrawal
 from faceblurd.outlet.staging import Target
+from faceblurd.outlet.withdrawal import Withdrawal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -122,7 +122,7 @@ class Housekeeping:
             self._withdrawn(root, path, Withdrawal.SHARED)
             return
         same = partial(_is_still, root, identity.mark)
-        call = partial(delivery.withdraw, entry, Target(plan.to, path, to_device), root_is_same=same)
+        call = partial(withdrawal.withdraw, entry, Target(plan.to, path, to_device), root_is_same=same)
         self._p.errands.send(root, call, partial(self._withdrawn, root, path))
 
     def _has_another_case(self, entry: Entry) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from faceblurd.intake.scanner import Batch
 from faceblurd.model import Reason, Sighting, Source, State
-from faceblurd.outlet import delivery
+from faceblurd.outlet import recovery
 from faceblurd.pipeline.finishing import Finishing
 from faceblurd.pipeline.housekeeping import Housekeeping
 from faceblurd.pipeline.sighting import Looking
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from faceblurd.intake.root import RootWatch
     from faceblurd.intake.scanner import Finished
     from faceblurd.model import Fingerprint, JobResult
-    from faceblurd.outlet.delivery import ClearedUp
+    from faceblurd.outlet.recovery import ClearedUp
     from faceblurd.pipeline.files import File, Parts, Patience, RootPlan
     from faceblurd.workers.pool import Event
 
@@ -150,19 +150,19 @@ class Pipeline:
     def recover(self, root: str) -> None:
         """Finish or undo what a crash left below a root that is here (again), but not what is in hand now."""
         self._unfinished.pop(root, None)
-        for job in delivery.unfinished(self._p.ledger):
+        for job in recovery.unfinished(self._p.ledger):
             if job.intent.root == root and job.intent.token not in self._finishing.live:
-                self._p.errands.send(root, partial(delivery.clear_up, job), self._recovered)
+                self._p.errands.send(root, partial(recovery.clear_up, job), self._recovered)
 
     def _recovered(self, cleared: ClearedUp | OSError) -> None:
         assert not isinstance(cleared, OSError)  # noqa: S101 - it tells of them in its answer
         intent = cleared.job.intent
-        what = delivery.record(self._p.ledger, cleared)
+        what = recovery.record(self._p.ledger, cleared)
         if intent.target:  # else nothing but a staging file was left
             self._p.tell("file.recovered", path=f"{intent.root}/{intent.path}", detail=what)
-        if what == delivery.POSTPONED:
+        if what == recovery.POSTPONED:
             self._unfinished[intent.root] = self._p.clock() + decide.DISK_SECONDS
-        elif what != delivery.SWEPT:
+        elif what != recovery.SWEPT:
             self.sight(Sighting(intent.root, intent.path, Source.EVENT))
 
     # --- seen -> settling

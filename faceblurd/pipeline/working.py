@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, assert_never
 
 from faceblurd.model import Abandoned, Fingerprint, Hashed, Job, Mode, Reason, Refused, Staged, State, Untouched
-from faceblurd.outlet import beneath, delivery, publisher
+from faceblurd.outlet import beneath, contents, delivery
 from faceblurd.outlet.staging import Target
 from faceblurd.rules import decide
 from faceblurd.workers.pool import Lost
@@ -37,7 +37,7 @@ class _Opened:
 def _open(root: str, path: str) -> _Opened:
     directory, _, name = path.rpartition("/")
     fd = beneath.open_file(root, directory, name)
-    return _Opened(fd, os.fstat(fd), publisher.open_for_writing(fd))
+    return _Opened(fd, os.fstat(fd), contents.open_for_writing(fd))
 
 
 class Working:

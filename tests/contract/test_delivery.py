@@ -12,12 +12,12 @@ import subprocess
 import sys
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from faceblurd.model import BlurSpec, DetectionSpec, Entry, Fingerprint, Intent, Mode, Reason, Recipe, Staged, State
-from faceblurd.outlet import delivery, publisher
+from faceblurd.outlet import contents, delivery, publisher, recovery
 from faceblurd.outlet.ledger import Ledger
 from faceblurd.outlet.publisher import Occupied, Published
 from faceblurd.outlet.staging import Target
@@ -31,7 +31,7 @@ CHILD = r"""
 import errno, os, signal, sys
 from pathlib import Path
 from faceblurd.model import Fingerprint, Mode, Staged
-from faceblurd.outlet import delivery, publisher
+from faceblurd.outlet import contents, delivery, publisher
 from faceblurd.outlet import staging as staging_files
 from faceblurd.outlet.ledger import Ledger
 from faceblurd.outlet.staging import Target
@@ -90,10 +90,10 @@ armed = True
 target = Target(to, "photo.jpg")
 intent = delivery.intend(ledger, delivery.Origin(f"{root}/in", "photo.jpg", fingerprint, "R", 1), target)
 work = delivery.stage(intent, mode=mode, target=target, source_fd=source_fd)
-work.digest = publisher.digest_of(source_fd)
+work.digest = contents.digest_of(source_fd)
 os.pwrite(work.staging.fd, b"the result", 0)
 os.fsync(work.staging.fd)
-staged = Staged(1, (), publisher.digest_of(work.staging.fd), 10, True, "", 1)
+staged = Staged(1, (), contents.digest_of(work.staging.fd), 10, True, "", 1)
 delivery.write_down(ledger, work, staged, payload="{}")
 delivery.deliver(work, staged, known=ledger.entry(f"{root}/in", "photo.jpg"), replace_others="replace" in ways)
 work.close()
@@ -129,9 +129,9 @@ class Desk:
     def recovered(self) -> tuple[Entry | None, int]:
         """Recover; give the entry, and how many hook calls are owed."""
         with closing(self.open_ledger()) as ledger:
-            delivery.recover(ledger)
+            recovery.recover(ledger)
             assert ledger.intents() == []
-            assert delivery.recover(ledger) == []
+            assert recovery.recover(ledger) == []
             entry = ledger.entry(str(self.root / "in"), "photo.jpg")
             calls = 0
             while (call := ledger.outbox_next()) is not None:
@@ -208,7 +208,7 @@ def _publish_an_older_result(desk: Desk) -> None:
     fd = os.open(desk.mirrored, os.O_RDONLY)
     entry = Entry(
         str(desk.root / "in"), "photo.jpg", State.PUBLISHED, "R", Fingerprint(1, 2, 3, 4, 5), "old input",
-        publisher.digest_of(fd), Fingerprint.from_stat(os.fstat(fd)),
+        contents.digest_of(fd), Fingerprint.from_stat(os.fstat(fd)),
     )  # fmt: skip
     os.close(fd)
     with closing(desk.open_ledger()) as ledger:
@@ -243,7 +243,7 @@ def _deliver_again(desk: Desk, *, replace_others: bool = False) -> object:
         intent = delivery.intend(ledger, origin, target)
         work = delivery.stage(intent, mode=Mode.MIRROR, target=target, source_fd=fd)
         os.pwrite(work.staging.fd, RESULT, 0)
-        staged = Staged(1, (), publisher.digest_of(work.staging.fd), len(RESULT), True, "", 1)
+        staged = Staged(1, (), contents.digest_of(work.staging.fd), len(RESULT), True, "", 1)
         known = ledger.entry(root, "photo.jpg")
         delivery.write_down(ledger, work, staged, payload="")
         result = delivery.deliver(work, staged, known=known, replace_others=replace_others)
@@ -302,7 +302,7 @@ def test_a_place_that_is_not_mounted_keeps_its_intent(fresh: Desk) -> None:
     """The staging file's name is known again when the disk is back."""
     away = fresh.root / "away"
     fd = os.open(fresh.photo, os.O_RDONLY)
-    digest, source = publisher.digest_of(fd), Fingerprint.from_stat(os.fstat(fd))
+    digest, source = contents.digest_of(fd), Fingerprint.from_stat(os.fstat(fd))
     os.close(fd)
     staging = fresh.root / "in" / ".faceblurd-0011.tmp"
     staging.write_bytes(RESULT)
@@ -310,10 +310,10 @@ def test_a_place_that_is_not_mounted_keeps_its_intent(fresh: Desk) -> None:
     with closing(fresh.open_ledger()) as ledger:
         ledger.begin(intent)
         (fresh.root / "in").rename(away)
-        assert delivery.recover(ledger) == [(intent, delivery.POSTPONED)]
+        assert recovery.recover(ledger) == [(intent, recovery.POSTPONED)]
         assert ledger.intents() == [intent]
         away.rename(fresh.root / "in")
-        assert delivery.recover(ledger) == [(intent, "redo")]
+        assert recovery.recover(ledger) == [(intent, "redo")]
         assert ledger.intents() == []
     assert fresh.hidden() == []
     assert fresh.photo.read_bytes() == ORIGINAL
@@ -323,11 +323,87 @@ def test_an_older_recipes_result_is_not_our_own_output_after_a_crash(fresh: Desk
     """In place, the same bytes under a new recipe must be looked at again, crash or not."""
     root = str(fresh.root / "in")
     fd = os.open(fresh.photo, os.O_RDONLY)
-    digest, source = publisher.digest_of(fd), Fingerprint.from_stat(os.fstat(fd))
+    digest, source = contents.digest_of(fd), Fingerprint.from_stat(os.fstat(fd))
     os.close(fd)
     old, new = (Recipe("r", DetectionSpec((), size), BlurSpec()).digest for size in (100, 200))
     with closing(fresh.open_ledger()) as ledger:
         ledger.put(Entry(root, "photo.jpg", State.PUBLISHED, old, source, "in", digest, source))
         ledger.begin(Intent("1", root, "photo.jpg", str(fresh.photo), None, source, new, 1, digest))
-        delivery.recover(ledger)
+        recovery.recover(ledger)
         assert not ledger.is_output(root, digest, new)
+
+
+# --- what a crash left, and people who do not wait until it is cleared up
+
+
+def _left_by_a_crash(desk: Desk, ledger: Ledger, *, target: bytes | None, staging: bytes) -> Intent:
+    """Leave what an exchange with an upload leaves: the upload by the staging file's name, the result by its own."""
+    fd = os.open(desk.photo, os.O_RDONLY)
+    read, source = contents.digest_of(fd), Fingerprint.from_stat(os.fstat(fd))
+    os.close(fd)
+    desk.photo.write_bytes(RESULT)
+    fd = os.open(desk.photo, os.O_RDONLY)
+    result = contents.digest_of(fd)
+    os.close(fd)
+    hidden = desk.root / "in" / ".faceblurd-0011.tmp"
+    hidden.write_bytes(staging)
+    desk.photo.unlink() if target is None else desk.photo.write_bytes(target)
+    root = str(desk.root / "in")
+    intent = Intent("0011", root, "photo.jpg", str(desk.photo), str(hidden), source, "R", 1, read, result)
+    ledger.begin(intent)
+    return intent
+
+
+def _in_the_folder(desk: Desk) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (desk.root / "in").iterdir()}
+
+
+NEWEST = b"the newest upload"
+
+
+def test_a_name_that_is_taken_while_an_upload_goes_back_is_not_taken_away(
+    fresh: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody had renamed the result, and somebody else uploads by that name right before the upload takes it."""
+    move = publisher.move_no_replace
+
+    def after_an_upload(*arguments: Any, **named: Any) -> None:
+        monkeypatch.undo()
+        fresh.photo.write_bytes(NEWEST)
+        move(*arguments, **named)
+
+    monkeypatch.setattr(publisher, "move_no_replace", after_an_upload)
+    with closing(fresh.open_ledger()) as ledger:
+        intent = _left_by_a_crash(fresh, ledger, target=None, staging=UPLOAD)
+        assert recovery.recover(ledger) == [(intent, recovery.POSTPONED)]
+        assert _in_the_folder(fresh) == {"photo.jpg": NEWEST, ".faceblurd-0011.tmp": UPLOAD}
+        assert recovery.recover(ledger) == [(intent, "setaside")]
+        assert ledger.intents() == []
+    assert _in_the_folder(fresh) == {"photo.jpg": NEWEST, "photo.kept-0011.jpg": UPLOAD}
+
+
+def test_what_is_written_into_a_result_while_an_upload_goes_back_stays(
+    fresh: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exchange = publisher._renameat2
+
+    def after_a_write(*arguments: Any) -> None:
+        monkeypatch.undo()
+        fresh.photo.write_bytes(NEWEST)
+        exchange(*arguments)
+
+    with closing(fresh.open_ledger()) as ledger:
+        intent = _left_by_a_crash(fresh, ledger, target=RESULT, staging=UPLOAD)
+        monkeypatch.setattr(publisher, "_renameat2", after_a_write)
+        assert recovery.recover(ledger) == [(intent, "restore")]
+    assert _in_the_folder(fresh) == {"photo.jpg": NEWEST, "photo.kept-0011.jpg": UPLOAD}
+
+
+def test_an_upload_that_is_still_written_when_we_restart_keeps_a_name(fresh: Desk) -> None:
+    """Its bytes are still those that were read; what comes is not."""
+    with closing(fresh.open_ledger()) as ledger:
+        intent = _left_by_a_crash(fresh, ledger, target=NEWEST, staging=ORIGINAL)
+        with (fresh.root / "in" / ".faceblurd-0011.tmp").open("r+b") as writer:
+            assert recovery.recover(ledger) == [(intent, "setaside")]
+            writer.write(UPLOAD)
+    assert _in_the_folder(fresh) == {"photo.jpg": NEWEST, "photo.kept-0011.jpg": UPLOAD}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
+import re
 import secrets
 import stat
 import subprocess
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from faceblurd.model import Fingerprint
-from faceblurd.outlet import beneath, publisher
+from faceblurd.outlet import beneath, contents, publisher
 from faceblurd.outlet.publisher import Newer, Occupied, Published
 from faceblurd.outlet.staging import Staging, Target, open_staging
 from faceblurd.rules.naming import staging_name
@@ -79,7 +81,7 @@ class Desk:
     def digest(self, path: Path) -> str:
         fd = os.open(path, os.O_RDONLY)
         self.sources.append(fd)
-        return publisher.digest_of(fd)
+        return contents.digest_of(fd)
 
     def publish(
         self, staging: Staging, *, expected: Fingerprint | None = None, digest: str | None = None
@@ -169,9 +171,9 @@ def _overwrite(photo: Path) -> None:
     photo.write_bytes(UPLOAD)
 
 
-def _rename_over(photo: Path) -> None:
+def _rename_over(photo: Path, content: bytes = UPLOAD) -> None:
     upload = photo.with_name("upload.tmp")
-    upload.write_bytes(UPLOAD)
+    upload.write_bytes(content)
     upload.rename(photo)
 
 
@@ -244,51 +246,126 @@ def test_an_error_after_the_exchange_deletes_neither_file(desk: Desk, monkeypatc
     def fail(_fd: int) -> str:
         raise OSError(errno.EIO, "disk error")
 
-    monkeypatch.setattr(publisher, "digest_of", fail)
+    monkeypatch.setattr(contents, "digest_of", fail)
     with pytest.raises(OSError, match="disk error"):
         publisher.publish(staging, expected=expected, expected_digest="x")
     assert staging.placed  # from here on only the intent tells what lies where
     staging.discard()
-    contents = {path.read_bytes() for path in (desk.root / "in").iterdir()}
-    assert ORIGINAL in contents
+    assert ORIGINAL in {path.read_bytes() for path in (desk.root / "in").iterdir()}
 
 
-def test_of_two_uploads_during_one_publish_the_newest_wins(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second one takes the name between our two exchanges."""
-    expected, staging, exchange, calls = desk.fingerprint(), desk.stage(), publisher._renameat2, []
+@pytest.fixture
+def at_exchange(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[int, Callable[[], object]]], None]:
+    """Have something happen right before the Nth rename, as others may at any time: 2 is the one that puts back."""
+
+    def arm(happening: dict[int, Callable[[], object]]) -> None:
+        exchange, numbers = publisher._renameat2, itertools.count(1)
+
+        def busy(*arguments: Any) -> None:
+            happening.pop(next(numbers), lambda: None)()
+            exchange(*arguments)
+
+        monkeypatch.setattr(publisher, "_renameat2", busy)
+
+    return arm
+
+
+NEWEST = b"the newest upload"
+
+
+def _everything(desk: Desk) -> dict[str, bytes]:
+    """What a person finds in the folder, the token in a name left out."""
+    found = {path.name: path.read_bytes() for path in (desk.root / "in").iterdir()}
+    return {re.sub(r"kept-[0-9a-f]+", "kept", name): content for name, content in found.items()}
+
+
+def test_of_two_uploads_during_one_publish_the_newest_wins_and_the_other_is_kept(
+    desk: Desk, at_exchange: Callable[..., None]
+) -> None:
+    """The second one takes the name between our two exchanges. Nobody has read the first: it is not ours to remove."""
+    expected, staging = desk.fingerprint(), desk.stage()
+    _rename_over(desk.photo)
+    at_exchange({2: lambda: _rename_over(desk.photo, NEWEST)})
+    assert desk.publish(staging, expected=expected) == Newer()
+    assert _everything(desk) == {"photo.jpg": NEWEST, "photo.kept.jpg": UPLOAD}
+
+
+def test_an_upload_stays_when_its_name_is_moved_away_and_taken_again(
+    desk: Desk, at_exchange: Callable[..., None]
+) -> None:
+    """Who renamed the photo meant the upload, and replaced nothing."""
+    expected, staging = desk.fingerprint(), desk.stage()
     _rename_over(desk.photo)
 
-    def busy(*arguments: Any) -> None:
-        calls.append(arguments)
-        if len(calls) == 2:
-            newest = desk.root / "in" / "newest.tmp"
-            newest.write_bytes(b"the newest upload")
-            newest.rename(desk.photo)
-        exchange(*arguments)
+    def move_and_upload() -> None:
+        desk.photo.rename(desk.root / "in" / "renamed.jpg")
+        desk.photo.write_bytes(NEWEST)
 
-    monkeypatch.setattr(publisher, "_renameat2", busy)
+    at_exchange({2: move_and_upload})
     assert desk.publish(staging, expected=expected) == Newer()
-    assert desk.photo.read_bytes() == b"the newest upload"
-    assert os.listdir(desk.root / "in") == ["photo.jpg"]
+    assert _everything(desk) == {"photo.jpg": NEWEST, "renamed.jpg": RESULT, "photo.kept.jpg": UPLOAD}
+
+
+def test_what_is_written_into_a_result_does_not_cost_an_upload(desk: Desk, at_exchange: Callable[..., None]) -> None:
+    """Somebody overwrites the photo, which is our result for a moment, while an upload that came out waits."""
+    expected, staging = desk.fingerprint(), desk.stage()
+    _rename_over(desk.photo)
+    at_exchange({2: lambda: desk.photo.write_bytes(NEWEST)})
+    assert desk.publish(staging, expected=expected) == Newer()
+    assert _everything(desk) == {"photo.jpg": NEWEST, "photo.kept.jpg": UPLOAD}
+
+
+def test_an_upload_that_is_still_written_keeps_a_name_whatever_happens_to_the_result(
+    desk: Desk, at_exchange: Callable[..., None]
+) -> None:
+    """One program has the photo open, another one overwrites it between our two exchanges, the first one goes on."""
+    expected, staging = desk.fingerprint(), desk.stage()
+    with desk.photo.open("r+b") as writer:
+        at_exchange({2: lambda: desk.photo.write_bytes(NEWEST)})
+        assert desk.publish(staging, expected=expected) == Newer()
+        writer.write(UPLOAD)
+    assert _everything(desk) == {"photo.jpg": NEWEST, "photo.kept.jpg": UPLOAD}
+
+
+def test_what_is_written_into_an_upload_while_it_is_put_back_is_the_newest(
+    desk: Desk, at_exchange: Callable[..., None]
+) -> None:
+    """The upload is back, a second one has come out, and somebody overwrites the first before they change places."""
+    expected, staging = desk.fingerprint(), desk.stage()
+    _rename_over(desk.photo)
+    at_exchange({2: lambda: _rename_over(desk.photo, b"a second one"), 3: lambda: desk.photo.write_bytes(NEWEST)})
+    assert desk.publish(staging, expected=expected) == Newer()
+    assert _everything(desk) == {"photo.jpg": NEWEST, "photo.kept.jpg": b"a second one"}
 
 
 def test_an_upload_whose_name_is_moved_away_while_it_is_put_back_keeps_it(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, at_exchange: Callable[..., None]
 ) -> None:
     """Somebody renames the photo between our two exchanges, and so takes our result for the upload."""
-    expected, staging, exchange, calls = desk.fingerprint(), desk.stage(), publisher._renameat2, []
+    expected, staging = desk.fingerprint(), desk.stage()
     _rename_over(desk.photo)
-
-    def busy(*arguments: Any) -> None:
-        calls.append(arguments)
-        if len(calls) == 2:
-            desk.photo.rename(desk.root / "in" / "renamed.jpg")
-        exchange(*arguments)
-
-    monkeypatch.setattr(publisher, "_renameat2", busy)
+    at_exchange({2: lambda: desk.photo.rename(desk.root / "in" / "renamed.jpg")})
     assert desk.publish(staging, expected=expected) == Newer()
-    assert desk.photo.read_bytes() == UPLOAD
-    assert sorted(os.listdir(desk.root / "in")) == ["photo.jpg", "renamed.jpg"]
+    assert _everything(desk) == {"photo.jpg": UPLOAD, "renamed.jpg": RESULT}
+
+
+@pytest.mark.parametrize("uploads", [1, 2])
+def test_an_upload_is_back_for_good_before_anybody_forgets_its_other_name(
+    desk: Desk, at_exchange: Callable[..., None], monkeypatch: pytest.MonkeyPatch, uploads: int
+) -> None:
+    """A power cut after the intent has ended must not find it by a hidden name, nor any other file by one."""
+    expected, staging, fsync, synced = desk.fingerprint(), desk.stage(), os.fsync, list[dict[str, bytes]]()
+    _rename_over(desk.photo)
+    at_exchange({2: lambda: _rename_over(desk.photo, NEWEST)} if uploads == 2 else {})
+
+    def note(fd: int) -> None:
+        synced.append(_everything(desk))
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", note)
+    assert desk.publish(staging, expected=expected) == Newer()
+    assert synced[-1] == _everything(desk)
+    assert desk.hidden() == []
 
 
 # --- names
@@ -432,7 +509,7 @@ def test_no_descriptor_is_leaked_by_successes_and_refusals(way: str, desk: Desk)
 def test_a_file_open_for_writing_is_known_and_one_open_for_reading_is_not(desk: Desk) -> None:
     fd = os.open(desk.photo, os.O_RDONLY)
     desk.sources.append(fd)
-    assert not publisher.open_for_writing(fd)
+    assert not contents.open_for_writing(fd)
     with desk.photo.open("r+b"):
-        assert publisher.open_for_writing(fd)
-    assert not publisher.open_for_writing(fd)
+        assert contents.open_for_writing(fd)
+    assert not contents.open_for_writing(fd)

@@ -38,7 +38,7 @@ from faceblurd.model import (
     Staged,
     State,
 )
-from faceblurd.outlet import delivery, publisher
+from faceblurd.outlet import contents, publisher, recovery
 from faceblurd.outlet import staging as staging_files
 from faceblurd.outlet.command_hook import CommandHook
 from faceblurd.outlet.ledger import Ledger
@@ -98,7 +98,7 @@ class Pool:
 
     def submit(self, job: Job, *, source_fd: int, staging_fd: int) -> bool:
         self.in_hand, self.idle = (job, staging_fd), 0
-        self.answers.append(Hashed(job.id, publisher.digest_of(source_fd)))
+        self.answers.append(Hashed(job.id, contents.digest_of(source_fd)))
         return True
 
     def answer(self, job_id: int, *, proceed: bool) -> None:
@@ -169,7 +169,7 @@ def prepare(disk: Disk, mode: Mode, ways: list[str]) -> None:
         target = disk.photo if mode is Mode.IN_PLACE else disk.mirrored
         target.write_bytes(OLD_RESULT)
         with target.open("rb") as old:
-            digest = publisher.digest_of(old.fileno())
+            digest = contents.digest_of(old.fileno())
         plan, there = plan_on(disk, mode), Fingerprint.from_stat(target.lstat())
         ledger = Ledger(disk.state / "ledger")
         ledger.put(Entry(plan.path, "photo.jpg", State.PUBLISHED, plan.recipe.digest, there, "older", digest, there))
@@ -255,7 +255,7 @@ def work_until(disk: Disk, mode: Mode, ways: list[str], step: int, journal: str,
             answer_as_others_do(ways)
             arm(at_step)
             pipeline, _, ledger = open_pipeline(disk, mode)
-            delivery.recover(ledger)
+            recovery.recover(ledger)
             if not recovering:
                 run_to_the_end(pipeline, f"{disk.top}/in")
             at_step()
@@ -292,7 +292,7 @@ def look(disk: Disk, mode: Mode, ways: list[str], step: int) -> str:
 def restart(disk: Disk, mode: Mode, step: int) -> None:
     """Start again on what the power cut left, and work to the end."""
     pipeline, pool, ledger = open_pipeline(disk, mode)
-    delivery.recover(ledger)
+    recovery.recover(ledger)
     run_to_the_end(pipeline, f"{disk.top}/in")
     target = disk.photo if mode is Mode.IN_PLACE else disk.mirrored
     assert target.read_bytes() == RESULT, step

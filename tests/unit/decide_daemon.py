@@ -2,7 +2,8 @@
 
 Follows `pipeline.loop`, `pipeline.working` and `pipeline.finishing`; `decide_outlet` follows the outlet. A job is a
 generator that stops before each step: there a person may do something, or the process may end. `WORKER` steps of
-several jobs mix; a `PARENT` step is followed by the others of the same job, as in the one thread that publishes.
+several jobs mix; a `PARENT` step is followed by the others of the same job, as in the one thread that works on a root's
+disk. At an `ANSWER`, what that thread has done waits to be written down by the pipeline's own.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from decide_outlet import PARENT, WORKER, Job, Outlet
+from decide_outlet import ANSWER, PARENT, WORKER, Job, Outlet
 
 from faceblurd.model import Entry, Fingerprint, Intent, Mode, Reason, Source, State
 from faceblurd.pipeline.waiting import Waiting
@@ -42,6 +43,8 @@ class Daemon(Outlet):
         self.at: dict[int, str] = {}
         self.open: list[Job] = []
         self.worked = 0
+        self.seen: list[tuple[str, Fingerprint, Source]] = []  # looks whose answers were not handed over yet
+        self.recover_at: float | None = None  # what could not be finished
         self.broken = False  # a step has failed: the end of the history would hide how
         self._launch(self._recover())
 
@@ -83,24 +86,43 @@ class Daemon(Outlet):
 
     @property
     def idle(self) -> bool:
-        return not self.jobs and not len(self.waiting)
+        return not self.jobs and not len(self.waiting) and not self.seen and self.recover_at is None
 
     @property
     def publishing(self) -> bool:
         return PARENT in self.at.values()
 
+    @property
+    def answering(self) -> bool:
+        return ANSWER in self.at.values()
+
     # --- pipeline.loop
 
     def _recover(self) -> Steps:
+        in_hand = {job.intent.token for job in self.open}
+        self.recover_at = None
         for intent in self.ledger.intents():
-            yield from self._recover_one(intent)
+            if intent.token in in_hand:
+                continue
+            if (yield from self._recover_one(intent)):
+                self.look(intent.path, Source.EVENT)
+            else:
+                self.recover_at = self.world.now + decide.DISK_SECONDS
         for entry in self.ledger.in_state(State.RETRY):
-            self.sight(entry.path, Source.EVENT)
+            self.look(entry.path, Source.EVENT)
 
-    def sight(self, path: str, source: Source) -> None:
+    def look(self, path: str, source: Source) -> None:
+        """Look at a path; by the time that the answer is there, it may be another file."""
         fingerprint = self.world.print_at(self.world.source, path)
-        if fingerprint is None:
-            return
+        if fingerprint is not None:
+            self.seen.append((path, fingerprint, source))
+
+    def collect(self) -> None:
+        """Take the answers of the looks."""
+        while self.seen:
+            self._consider(*self.seen.pop(0))
+
+    def _consider(self, path: str, fingerprint: Fingerprint, source: Source) -> None:
         file = self.waiting.get(self.plan.path, path)
         if file is not None:
             self.waiting.hinted(file, fingerprint, source, now=self.world.now)
@@ -120,6 +142,8 @@ class Daemon(Outlet):
 
     def take_timers(self) -> None:
         world = self.world
+        if self.recover_at is not None and self.recover_at <= world.now:
+            self._launch(self._recover())
         for file in self.waiting.due(world.now):
             fingerprint = world.print_at(world.source, file.path)
             if fingerprint is None:
@@ -197,7 +221,7 @@ class Daemon(Outlet):
         self.worked += 1
         fault = yield WORKER
         if fault == "lost":
-            self._not_staged(job, self._failed, Reason.WORKER_CRASHED, retryable=True)
+            yield from self._not_staged(job, self._failed, Reason.WORKER_CRASHED, retryable=True)
             return
         if world.print_of(job.inode) != job.fingerprint:
             self._newer(job)
@@ -206,53 +230,48 @@ class Daemon(Outlet):
         yield WORKER
         entry = self.ledger.entry(*file.key)
         own = self.in_place and self.ledger.is_output(self.plan.path, content, self._recipe)
-        target = world.print_at(world.target, file.path)
         verdict = decide.on_digest(
             content, entry, recipe=self._recipe, mode=self.plan.mode, own_output=own,
-            target_present=entry is not None and target == entry.target,
+            target_present=not self.in_place and entry is not None and self._has_result(entry),
         )  # fmt: skip
         if isinstance(verdict, decide.Skip):
-            assert self.in_place or target is not None, "skipped, and nothing is in the mirror"
-            self._not_staged(job, self._skipped)
+            assert self.in_place or file.path in world.target, "skipped, and nothing is in the mirror"
+            yield WORKER
+            yield from self._not_staged(job, self._skipped)
             return
         assert not own, "our own output is blurred again under the same recipe"
         fault = yield WORKER
         if fault == "lost":
-            self._not_staged(job, self._failed, Reason.WORKER_CRASHED, retryable=True)
+            yield from self._not_staged(job, self._failed, Reason.WORKER_CRASHED, retryable=True)
         elif content.startswith("bad "):
-            self._not_staged(job, self._failed, Reason.DAMAGED, retryable=False)
+            yield from self._not_staged(job, self._failed, Reason.DAMAGED, retryable=False)
         elif content.startswith("clean ") and self.in_place:
-            self._not_staged(job, self._record, State.CLEAN, None)
+            yield from self._not_staged(job, self._record, State.CLEAN, None)
         else:
             job.output = content if content.startswith("clean ") else f"{self._recipe}({content})"
             world.write(job.staging, job.output, mtime=job.fingerprint.mtime_ns)
             yield WORKER
             yield from self._staged(job)
 
-    def _not_staged(self, job: Job, end: object, *arguments: object, **options: object) -> None:
-        if self._source_is_what_was_read(job):
+    def _not_staged(self, job: Job, end: object, *arguments: object, **options: object) -> Steps:
+        still = self._source_is_what_was_read(job)
+        yield ANSWER
+        if still:
             end(job.file, job, *arguments, **options)  # type: ignore[operator]
         else:
             self._newer(job)
-
-    def _source_is_what_was_read(self, job: Job) -> bool:
-        return self.world.print_at(self.world.source, job.file.path) == job.fingerprint
 
     # --- pipeline.finishing
 
     def _staged(self, job: Job) -> Steps:
         file = job.file
         file.move(State.STAGED)
-        if not self.in_place and not self._source_is_what_was_read(job):
-            self._newer(job)
-            return
         published = yield from self._deliver(job, self.ledger.entry(*file.key))
+        yield ANSWER
         if published == "newer":
             self._newer(job)
         elif published == "occupied":
             self._hold(file, job, Reason.TARGET_EXISTS)
-        elif published == "error":
-            self._failed(file, job, Reason.IO_ERROR, retryable=True)
         else:
             state = State.CLEAN if job.output.startswith("clean ") else State.PUBLISHED
             self._record(file, job, state, job.output, target=published)
@@ -261,7 +280,7 @@ class Daemon(Outlet):
         entry = self.ledger.entry(*file.key)
         if entry is None or job.digest not in {entry.input_digest, entry.output_digest}:
             entry = Entry(*file.key, State.PUBLISHED, self._recipe, job.fingerprint, None, job.digest)
-        state = entry.state if entry.state in decide.DONE else State.PUBLISHED
+        state = decide.state_of_known(entry, job.digest)
         self._commit(
             job,
             replace(
@@ -275,7 +294,7 @@ class Daemon(Outlet):
         self, file: File, job: Job, state: State, output: str | None, target: Fingerprint | None = None
     ) -> None:
         """Commit a good end. The ledger is never ahead of the disk."""
-        assert self.world.synced, "recorded before the directory was durable"
+        assert self.world.durable >= job.change, "recorded before the directory was durable"
         target = target or job.fingerprint
         source = target if self.in_place else job.fingerprint
         self._commit(job, Entry(*file.key, state, self._recipe, source, job.digest, output, target))
@@ -289,6 +308,8 @@ class Daemon(Outlet):
         if isinstance(plan, decide.Hold):
             self._hold(file, job, reason)
             return
+        if reason in decide.NOT_THE_FILES_FAULT:
+            file.attempts = max(0, file.attempts - 1)
         self._commit(job, self._failure_entry(file, State.RETRY, reason))
         if job is not None:
             self._put_down(job)

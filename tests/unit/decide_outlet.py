@@ -1,11 +1,12 @@
-"""A model of the outlet: `outlet.delivery` and `outlet.publisher`, step by step, over the model of the disk.
+"""A model of the outlet, step by step, over the model of the disk: `delivery`, `publisher` and `recovery`.
 
 Intent, staging, output digest, exchange or link, look, unlink, fsync, record; and the recovery after an end in
 between.
 
 Not in the model: hard links, suspended roots, hooks; file systems without RENAME_EXCHANGE (their race is documented);
-an end between the two exchanges that give the second of two uploads its place again; a program that opens a result in
-the moment between an exchange and the look at what came out, and writes into it after that look.
+a program that opens a result in the moment between an exchange and the look at what came out, and writes into it after
+that look. A write that keeps a file's time shows by its size; since all files of the model have one size, a write is
+told by the content where the outlet compares size and time.
 """
 
 from __future__ import annotations
@@ -13,20 +14,21 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from decide_world import Inode, World, is_finished
-
 from faceblurd.model import Entry, Fingerprint, Intent, Reason, State
 from faceblurd.rules import decide
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from decide_world import Inode, World
+
     from faceblurd.outlet.ledger import Ledger
     from faceblurd.pipeline.files import File, RootPlan
 
     Steps = Generator[str, str, None]
+    Plan = decide.Finish | decide.Redo | decide.Restore | decide.SetAside
 
-PARENT, WORKER = "parent", "worker"
+PARENT, WORKER, ANSWER = "parent", "worker", "answer"
 
 
 @dataclass(eq=False, slots=True)
@@ -41,6 +43,7 @@ class Job:
     name: str | None
     digest: str | None = None
     output: str = "partial"
+    change: int = 0  # which one of the tree's changes gave the result its name
 
 
 class Outlet:
@@ -55,33 +58,44 @@ class Outlet:
     def _unlink(self, name: str, known: set[str | None]) -> None:
         """Remove a name: never that of something that was not read."""
         inode = self.world.target[name]
-        assert inode.writers == 0 or inode.taken_away_by_people, "removed while somebody writes to it"
-        superseded = self.world.promised.get(self.world.swapped.get(name, ""), "") != inode.content
-        assert inode.content in known or superseded or is_finished(inode.content, self._recipe), (
-            f"removed unread: {inode.content}"
-        )
+        assert inode.writers == 0, "removed while somebody writes to it"
+        assert inode.content in known, f"removed unread: {inode.content}"
         self.world.unlink(name)
 
     # --- outlet.delivery and outlet.publisher
 
     def _deliver(self, job: Job, known: Entry | None) -> Generator[str, str, Fingerprint | str]:
-        world, path = self.world, job.file.path
-        expected, digest = job.fingerprint, job.digest
-        if not self.in_place:
-            present = world.print_at(world.target, path)
-            ours = known is not None and known.target is not None and present == known.target
-            expected, digest = (known.target, known.output_digest) if ours else (None, None)
         name = f".faceblurd-{job.intent.token}.tmp"
-        staging = f"{self.plan.to}/{name}" if job.name is not None or expected is not None else None
-        job.intent = replace(
-            job.intent, staging=staging, input_digest=job.digest, output_digest=job.output
-        )  # fmt: skip
+        job.intent = replace(job.intent, input_digest=job.digest, output_digest=job.output)
         self.ledger.begin(job.intent)
         yield PARENT
-        if expected is not None:
-            return (yield from self._exchange(job, name, expected, digest))
+        if not self.in_place and not self._source_is_what_was_read(job):
+            return "newer"
+        expected, digest = job.fingerprint, job.digest
+        if not self.in_place:
+            ours = known is not None and self._has_result(known)
+            expected = self.world.print_at(self.world.target, job.file.path) if ours else None
+            digest = known.output_digest if known is not None else None
+            yield PARENT
+        if expected is None:
+            return (yield from self._publish_new(job, name))
+        return (yield from self._exchange(job, name, expected, digest))
+
+    def _source_is_what_was_read(self, job: Job) -> bool:
+        return self.world.print_at(self.world.source, job.file.path) == job.fingerprint
+
+    def _has_result(self, known: Entry) -> bool:
+        """Tell whether the result that `known` tells of is still at the target: by its fingerprint, or by its bytes."""
+        present = self.world.target.get(known.path)
+        if present is None or known.output_digest is None:
+            return False
+        return self.world.print_of(present) == known.target or present.content == known.output_digest
+
+    def _publish_new(self, job: Job, name: str) -> Generator[str, str, Fingerprint | str]:
+        world, path = self.world, job.file.path
         if path in world.target:
             if world.target[path].content == job.output:
+                job.change = world.changes
                 world.sync()
                 return world.print_of(world.target[path])
             return "occupied"
@@ -90,10 +104,13 @@ class Outlet:
         else:
             world.rename(name, path)
             job.name = None
-        published = world.print_of(job.staging)
-        world.foreign.discard(path)
+        return (yield from self._durably(job))
+
+    def _durably(self, job: Job) -> Generator[str, str, Fingerprint]:
+        published = self.world.print_of(job.staging)  # at once: what is written into it from here on is not ours
+        job.change = self.world.changes
         yield PARENT
-        world.sync()
+        self.world.sync()
         return published
 
     def _exchange(
@@ -103,99 +120,99 @@ class Outlet:
         if job.name is None:
             world.link(name, job.staging)
             job.name = name
-            yield PARENT
+        elif world.print_at(world.target, path) != expected:
+            return "newer"
+        yield PARENT
         if path not in world.target:
             return "newer"
         world.exchange(name, path)
-        published = world.print_of(job.staging)  # at once: what is written into it from here on is not ours
-        job.name = None
-        was_foreign = path in world.foreign
-        world.foreign.discard(path)
+        published, job.change, job.name = world.print_of(job.staging), world.changes, None
         yield PARENT
         out = world.target[name]
         same = (out.number, out.mtime) == (expected.inode, expected.mtime_ns)
         if not (same and out.writers == 0 and out.content == digest):
-            world.foreign |= {path} if was_foreign else set()
-            return (yield from self._put_back(job, name))
+            left = yield from self._put_back(name, path, (job.staging, job.output))
+            job.name = name if left else None
+            yield PARENT
+            world.sync()
+            return "newer"
         self._unlink(name, {digest})
+        job.change = world.changes
         yield PARENT
         world.sync()
         return published
 
-    def _put_back(self, job: Job, name: str) -> Generator[str, str, str]:
-        left = yield from self._give_back(name, job.file.path, job.staging, job.output)
-        job.name = name if left else None
-        return "newer"
-
-    def _give_back(self, name: str, path: str, ours: Inode, output: str) -> Generator[str, str, bool]:
-        world, placed = self.world, ours
-        yield PARENT
+    def _put_back(self, name: str, path: str, placed: tuple[Inode, str]) -> Generator[str, str, bool]:
+        world, there = self.world, placed
         while True:
-            coming = world.target[name]
-            if path not in world.target:  # somebody removed what we put there
+            yield PARENT
+            coming = (world.target[name], world.target[name].content)
+            if path not in world.target:  # somebody moved or removed what we put there
+                yield PARENT
+                if path in world.target:
+                    continue
                 world.rename(name, path)
-                world.sync()
                 return False
             world.exchange(name, path)
+            out = (world.target[name], world.target[name].content)
+            if out == there:
+                break
+            there = coming
+        if out == placed:
             world.swapped.pop(name)
-            if world.target[name] is placed:
-                if placed is ours and placed.content != output:
-                    world.exchange(name, path)  # somebody wrote into it: that is the newest
-                return True
-            world.swapped[name] = path
-            placed = coming
+            return True
+        yield PARENT
+        world.set_aside(name, path)
+        return False
 
-    def _recover_one(self, intent: Intent) -> Steps:
+    # --- outlet.recovery
+
+    def _recover_one(self, intent: Intent) -> Generator[str, str, bool]:
+        """Bring the disk in order, and write down what came of it; False when it has to be tried again."""
         world, path = self.world, intent.path
         name = (intent.staging or "").rpartition("/")[2]
         before = self.ledger.entry(intent.root, path)
-        target, staging = world.target.get(path), world.target.get(name)
         present = world.print_at(world.target, path)  # before its content is read: what is written later is not ours
+        yield PARENT
+        target, staging = world.target.get(path), world.target.get(name)
         replaced = frozenset({intent.input_digest, None if before is None else before.output_digest})
         plan = decide.on_restart(
             target=None if target is None else target.content,
             staging=None if staging is None else "" if staging.writers else staging.content,
             replaced=replaced, output_digest=intent.output_digest,
         )  # fmt: skip
-        if isinstance(plan, decide.Finish):
-            world.foreign.discard(path)
         yield PARENT
-        if isinstance(plan, decide.Restore):
-            if target is None:
+        match plan:
+            case decide.Restore() if target is None:
+                if path in world.target:
+                    return False  # taken meanwhile
                 world.rename(name, path)
-            else:
-                yield from self._give_back(name, path, target, intent.output_digest or "")
-            world.sync()
-        if isinstance(plan, decide.Finish):
-            world.sync()
-        if isinstance(plan, decide.SetAside):
-            world.rename(name, f"{path} kept")
-            world.swapped.pop(name, None)
-            world.foreign |= set() if self.in_place else {f"{path} kept"}
-            world.sync()
+            case decide.Restore():
+                yield from self._put_back(name, path, (target, intent.output_digest or ""))
+            case decide.SetAside():
+                world.set_aside(name, path)
+        change = world.changes
         yield PARENT
+        if not isinstance(plan, decide.Redo):
+            world.sync()
         if name in world.target:
-            self._unlink(name, {intent.output_digest, "partial", *replaced})
+            unfinished = {world.target[name].content} if intent.output_digest is None else set()
+            self._unlink(name, {intent.output_digest, *unfinished, *replaced})
             yield PARENT
             world.sync()
-        yield PARENT
-        self._record_recovery(intent, plan, present)
+        yield ANSWER
+        assert isinstance(plan, decide.Redo) or world.durable >= change, "recorded before the directory was durable"
+        self._record_recovery(intent, before, present if isinstance(plan, decide.Finish) else None)
+        return True
 
-    def _record_recovery(
-        self,
-        intent: Intent,
-        plan: decide.Finish | decide.Redo | decide.Restore | decide.SetAside,
-        present: Fingerprint | None,
-    ) -> None:
-        before = self.ledger.entry(intent.root, intent.path)
+    def _record_recovery(self, intent: Intent, before: Entry | None, target: Fingerprint | None) -> None:
         entry = Entry(
             intent.root, intent.path, State.RETRY, intent.recipe, intent.source, attempts=intent.attempts,
             reason=Reason.INTERRUPTED,
         )  # fmt: skip
-        if isinstance(plan, decide.Finish) and present is not None:
-            assert self.world.synced, "recorded before the directory was durable"
+        if target is not None:
             entry = replace(
-                entry, state=State.PUBLISHED, source=present if self.in_place else intent.source, target=present,
+                entry, state=State.PUBLISHED, source=target if self.in_place else intent.source, target=target,
                 input_digest=intent.input_digest, output_digest=intent.output_digest, reason=None, attempts=0,
             )  # fmt: skip
         elif before is not None and not (self.in_place and before.recipe != intent.recipe):

@@ -37,10 +37,21 @@ class Inode:
     held: int = 0  # open descriptors
     writers: int = 0
     taken_away_by_people: bool = False
+    foreign: bool = False  # somebody put it into the mirror
     free: bool = False
 
 
 Tree = dict[str, Inode]
+
+
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """What a change of the target's tree can be taken back to."""
+
+    names: Tree
+    ctimes: dict[str, int]
+    swapped: dict[str, str]
+    deleted: set[str]
 
 
 class World:
@@ -49,10 +60,10 @@ class World:
         self.source: Tree = {}
         self.target: Tree = self.source if mode is Mode.IN_PLACE else {}
         self.promised: dict[str, str] = {}  # what people put into the root, and expect to find there, blurred or not
-        self.foreign: set[str] = set()  # what people changed in the mirror
+        self.deleted: set[str] = set()  # what people removed from the mirror
         self.swapped: dict[str, str] = {}  # staging name -> path, while an exchange has brought something out
-        self._unsynced: list[Tree] = []
-        self._ctimes: list[dict[str, int]] = []
+        self.changes = self.durable = 0  # of the target's tree, by us
+        self._unsynced: list[_Before] = []
         self._tick, self._numbers, self._free = 0, 0, list[int]()
 
     # --- inodes
@@ -91,16 +102,24 @@ class World:
         self._free_if_gone(inode)
 
     def _free_if_gone(self, inode: Inode) -> None:
-        named = any(inode in tree.values() for tree in (self.source, self.target, *self._unsynced))
+        named = any(inode in tree.values() for tree in self._trees())
         if not inode.held and not named and not inode.free:
             inode.free = True
             heapq.heappush(self._free, inode.number)
+
+    def _trees(self) -> list[Tree]:
+        return [self.source, self.target, *(before.names for before in self._unsynced)]
+
+    def is_foreign(self, path: str) -> bool:
+        """Tell whether people changed what the mirror has by that name."""
+        return self.target[path].foreign if path in self.target else path in self.deleted
 
     # --- what we do to the target's tree; nothing of it is durable before `sync`
 
     def link(self, name: str, inode: Inode) -> None:
         self._note()
         self.target[name] = inode
+        self.deleted.discard(name)
         self.change(inode)
 
     def unlink(self, name: str) -> None:
@@ -110,11 +129,21 @@ class World:
         self._free_if_gone(inode)
 
     def rename(self, old: str, new: str) -> None:
-        """Rename where there is nothing yet."""
+        """Rename where there is nothing yet (RENAME_NOREPLACE)."""
+        assert new not in self.target, f"renamed over {new}"
         self._note()
         self.target[new] = self.target.pop(old)
         self.swapped.pop(old, None)
+        self.deleted.discard(new)
         self.change(self.target[new])
+
+    def set_aside(self, name: str, path: str) -> None:
+        """Show an upload beside the path that it came out of; what was promised of that path may be this."""
+        kept = f"{path} kept {name}"
+        content = self.target[name].content
+        self.rename(name, kept)
+        if self.promised.get(path) == content:
+            self.promised[kept] = self.promised.pop(path)
 
     def exchange(self, name: str, path: str) -> None:
         self._note()
@@ -124,25 +153,24 @@ class World:
             self.change(self.target[one])
 
     def _note(self) -> None:
-        self._unsynced.append(dict(self.target))
-        self._ctimes.append({name: inode.ctime for name, inode in self.target.items()})
-
-    @property
-    def synced(self) -> bool:
-        return not self._unsynced
+        ctimes = {name: inode.ctime for name, inode in self.target.items()}
+        self._unsynced.append(_Before(dict(self.target), ctimes, dict(self.swapped), set(self.deleted)))
+        self.changes += 1
 
     def sync(self) -> None:
-        old, self._unsynced, self._ctimes = self._unsynced, [], []
-        for inode in (inode for tree in old for inode in tree.values()):
+        old, self._unsynced = self._unsynced, []
+        self.durable = self.changes
+        for inode in (inode for before in old for inode in before.names.values()):
             self._free_if_gone(inode)
 
     def cut_power(self, lost: int) -> None:
         """Take the last `lost` changes back that no fsync has made durable."""
         if lost and self._unsynced:
-            number = max(0, len(self._unsynced) - lost)
+            before = self._unsynced[max(0, len(self._unsynced) - lost)]
             self.target.clear()
-            self.target.update(self._unsynced[number])
-            for name, ctime in self._ctimes[number].items():
+            self.target.update(before.names)
+            self.swapped, self.deleted = before.swapped, before.deleted
+            for name, ctime in before.ctimes.items():
                 self.target[name].ctime = ctime
         self.sync()
 
@@ -161,7 +189,7 @@ class World:
             if old is not None:
                 old.taken_away_by_people = True
                 self._free_if_gone(old)
-            for name in [name for name, swapped in self.swapped.items() if swapped == path]:
+            for name in [name for name, of in self.swapped.items() if of == path and name in self.source]:
                 self.source[name].taken_away_by_people = True  # what we took out is replaced as well
         self._promise(path, content)
 
@@ -210,6 +238,8 @@ class World:
         old = self.target.pop(path, None)
         if content is not None:
             self.target[path] = self.make(content)
+            self.target[path].foreign = True
+        else:
+            self.deleted.add(path)
         if old is not None:
             self._free_if_gone(old)
-        self.foreign.add(path)

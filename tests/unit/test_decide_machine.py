@@ -8,6 +8,7 @@ each step.
 from __future__ import annotations
 
 import itertools
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -137,14 +138,17 @@ class DecideMachine(RuleBasedStateMachine):
 
     def _look(self) -> None:
         if self.daemon is not None and not self.daemon.publishing:
+            self.daemon.collect()
             self.daemon.take_timers()
             self.daemon.dispatch()
 
     @precondition(lambda self: self.daemon and self.events and not self.daemon.publishing)
-    @rule(number=NUMBERS)
-    def hear_an_event(self, number: int) -> None:
+    @rule(number=NUMBERS, late=st.booleans())
+    def hear_an_event(self, number: int, *, late: bool) -> None:
         assert self.daemon is not None
-        self.daemon.sight(self.events.pop(number % len(self.events)), Source.EVENT)
+        self.daemon.look(self.events.pop(number % len(self.events)), Source.EVENT)
+        if not late:
+            self.daemon.collect()
 
     @rule()
     def lose_the_events(self) -> None:
@@ -156,7 +160,8 @@ class DecideMachine(RuleBasedStateMachine):
         assert self.daemon is not None
         for path in sorted(self.world.source):
             if not path.startswith("."):
-                self.daemon.sight(path, Source.SCAN)
+                self.daemon.look(path, Source.SCAN)
+        self.daemon.collect()
 
     @rule()
     def retry_what_is_held(self) -> None:
@@ -178,9 +183,9 @@ class DecideMachine(RuleBasedStateMachine):
                 self.everything_holds()
 
     @rule(
-        path=PATHS, kind=st.sampled_from(["photo", "photo", "clean"]), steps=st.integers(0, 9),
+        path=PATHS, kind=st.sampled_from(["photo", "photo", "clean"]), steps=st.integers(0, 12),
         meanwhile=st.sampled_from(["", "new", "over", "kept", "copy", "gone", "moved", "touched", "open", "mirror"]),
-        more=st.integers(0, 6), end=st.sampled_from(["", "", "lost", "no space", "crash", "crash", "power cut"]),
+        more=st.integers(0, 8), end=st.sampled_from(["", "", "lost", "no space", "crash", "crash", "power cut"]),
     )  # fmt: skip
     def have_an_eventful_job(self, path: str, kind: str, steps: int, meanwhile: str, more: int, end: str) -> None:
         """Do at once what few random histories would reach step by step: a change during a job, and a crash."""
@@ -201,7 +206,7 @@ class DecideMachine(RuleBasedStateMachine):
     def _begin(self, steps: int) -> None:
         if self.daemon is not None and not self.daemon.publishing:
             while self.events:
-                self.hear_an_event(0)
+                self.hear_an_event(0, late=False)
             self.pass_time(2 * QUIET)
         self.steps(steps)
 
@@ -239,7 +244,7 @@ class DecideMachine(RuleBasedStateMachine):
         self.events.clear()
         self.world.cut_power(lost)
 
-    @precondition(lambda self: self.daemon and not self.daemon.publishing)
+    @precondition(lambda self: self.daemon and not self.daemon.publishing and not self.daemon.answering)
     @rule()
     def stop(self) -> None:
         assert self.daemon is not None
@@ -290,7 +295,7 @@ class DecideMachine(RuleBasedStateMachine):
                 continue
             if self.mode is Mode.IN_PLACE:
                 assert is_finished(inode.content, recipe), f"{path} counts as done, and is {inode.content}"
-            elif path not in world.foreign:
+            elif not world.is_foreign(path):
                 assert path in world.target, f"{path} counts as published"
                 assert world.target[path].content == _made(inode.content, recipe)
 
@@ -327,7 +332,7 @@ class DecideMachine(RuleBasedStateMachine):
                 if daemon.idle:
                     return
             while self.events:
-                self.hear_an_event(0)
+                self.hear_an_event(0, late=False)
             self.pass_time(REST_SECONDS)
         raise AssertionError("there is no end to it")
 
@@ -341,7 +346,7 @@ class DecideMachine(RuleBasedStateMachine):
             if inode.content.startswith("bad "):
                 assert (entry.state, entry.reason) == (State.QUARANTINED, Reason.DAMAGED)
             elif entry.reason is Reason.TARGET_EXISTS:
-                assert path in world.foreign
+                assert world.is_foreign(path)
             else:
                 assert entry.state in DONE
                 assert entry.recipe == self.recipe.digest
@@ -370,7 +375,7 @@ def _came_from(one: str, content: str) -> bool:
 def test_every_step_of_a_job_survives_every_change_and_every_end(mode: Mode, meanwhile: str) -> None:
     """Walk through all of them, since luck alone finds the rarest (an exchange that brought a newer upload out)."""
     ends = ("crash", "power cut", "lost")
-    for named, steps, more, end in itertools.product((False, True), range(9), range(4), ends):
+    for named, steps, more, end in itertools.product((False, True), range(12), range(6), ends):
         machine = InPlaceMachine() if mode is Mode.IN_PLACE else MirrorMachine()
         machine.begin(named_staging=named)
         machine.have_an_eventful_job("a", "photo", steps, meanwhile, more, end)
@@ -388,4 +393,7 @@ class MirrorMachine(DecideMachine):
 
 TestInPlace = InPlaceMachine.TestCase
 TestMirror = MirrorMachine.TestCase
-TestInPlace.settings = TestMirror.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)
+TestInPlace.settings = TestMirror.settings = settings(
+    max_examples=150, stateful_step_count=25, deadline=None,
+    derandomize=bool(os.environ.get("CI")),  # there, a rare find must not fail a change that has nothing to do with it
+)  # fmt: skip

@@ -72,8 +72,9 @@ class Owner:
         before = len(self.one.lines("config.refused"))
         self.reload()
         self.one.wait_for(lambda: len(self.one.lines("config.refused")) > before, what="the refusal")
-        detail: str = self.one.lines("config.refused")[before]["detail"]
-        return detail
+        line = self.one.lines("config.refused")[before]
+        assert line["level"] == "error"
+        return str(line["detail"])
 
     def publishes(self, root: str, to: str) -> None:
         """Drop a photo and wait for its result."""

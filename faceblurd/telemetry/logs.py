@@ -120,7 +120,7 @@ def log_report(report: Report) -> None:
 
 def log_event(event: str, **fields: object) -> None:
     """Write a line about anything but a finished file, at the level that the event has."""
-    logger = Logger("faceblurd")
+    logger = get_logger("faceblurd")
     write = logger.error if event in ERRORS else logger.warning if event in WARNINGS else logger.info
     write(event, **fields)
 

@@ -111,17 +111,13 @@ class Daemon:
             )
 
     def _handle_signals(self) -> None:
-        def stop(_number: int, _frame: object) -> None:
-            self._stop_asked = True
+        def ask(number: int, _frame: object) -> None:
+            self._reload_asked |= number == signal.SIGHUP
+            self._stop_asked |= number != signal.SIGHUP
             self._assembly.inbox.ring()
 
-        def reload(_number: int, _frame: object) -> None:
-            self._reload_asked = True
-            self._assembly.inbox.ring()
-
-        signal.signal(signal.SIGTERM, stop)
-        signal.signal(signal.SIGINT, stop)
-        signal.signal(signal.SIGHUP, reload)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, ask)
 
     # --- running
 
@@ -189,9 +185,8 @@ class Daemon:
         except OSError as error:
             self._voice.tell("status.failed", detail=error.strerror)
         pipeline = self._assembly.pipeline
-        self._notifier.status(
-            self._paused or f"{len(pipeline.roots)} roots, {len(pipeline.waiting)} files on their way"
-        )
+        busy = f"{len(pipeline.roots)} roots, {len(pipeline.waiting)} files on their way"
+        self._notifier.status(self._paused or busy)
 
     def _own_account(self) -> dict[str, Any]:
         workers = account.of_workers(self._assembly.pool)
@@ -206,9 +201,13 @@ class Daemon:
             self._take_over(ledger)
         except FaceblurdError as error:
             self._voice.tell("config.refused", detail=str(error))
+        except sqlite3.Error:  # no room for what was in hand: again after the pause
+            self._reload_asked = True
+            raise
         else:
             self._voice.tell("config.reloaded", roots=[plan.path for plan in self._plans])
-        self._notifier.ready()
+        finally:
+            self._notifier.ready()
 
     def _take_over(self, ledger: Ledger) -> None:
         config = self._load()
@@ -220,10 +219,10 @@ class Daemon:
         made = self._assemble(config, plans, ledger)
         try:
             assembly.wait_until_ready(made.pool, meanwhile=self._go_on)
-        except FaceblurdError:
+            self._finish_in_hand()
+        except (FaceblurdError, sqlite3.Error):
             made.close()
             raise
-        self._finish_in_hand()
         self._assembly.close()
         self._open_roots(made, config, plans, ledger)
         self._assembly, self._config, self._plans = made, config, plans

@@ -92,3 +92,13 @@ def test_every_relative_link_leads_to_a_file(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", text):
         assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_every_test_that_the_table_of_faults_names_is_there() -> None:
+    named = set(
+        re.findall(r"`(\w+/test_\w+\.py)`", (REPOSITORY / "docs" / "reliability.md").read_text(encoding="utf-8"))
+    )
+    assert len(named) > 30
+    assert {name for name in named if not (REPOSITORY / "tests" / name).is_file()} == set()
+    of_faults = {f"fault/{path.name}" for path in (REPOSITORY / "tests" / "fault").glob("test_*.py")}
+    assert of_faults - named == {"fault/test_share.py"}  # which tests what other tests stand on

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 def _voice(config: Config) -> Voice:
     """Configure the log and say everything there."""
     from faceblurd.assembly import Voice  # noqa: PLC0415 - not needed for --help
-    from faceblurd.telemetry.logs import configure_logging, get_logger, log_report  # noqa: PLC0415 - same
+    from faceblurd.telemetry.logs import configure_logging, log_event, log_report  # noqa: PLC0415 - same
 
     configure_logging(format=config.logging.format.value, level=config.logging.level.value, stream=sys.stderr)
-    return Voice(report=log_report, tell=get_logger("faceblurd").info)
+    return Voice(report=log_report, tell=log_event)
 
 
 @click.command()

@@ -36,6 +36,13 @@ EVENTS = {
     Outcome.HELD: "file.quarantined",
     Outcome.UNSUPPORTED: "file.quarantined",
 }
+WARNINGS = frozenset({
+    "daemon.paused", "root.suspended", "root.full", "root.degraded", "root.hints_lost", "file.retried",
+    "file.unreachable", "file.unfinished", "file.not_withdrawn", "quarantine.failed", "status.failed", "hook.failed",
+    "plugin.failed",
+})  # fmt: skip
+"""What somebody should look at. A refused configuration is an error: what its owner wants is not what happens."""
+ERRORS = frozenset({"config.refused"})
 UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f"  # control characters: new lines, terminal commands
     "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # change the direction of what is read
@@ -109,6 +116,13 @@ def log_report(report: Report) -> None:
     logger = Logger("file")
     write = logger.info if report.reason is None else logger.warning
     write(EVENTS[report.outcome], root=report.root, **report.as_dict())
+
+
+def log_event(event: str, **fields: object) -> None:
+    """Write a line about anything but a finished file, at the level that the event has."""
+    logger = get_logger("faceblurd")
+    write = logger.error if event in ERRORS else logger.warning if event in WARNINGS else logger.info
+    write(event, **fields)
 
 
 class _Writer:

@@ -72,8 +72,9 @@ class Owner:
         before = len(self.one.lines("config.refused"))
         self.reload()
         self.one.wait_for(lambda: len(self.one.lines("config.refused")) > before, what="the refusal")
-        detail: str = self.one.lines("config.refused")[before]["detail"]
-        return detail
+        line = self.one.lines("config.refused")[before]
+        assert line["level"] == "error"
+        return str(line["detail"])
 
     def publishes(self, root: str, to: str) -> None:
         """Drop a photo and wait for its result."""
@@ -123,8 +124,8 @@ def test_a_bad_configuration_changes_nothing_and_the_next_good_one_is_taken_over
     (reloaded,) = one.wait_for(lambda: one.lines("config.reloaded"), what="the reload")
     assert reloaded["roots"] == [str(owner.folder / "in"), str(owner.folder / "in2")]
     owner.publishes("in2", "out2")
+    one.wait_for(lambda: len(one.finished()) == len(BAD) + 4, what="the log's last line")  # it comes after the result
     assert [seen for seen in one.finished().values() if seen != ["published"]] == []
-    assert len(one.finished()) == len(BAD) + 4
     manager.mark(wait_until)
     reloads = len(BAD) + 3
     assert manager.count("RELOADING=1") == reloads

@@ -153,28 +153,39 @@ def test_pings_go_on_while_a_root_is_suspended(
     pings(manager, one, wait_until)
 
 
-def test_pings_go_on_while_the_state_disk_is_full(
-    daemon: Callable[..., Any], tmp_path: Path, inbox: Path, portraits: Any, wait_until: Callable[..., Any],
-    manager: ServiceManager, plugin: dict[str, str], slow_start: Hold,
-) -> None:  # fmt: skip
-    state = tmp_path / "state"
-    state.mkdir()
+@pytest.fixture
+def small_state(tmp_path: Path) -> list[str]:
+    """Give what makes a command see a state directory that is a disk of 2 MB."""
+    (tmp_path / "state").mkdir()
     script = 'mount -t tmpfs -o size=2m none "$1" && shift && exec "$@"'
-    around = ["unshare", "-m", "sh", "-c", script, "sh", str(state)]
+    around = ["unshare", "-m", "sh", "-c", script, "sh", str(tmp_path / "state")]
     if subprocess.run([*around, "true"], capture_output=True, check=False).returncode != 0:
         pytest.skip("no mounts here")
-    one = daemon(
-        env={**manager.env, **plugin}, around=around, roots=[root(inbox)], workers={"count": 1},
-        hooks={"plugins": ["stalling"]},
-    )  # fmt: skip
-    one.start()
-    filler = Path(f"/proc/{one.pid}/root{state}/filler")  # as the daemon sees it
+    return around
+
+
+def fill(one: Any, inbox: Path, photos: list[bytes]) -> Path:
+    """Fill the disk of the state until the daemon pauses; give the file that takes the room."""
+    filler = Path(f"/proc/{one.pid}/root{one.state_dir}/filler")  # as the daemon sees it
     with filler.open("wb", buffering=0) as file, suppress(OSError):
         while True:
             file.write(bytes(4096))
-    for number, photo in enumerate(portraits(200)):  # what SQLite has reserved holds some photos more
+    for number, photo in enumerate(photos):  # what SQLite has reserved holds some photos more
         (inbox / f"p{number}.jpg").write_bytes(photo)
     one.wait_for(lambda: one.lines("daemon.paused"), what="the pause")
+    return filler
+
+
+def test_pings_go_on_while_the_state_disk_is_full(
+    daemon: Callable[..., Any], inbox: Path, portraits: Any, wait_until: Callable[..., Any], manager: ServiceManager,
+    plugin: dict[str, str], slow_start: Hold, small_state: list[str],
+) -> None:  # fmt: skip
+    one = daemon(
+        env={**manager.env, **plugin}, around=small_state, roots=[root(inbox)], workers={"count": 1},
+        hooks={"plugins": ["stalling"]},
+    )  # fmt: skip
+    one.start()
+    filler = fill(one, inbox, portraits(200))
     pings(manager, one, wait_until)
     assert one.lines("daemon.resumed") == []
 
@@ -186,3 +197,36 @@ def test_pings_go_on_while_the_state_disk_is_full(
     slow_start.end()
     one.wait_for(lambda: one.lines("daemon.resumed"), what="the end of the pause")
     pings(manager, one, wait_until)
+
+
+def test_a_reload_in_which_the_state_disk_fills_up_is_made_after_the_pause(
+    daemon: Callable[..., Any], inbox: Path, portraits: Any, wait_until: Callable[..., Any], manager: ServiceManager,
+    plugin: dict[str, str], slow_start: Hold, small_state: list[str],
+) -> None:  # fmt: skip
+    """And systemd hears that it ended, and no worker of the first try stays."""
+    one = daemon(
+        env={**manager.env, **plugin}, around=small_state, roots=[root(inbox)], workers={"count": 1},
+        hooks={"plugins": ["stalling"]},
+    )  # fmt: skip
+    one.start()
+    slow_start.begin()
+    one.process.send_signal(signal.SIGHUP)
+    one.wait_for(lambda: slow_start.waits, what="the new worker")
+    filler = fill(one, inbox, portraits(200))
+    assert one.lines("config.reloaded", "config.refused") == []
+    slow_start.end()
+    filler.unlink()
+    one.wait_for(lambda: one.lines("config.reloaded"), what="the reload")
+    assert one.lines("daemon.resumed")
+    manager.mark(wait_until)
+    assert (manager.count("RELOADING=1"), manager.count("READY=1")) == (2, 3)
+    one.wait_for(lambda: workers(one.pid) == 1, seconds=20, what="an end of the workers that nobody asks any more")
+
+
+def workers(daemon: int) -> int:
+    """Count the worker processes of a daemon (one more child is multiprocessing's resource tracker)."""
+    count = 0
+    for child in Path(f"/proc/{daemon}/task/{daemon}/children").read_text().split():
+        with suppress(FileNotFoundError):
+            count += "spawn_main" in Path(f"/proc/{child}/cmdline").read_text()
+    return count

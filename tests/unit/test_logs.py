@@ -145,6 +145,23 @@ def test_auto_is_console_on_a_terminal_and_json_elsewhere() -> None:
     assert json_lines(file)[0]["event"] == "hello"
 
 
+@pytest.mark.parametrize(
+    ("event", "level"),
+    [
+        ("config.refused", "error"),
+        ("daemon.paused", "warning"),
+        ("root.suspended", "warning"),
+        ("root.resumed", "info"),
+    ],
+)
+def test_what_somebody_should_look_at_is_no_mere_information(event: str, level: str) -> None:
+    stream = io.StringIO()
+    logs.configure_logging(format="json", stream=stream)
+    logs.log_event(event, root="/in", detail="why")
+    (line,) = json_lines(stream)
+    assert (line["event"], line["level"], line["root"], line["detail"]) == (event, level, "/in", "why")
+
+
 def test_the_level_filters_and_a_later_call_changes_it() -> None:
     stream = io.StringIO()
     logger = logs.get_logger("test")

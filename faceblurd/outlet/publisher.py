@@ -66,7 +66,7 @@ def publish(
     else:
         _give_name(staging)
         result = _exchange(staging, expected, expected_digest)
-    if not isinstance(result, Occupied):  # an upload that went back must not lie by our name after a power cut
+    if isinstance(result, Published):
         os.fsync(staging.directory_fd)
     return result
 
@@ -157,6 +157,7 @@ def _exchange(staging: Staging, expected: Fingerprint, expected_digest: str | No
         return published
     if not _is_what_was_read(fd, name, expected, expected_digest):
         left = put_back(fd, name, target, Fingerprint.from_stat(before))
+        os.fsync(fd)  # before anybody removes that name, or forgets it: a power cut must not find the upload there
         staging.name, staging.placed = name if left else None, False  # our own result, or an upload that was replaced
         return Newer()
     os.unlink(name, dir_fd=fd)  # one fsync for both: whichever a power cut keeps, a whole file is at the target

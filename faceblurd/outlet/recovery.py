@@ -68,7 +68,7 @@ def clear_up(job: Unfinished) -> ClearedUp:
         plan = decide.on_restart(
             target=contents.digest_at(target),
             staging=None if staging is None else contents.digest_at(staging, unless_written=True),
-            replaced=frozenset({intent.input_digest, None if job.before is None else job.before.output_digest}),
+            replaced=_replaced(job),
             output_digest=intent.output_digest,
         )
         _carry_out(plan, target, staging, present)
@@ -81,6 +81,17 @@ def _fingerprint_at(target: Target) -> Fingerprint | None:
     with suppress(FileNotFoundError, NotADirectoryError):
         return Fingerprint.from_stat(beneath.look(target.root, target.path))
     return None
+
+
+def _is_in_place(intent: Intent) -> bool:
+    return intent.target == f"{intent.root}/{intent.path}"
+
+
+def _replaced(job: Unfinished) -> str | None:
+    """Tell what an exchange was to bring out: in place what was read, in a mirror our own earlier result."""
+    if _is_in_place(job.intent):
+        return job.intent.input_digest
+    return None if job.before is None else job.before.output_digest
 
 
 def _are_one(staging: Target, target: Target) -> bool:
@@ -105,8 +116,7 @@ def _is_away(intent: Intent, target: Target) -> bool:
         device = os.stat(target.root).st_dev
     except FileNotFoundError:
         return True
-    in_place = intent.target == f"{intent.root}/{intent.path}"
-    return in_place and device != intent.source.device and contents.digest_at(target) is None
+    return _is_in_place(intent) and device != intent.source.device and contents.digest_at(target) is None
 
 
 def _carry_out(
@@ -174,7 +184,7 @@ def record(ledger: Ledger, cleared: ClearedUp) -> str:
     if isinstance(cleared.plan, decide.Sweep):
         ledger.end(intent.token)
         return SWEPT
-    in_place = intent.target == f"{intent.root}/{intent.path}"
+    in_place = _is_in_place(intent)
     entry = Entry(
         intent.root, intent.path, State.RETRY, intent.recipe, intent.source, attempts=intent.attempts,
         reason=Reason.INTERRUPTED,

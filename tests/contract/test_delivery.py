@@ -407,3 +407,14 @@ def test_an_upload_that_is_still_written_when_we_restart_keeps_a_name(fresh: Des
             assert recovery.recover(ledger) == [(intent, "setaside")]
             writer.write(UPLOAD)
     assert _in_the_folder(fresh) == {"photo.jpg": NEWEST, "photo.kept-0011.jpg": UPLOAD}
+
+
+def test_an_older_result_that_somebody_puts_back_is_an_upload_like_any_other(fresh: Desk) -> None:
+    """In place, right before the exchange: it is known, but it is not what the newer result was made of."""
+    with closing(fresh.open_ledger()) as ledger:
+        intent = _left_by_a_crash(fresh, ledger, target=RESULT, staging=OLD_RESULT)
+        (fresh.root / "old").write_bytes(OLD_RESULT)
+        older = contents.digest_at(Target(str(fresh.root), "old"))
+        ledger.put(Entry(intent.root, "photo.jpg", State.PUBLISHED, "R", intent.source, "older", older, intent.source))
+        assert recovery.recover(ledger) == [(intent, "restore")]
+    assert _in_the_folder(fresh) == {"photo.jpg": OLD_RESULT}

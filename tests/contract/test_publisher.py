@@ -364,8 +364,28 @@ def test_an_upload_is_back_for_good_before_anybody_forgets_its_other_name(
 
     monkeypatch.setattr(os, "fsync", note)
     assert desk.publish(staging, expected=expected) == Newer()
+    assert all(names["photo.jpg"] == (UPLOAD if uploads == 1 else NEWEST) for names in synced)
+    assert len(synced) == (2 if uploads == 1 else 1)  # back, and then our result's name removed; or set aside
     assert synced[-1] == _everything(desk)
     assert desk.hidden() == []
+
+
+def test_an_upload_that_may_not_be_back_for_good_is_left_to_the_restart(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other name must not be removed: after a power cut the upload may lie there."""
+    expected, staging = desk.fingerprint(), desk.stage()
+    _rename_over(desk.photo)
+
+    def fail(_fd: int) -> None:
+        raise OSError(errno.EIO, "disk error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="disk error"):
+        publisher.publish(staging, expected=expected, expected_digest=None)
+    assert staging.placed
+    staging.discard()
+    assert _everything(desk) == {"photo.jpg": UPLOAD, staging_name(staging.token): RESULT}
 
 
 # --- names

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from faceblurd.model import Entry, Fingerprint, Reason, State
-from faceblurd.outlet import beneath, contents, publisher
+from faceblurd.outlet import beneath, contents, giving_back, renames
 from faceblurd.outlet.staging import Target
 from faceblurd.rules import decide
 
@@ -141,16 +141,16 @@ def _restore(target: Target, other: str, placed: Fingerprint | None) -> None:
     """
     with _directory_of(target) as fd:
         if placed is None:
-            publisher.move_no_replace(other, fd, target.name, source_fd=fd)
+            renames.move_no_replace(other, fd, target.name, source_fd=fd)
         else:
-            publisher.put_back(fd, other, target.name, placed)
+            giving_back.put_back(fd, other, target.name, placed)
         os.fsync(fd)
 
 
 def _set_aside(target: Target, other: str) -> None:
     """Set `other` in the same directory aside, durably."""
     with _directory_of(target) as fd:
-        publisher.set_aside(fd, other, target.name)
+        giving_back.set_aside(fd, other, target.name)
         os.fsync(fd)
 
 

@@ -186,7 +186,7 @@ def test_a_failed_try_does_not_make_an_older_recipes_result_our_own(desk: Desk) 
 
 def test_nothing_is_started_below_a_root_that_went_away_while_the_file_was_queued(desk: Desk) -> None:
     class Away:
-        available, scanning = True, False
+        path, available, scanning, stalled = desk.plan.path, True, False, False
 
         def tick(self, now: float) -> None:
             self.available = now < 0 or desk.pipeline.waiting.queued == 0

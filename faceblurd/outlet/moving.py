@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from faceblurd.model import Fingerprint
-from faceblurd.outlet import beneath, places, publisher
+from faceblurd.outlet import beneath, places, publisher, renames
 from faceblurd.outlet.contents import digest_at
 from faceblurd.outlet.places import FILE, LEAVING, RETURNING, Place
 from faceblurd.outlet.staging import copy_attributes, open_staging
@@ -78,7 +78,7 @@ def _is_judged(st: os.stat_result, entry: Entry) -> bool:
 def _give_back(place: Place, parent: int, name: str) -> bool:
     """Give a newer upload its name again that was taken along; False when a still newer one has it."""
     try:
-        publisher.move_no_replace(str(place.file), parent, name)
+        renames.move_no_replace(str(place.file), parent, name)
     except FileExistsError:
         return False
     os.fsync(parent)
@@ -111,7 +111,7 @@ def _unlink_judged(parent: int, name: str, place: Place) -> bool:
         os.fsync(parent)
         return True
     # FileExistsError if a still newer one has the name: the newer one then waits under the other, for `recover`.
-    publisher.move_no_replace(hidden, parent, name, source_fd=parent)
+    renames.move_no_replace(hidden, parent, name, source_fd=parent)
     os.fsync(parent)
     return False
 
@@ -156,7 +156,7 @@ def put_back(place: Place) -> Fingerprint:
 def _move_back(place: Place, parent: int, name: str) -> Fingerprint:
     fd = os.open(place.file, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        publisher.move_no_replace(str(place.file), parent, name)
+        renames.move_no_replace(str(place.file), parent, name)
         os.fsync(parent)
         return Fingerprint.from_stat(os.fstat(fd))
     except OSError as error:
@@ -230,7 +230,7 @@ def _clear_hidden(place: Place, parent: int, name: str, *, leaving: bool) -> Non
         return
     hidden = split(place.hidden.path)[1]
     if leaving and found != place.digest():  # a newer upload that its name was taken from
-        publisher.move_no_replace(hidden, parent, name, source_fd=parent)
+        renames.move_no_replace(hidden, parent, name, source_fd=parent)
     else:
         os.unlink(hidden, dir_fd=parent)
     os.fsync(parent)

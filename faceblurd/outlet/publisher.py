@@ -11,25 +11,17 @@ file system cannot exchange (NFS, exFAT, most FUSE), or says that it did and has
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import os
 import stat
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from faceblurd.model import Fingerprint
-from faceblurd.outlet import contents
-from faceblurd.rules.naming import STAGING_PREFIX, staging_name
+from faceblurd.outlet import contents, giving_back, renames
+from faceblurd.rules.naming import staging_name
 
 if TYPE_CHECKING:
     from faceblurd.outlet.staging import Staging
-
-_NOREPLACE, _EXCHANGE = 1, 2
-_HERE = -100  # AT_FDCWD
-_UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EISDIR, errno.ENOENT})
-_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})  # link(2): exFAT says EPERM
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +53,12 @@ def publish(
     """
     if expected is None:
         result: Published | Newer | Occupied = _publish_new(staging)
-    elif staging.name is not None and _at(staging.directory_fd, staging.target.name) != expected:
+    elif staging.name is not None and renames.at(staging.directory_fd, staging.target.name) != expected:
         result = Newer()  # a file system without O_TMPFILE may also rename when it is told to exchange
     else:
         _give_name(staging)
         result = _exchange(staging, expected, expected_digest)
-    if not isinstance(result, Occupied):  # an upload that went back must not lie by our name after a power cut
+    if isinstance(result, Published):
         os.fsync(staging.directory_fd)
     return result
 
@@ -93,43 +85,8 @@ def _link(staging: Staging, name: str) -> None:
 def _rename_no_replace(staging: Staging) -> None:
     assert staging.name is not None  # noqa: S101 - the caller looked
     fd = staging.directory_fd
-    move_no_replace(staging.name, fd, staging.target.name, source_fd=fd)
+    renames.move_no_replace(staging.name, fd, staging.target.name, source_fd=fd)
     staging.name = None
-
-
-def move_no_replace(source: str, directory_fd: int, name: str, *, source_fd: int = _HERE) -> None:
-    """Rename `source` (beneath `source_fd`, or absolute) to `name`, never over another file.
-
-    Raises OSError: FileExistsError, or EXDEV for another file system.
-    """
-    try:
-        _renameat2(source_fd, source, name, _NOREPLACE, directory_fd)
-    except OSError as error:
-        if error.errno not in _UNSUPPORTED:
-            raise
-        _link_or_rename(source, None if source_fd == _HERE else source_fd, name, directory_fd)
-
-
-def _link_or_rename(source: str, source_fd: int | None, name: str, directory_fd: int) -> None:
-    """Give a file a name in two steps; where there are no links, after a look. Raises FileExistsError."""
-    try:
-        os.link(source, name, src_dir_fd=source_fd, dst_dir_fd=directory_fd, follow_symlinks=False)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        if _at(directory_fd, name) is not None:
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name) from None
-        os.rename(source, name, src_dir_fd=source_fd, dst_dir_fd=directory_fd)
-    else:
-        os.unlink(source, dir_fd=source_fd)
-
-
-def _at(directory_fd: int, name: str) -> Fingerprint | None:
-    """Look at what has a name now."""
-    try:
-        return Fingerprint.from_stat(os.stat(name, dir_fd=directory_fd, follow_symlinks=False))
-    except FileNotFoundError:
-        return None
 
 
 def _give_name(staging: Staging) -> None:
@@ -144,19 +101,20 @@ def _exchange(staging: Staging, expected: Fingerprint, expected_digest: str | No
     assert name is not None  # noqa: S101 - _give_name was called
     before = os.fstat(staging.fd)
     try:
-        _renameat2(fd, name, target, _EXCHANGE)
+        renames.exchange(fd, name, target)
     except FileNotFoundError:
         return Newer()
     except OSError as error:
-        if error.errno not in _UNSUPPORTED:
+        if error.errno not in renames.UNSUPPORTED:
             raise
         return _replace(staging, expected)
     staging.name, staging.placed = None, True  # that name is somebody else's file now: a failure must not discard it
     published = Published(_as_it_was(staging, before))
-    if _at(fd, name) is None:  # renamed, not exchanged; `publish` has looked
+    if renames.at(fd, name) is None:  # renamed, not exchanged; `publish` has looked
         return published
     if not _is_what_was_read(fd, name, expected, expected_digest):
-        left = put_back(fd, name, target, Fingerprint.from_stat(before))
+        left = giving_back.put_back(fd, name, target, Fingerprint.from_stat(before))
+        os.fsync(fd)  # before anybody removes that name, or forgets it: a power cut must not find the upload there
         staging.name, staging.placed = name if left else None, False  # our own result, or an upload that was replaced
         return Newer()
     os.unlink(name, dir_fd=fd)  # one fsync for both: whichever a power cut keeps, a whole file is at the target
@@ -172,51 +130,10 @@ def _as_it_was(staging: Staging, before: os.stat_result) -> Fingerprint:
     return replace(now, size=before.st_size, mtime_ns=before.st_mtime_ns)
 
 
-def put_back(directory_fd: int, name: str, target: str, placed: Fingerprint) -> bool:
-    """Exchange a newer upload, which an exchange left by `name`, back to the target. False: nothing has `name` now.
-
-    Then our result lies by `name`, as we had made it (`placed`). But another upload may have taken the target's name
-    meanwhile, or somebody wrote into our result, which lay there for a moment: that is the newest, goes back in its
-    turn, and the other one is set aside, for nobody has read it. Or somebody moved away what we put there: then the
-    name is free, and the upload takes it.
-    """
-    there = placed
-    while True:
-        coming = _at(directory_fd, name)
-        try:
-            _renameat2(directory_fd, name, target, _EXCHANGE)
-        except FileNotFoundError:
-            with suppress(FileExistsError):  # taken again just now: exchange with that
-                move_no_replace(name, directory_fd, target, source_fd=directory_fd)
-                return False
-            continue
-        out = _at(directory_fd, name)
-        if out is None or coming is None or _is_still(out, there):
-            break
-        there = coming
-    if out is not None and not _is_still(out, placed):
-        set_aside(directory_fd, name, target)
-        return False
-    return out is not None
-
-
-def _is_still(now: Fingerprint, before: Fingerprint) -> bool:
-    """Compare what another file or a write changes; a rename changes ctime alone."""
-    return (now.inode, now.size, now.mtime_ns) == (before.inode, before.size, before.mtime_ns)
-
-
-def set_aside(directory_fd: int, name: str, target: str) -> None:
-    """Give what lies by a staging file's name one beside the target that people, and we, can see."""
-    stem, dot, suffix = target.rpartition(".")
-    token = name.removeprefix(STAGING_PREFIX).partition(".")[0]
-    kept = f"{stem or suffix}.kept-{token}{dot}{suffix if stem else ''}"
-    move_no_replace(name, directory_fd, kept, source_fd=directory_fd)
-
-
 def _replace(staging: Staging, expected: Fingerprint) -> Published | Newer:
     """Rename over the target after a look: the best there is without RENAME_EXCHANGE."""
     fd, name, before = staging.directory_fd, staging.name, os.fstat(staging.fd)
-    if _at(fd, staging.target.name) != expected or name is None:
+    if renames.at(fd, staging.target.name) != expected or name is None:
         return Newer()
     os.rename(name, staging.target.name, src_dir_fd=fd, dst_dir_fd=fd)
     staging.name, staging.placed = None, True
@@ -245,14 +162,3 @@ def _is_what_was_read(directory_fd: int, name: str, expected: Fingerprint, diges
         )
     finally:
         os.close(fd)
-
-
-def _renameat2(directory_fd: int, old: str, new: str, flags: int, new_fd: int | None = None) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    call = getattr(libc, "renameat2", None)  # glibc 2.28, musl 1.2.? - else the fall-back
-    if call is None:
-        raise OSError(errno.ENOSYS, "no renameat2 in the C library")
-    to_fd = directory_fd if new_fd is None else new_fd
-    if call(directory_fd, os.fsencode(old), to_fd, os.fsencode(new), flags) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code), new)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from faceblurd.model import Entry, Fingerprint, Reason, State
-from faceblurd.outlet import beneath, contents, publisher
+from faceblurd.outlet import beneath, contents, giving_back, renames
 from faceblurd.outlet.staging import Target
 from faceblurd.rules import decide
 
@@ -68,7 +68,7 @@ def clear_up(job: Unfinished) -> ClearedUp:
         plan = decide.on_restart(
             target=contents.digest_at(target),
             staging=None if staging is None else contents.digest_at(staging, unless_written=True),
-            replaced=frozenset({intent.input_digest, None if job.before is None else job.before.output_digest}),
+            replaced=_replaced(job),
             output_digest=intent.output_digest,
         )
         _carry_out(plan, target, staging, present)
@@ -81,6 +81,17 @@ def _fingerprint_at(target: Target) -> Fingerprint | None:
     with suppress(FileNotFoundError, NotADirectoryError):
         return Fingerprint.from_stat(beneath.look(target.root, target.path))
     return None
+
+
+def _is_in_place(intent: Intent) -> bool:
+    return intent.target == f"{intent.root}/{intent.path}"
+
+
+def _replaced(job: Unfinished) -> str | None:
+    """Tell what an exchange was to bring out: in place what was read, in a mirror our own earlier result."""
+    if _is_in_place(job.intent):
+        return job.intent.input_digest
+    return None if job.before is None else job.before.output_digest
 
 
 def _are_one(staging: Target, target: Target) -> bool:
@@ -105,8 +116,7 @@ def _is_away(intent: Intent, target: Target) -> bool:
         device = os.stat(target.root).st_dev
     except FileNotFoundError:
         return True
-    in_place = intent.target == f"{intent.root}/{intent.path}"
-    return in_place and device != intent.source.device and contents.digest_at(target) is None
+    return _is_in_place(intent) and device != intent.source.device and contents.digest_at(target) is None
 
 
 def _carry_out(
@@ -131,16 +141,16 @@ def _restore(target: Target, other: str, placed: Fingerprint | None) -> None:
     """
     with _directory_of(target) as fd:
         if placed is None:
-            publisher.move_no_replace(other, fd, target.name, source_fd=fd)
+            renames.move_no_replace(other, fd, target.name, source_fd=fd)
         else:
-            publisher.put_back(fd, other, target.name, placed)
+            giving_back.put_back(fd, other, target.name, placed)
         os.fsync(fd)
 
 
 def _set_aside(target: Target, other: str) -> None:
     """Set `other` in the same directory aside, durably."""
     with _directory_of(target) as fd:
-        publisher.set_aside(fd, other, target.name)
+        giving_back.set_aside(fd, other, target.name)
         os.fsync(fd)
 
 
@@ -174,7 +184,7 @@ def record(ledger: Ledger, cleared: ClearedUp) -> str:
     if isinstance(cleared.plan, decide.Sweep):
         ledger.end(intent.token)
         return SWEPT
-    in_place = intent.target == f"{intent.root}/{intent.path}"
+    in_place = _is_in_place(intent)
     entry = Entry(
         intent.root, intent.path, State.RETRY, intent.recipe, intent.source, attempts=intent.attempts,
         reason=Reason.INTERRUPTED,

@@ -197,13 +197,13 @@ class SetAside:
 
 
 def on_restart(
-    *, target: str | None, staging: str | None, replaced: frozenset[str | None], output_digest: str | None
+    *, target: str | None, staging: str | None, replaced: str | None, output_digest: str | None
 ) -> Finish | Redo | Restore | SetAside:
     """Judge an unfinished job by the digests that target and staging have now (None: there is no such file).
 
-    `replaced`: what the target may rightly have been before the exchange, the source or our own earlier result.
+    `replaced`: what the target was to be before the exchange, the source or our own earlier result.
     """
-    is_unread = output_digest is not None and staging is not None and staging not in {output_digest, *replaced}
+    is_unread = output_digest is not None and staging is not None and staging not in {output_digest, replaced}
     if target != output_digest or output_digest is None:
         if is_unread:
             return Restore() if target is None else SetAside()

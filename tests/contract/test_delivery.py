@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from faceblurd.model import BlurSpec, DetectionSpec, Entry, Fingerprint, Intent, Mode, Reason, Recipe, Staged, State
-from faceblurd.outlet import contents, delivery, publisher, recovery
+from faceblurd.outlet import contents, delivery, recovery, renames
 from faceblurd.outlet.ledger import Ledger
 from faceblurd.outlet.publisher import Occupied, Published
 from faceblurd.outlet.staging import Target
@@ -31,7 +31,7 @@ CHILD = r"""
 import errno, os, signal, sys
 from pathlib import Path
 from faceblurd.model import Fingerprint, Mode, Staged
-from faceblurd.outlet import contents, delivery, publisher
+from faceblurd.outlet import contents, delivery, renames
 from faceblurd.outlet import staging as staging_files
 from faceblurd.outlet.ledger import Ledger
 from faceblurd.outlet.staging import Target
@@ -54,7 +54,7 @@ def point(function):
     return wrapped
 
 ledger = Ledger(Path(root, "ledger"))
-real_open, real_renameat2 = os.open, publisher._renameat2
+real_open, real_renameat2 = os.open, renames.renameat2
 
 def without_tmpfile(path, flags, *arguments, **named):
     if flags & os.O_TMPFILE == os.O_TMPFILE:
@@ -64,7 +64,7 @@ def without_tmpfile(path, flags, *arguments, **named):
 def without_exchange(*_):
     raise OSError(errno.EINVAL, "no renameat2")
 
-real_renameat2, coming = publisher._renameat2, ["an upload"]
+real_renameat2, coming = renames.renameat2, ["an upload"]
 
 def after_an_upload(*arguments):
     # The worst time: after every look, right before the first exchange.
@@ -74,12 +74,12 @@ def after_an_upload(*arguments):
     real_renameat2(*arguments)
 
 if "upload" in ways:
-    publisher._renameat2 = after_an_upload
+    renames.renameat2 = after_an_upload
 if "named" in ways:
     os.open = without_tmpfile
 if "plain" in ways:
-    publisher._renameat2 = without_exchange
-for module, name in ((os, "link"), (os, "rename"), (os, "unlink"), (os, "fsync"), (publisher, "_renameat2"),
+    renames.renameat2 = without_exchange
+for module, name in ((os, "link"), (os, "rename"), (os, "unlink"), (os, "fsync"), (renames, "renameat2"),
                      (staging_files, "_create"), (Ledger, "begin"), (os, "mkdir")):
     setattr(module, name, point(getattr(module, name)))
 
@@ -365,14 +365,14 @@ def test_a_name_that_is_taken_while_an_upload_goes_back_is_not_taken_away(
     fresh: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody had renamed the result, and somebody else uploads by that name right before the upload takes it."""
-    move = publisher.move_no_replace
+    move = renames.move_no_replace
 
     def after_an_upload(*arguments: Any, **named: Any) -> None:
         monkeypatch.undo()
         fresh.photo.write_bytes(NEWEST)
         move(*arguments, **named)
 
-    monkeypatch.setattr(publisher, "move_no_replace", after_an_upload)
+    monkeypatch.setattr(renames, "move_no_replace", after_an_upload)
     with closing(fresh.open_ledger()) as ledger:
         intent = _left_by_a_crash(fresh, ledger, target=None, staging=UPLOAD)
         assert recovery.recover(ledger) == [(intent, recovery.POSTPONED)]
@@ -385,7 +385,7 @@ def test_a_name_that_is_taken_while_an_upload_goes_back_is_not_taken_away(
 def test_what_is_written_into_a_result_while_an_upload_goes_back_stays(
     fresh: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    exchange = publisher._renameat2
+    exchange = renames.renameat2
 
     def after_a_write(*arguments: Any) -> None:
         monkeypatch.undo()
@@ -394,7 +394,7 @@ def test_what_is_written_into_a_result_while_an_upload_goes_back_stays(
 
     with closing(fresh.open_ledger()) as ledger:
         intent = _left_by_a_crash(fresh, ledger, target=RESULT, staging=UPLOAD)
-        monkeypatch.setattr(publisher, "_renameat2", after_a_write)
+        monkeypatch.setattr(renames, "renameat2", after_a_write)
         assert recovery.recover(ledger) == [(intent, "restore")]
     assert _in_the_folder(fresh) == {"photo.jpg": NEWEST, "photo.kept-0011.jpg": UPLOAD}
 
@@ -407,3 +407,14 @@ def test_an_upload_that_is_still_written_when_we_restart_keeps_a_name(fresh: Des
             assert recovery.recover(ledger) == [(intent, "setaside")]
             writer.write(UPLOAD)
     assert _in_the_folder(fresh) == {"photo.jpg": NEWEST, "photo.kept-0011.jpg": UPLOAD}
+
+
+def test_an_older_result_that_somebody_puts_back_is_an_upload_like_any_other(fresh: Desk) -> None:
+    """In place, right before the exchange: it is known, but it is not what the newer result was made of."""
+    with closing(fresh.open_ledger()) as ledger:
+        intent = _left_by_a_crash(fresh, ledger, target=RESULT, staging=OLD_RESULT)
+        (fresh.root / "old").write_bytes(OLD_RESULT)
+        older = contents.digest_at(Target(str(fresh.root), "old"))
+        ledger.put(Entry(intent.root, "photo.jpg", State.PUBLISHED, "R", intent.source, "older", older, intent.source))
+        assert recovery.recover(ledger) == [(intent, "restore")]
+    assert _in_the_folder(fresh) == {"photo.jpg": OLD_RESULT}

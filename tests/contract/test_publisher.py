@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from faceblurd.model import Fingerprint
-from faceblurd.outlet import beneath, contents, publisher
+from faceblurd.outlet import beneath, contents, publisher, renames
 from faceblurd.outlet.publisher import Newer, Occupied, Published
 from faceblurd.outlet.staging import Staging, Target, open_staging
 from faceblurd.rules.naming import staging_name
@@ -37,7 +37,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
         def refuse(*_: object) -> None:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
 
-        monkeypatch.setattr(publisher, "_renameat2", refuse)
+        monkeypatch.setattr(renames, "renameat2", refuse)
     return str(request.param)
 
 
@@ -259,13 +259,13 @@ def at_exchange(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[int, Callable
     """Have something happen right before the Nth rename, as others may at any time: 2 is the one that puts back."""
 
     def arm(happening: dict[int, Callable[[], object]]) -> None:
-        exchange, numbers = publisher._renameat2, itertools.count(1)
+        exchange, numbers = renames.renameat2, itertools.count(1)
 
         def busy(*arguments: Any) -> None:
             happening.pop(next(numbers), lambda: None)()
             exchange(*arguments)
 
-        monkeypatch.setattr(publisher, "_renameat2", busy)
+        monkeypatch.setattr(renames, "renameat2", busy)
 
     return arm
 
@@ -364,8 +364,28 @@ def test_an_upload_is_back_for_good_before_anybody_forgets_its_other_name(
 
     monkeypatch.setattr(os, "fsync", note)
     assert desk.publish(staging, expected=expected) == Newer()
+    assert all(names["photo.jpg"] == (UPLOAD if uploads == 1 else NEWEST) for names in synced)
+    assert len(synced) == (2 if uploads == 1 else 1)  # back, and then our result's name removed; or set aside
     assert synced[-1] == _everything(desk)
     assert desk.hidden() == []
+
+
+def test_an_upload_that_may_not_be_back_for_good_is_left_to_the_restart(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other name must not be removed: after a power cut the upload may lie there."""
+    expected, staging = desk.fingerprint(), desk.stage()
+    _rename_over(desk.photo)
+
+    def fail(_fd: int) -> None:
+        raise OSError(errno.EIO, "disk error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="disk error"):
+        publisher.publish(staging, expected=expected, expected_digest=None)
+    assert staging.placed
+    staging.discard()
+    assert _everything(desk) == {"photo.jpg": UPLOAD, staging_name(staging.token): RESULT}
 
 
 # --- names
@@ -374,13 +394,13 @@ def test_an_upload_is_back_for_good_before_anybody_forgets_its_other_name(
 def test_the_only_other_name_that_is_ever_used_is_the_one_that_was_written_down(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    renameat2, seen = publisher._renameat2, list[list[str]]()
+    renameat2, seen = renames.renameat2, list[list[str]]()
 
     def note(*arguments: Any) -> None:
         seen.append(os.listdir(desk.root / "in"))
         renameat2(*arguments)
 
-    monkeypatch.setattr(publisher, "_renameat2", note)
+    monkeypatch.setattr(renames, "renameat2", note)
     staging = desk.stage()
     publisher.publish(staging, expected=desk.fingerprint(), expected_digest=None)
     assert [sorted(names) for names in seen] == [[staging_name(staging.token), "photo.jpg"]]

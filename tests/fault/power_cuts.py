@@ -38,7 +38,7 @@ from faceblurd.model import (
     Staged,
     State,
 )
-from faceblurd.outlet import contents, publisher, recovery
+from faceblurd.outlet import contents, recovery, renames
 from faceblurd.outlet import staging as staging_files
 from faceblurd.outlet.command_hook import CommandHook
 from faceblurd.outlet.ledger import Ledger
@@ -193,7 +193,7 @@ def arm(at_step: Callable[[], None]) -> None:
 
     changing: list[tuple[Any, str]] = [
         (os, "link"), (os, "rename"), (os, "unlink"), (os, "fsync"), (os, "mkdir"), (os, "pwrite"), (os, "ftruncate"),
-        (publisher, "_renameat2"), (staging_files, "_create"), (staging_files, "copy_attributes"), (Ledger, "begin"),
+        (renames, "renameat2"), (staging_files, "_create"), (staging_files, "copy_attributes"), (Ledger, "begin"),
         (Ledger, "put"), (Ledger, "end"), (Ledger, "outbox_add"), (Finishing, "close"),
     ]  # fmt: skip
     for module, name in changing:
@@ -217,9 +217,9 @@ def answer_as_others_do(ways: list[str]) -> None:
         os.rename(old, new, src_dir_fd=fd, dst_dir_fd=fd)
 
     if "plain" in ways:
-        publisher._renameat2 = refuse(errno.EINVAL)
+        renames.renameat2 = refuse(errno.EINVAL)
     if "careless" in ways:
-        publisher._renameat2 = rename
+        renames.renameat2 = rename
     if "linkless" in ways:
         os.link = refuse(errno.EPERM)
     if "named" in ways:

@@ -35,7 +35,7 @@ CHILD = r"""
 import errno, os, signal, sys
 from pathlib import Path
 from faceblurd.model import State
-from faceblurd.outlet import publisher
+from faceblurd.outlet import renames
 from faceblurd.outlet import staging as staging_files
 from faceblurd.outlet.ledger import Ledger
 from faceblurd.outlet.quarantine import Quarantine
@@ -76,11 +76,11 @@ def upload_first(source, target, **named):
     real_rename(source, target, **named)
 
 if "plain" in ways:
-    os.open, publisher._renameat2 = without_tmpfile, without_renameat2
+    os.open, renames.renameat2 = without_tmpfile, without_renameat2
 if "upload" in ways:
     os.rename = upload_first
 for module, name in ((os, "link"), (os, "rename"), (os, "unlink"), (os, "fsync"), (os, "mkdir"), (os, "rmdir"),
-                     (os, "write"), (publisher, "_renameat2"), (staging_files, "_create"), (Ledger, "put"),
+                     (os, "write"), (renames, "renameat2"), (staging_files, "_create"), (Ledger, "put"),
                      (Ledger, "forget")):
     setattr(module, name, point(getattr(module, name)))
 

@@ -175,7 +175,7 @@ class Outlet:
         present = world.print_at(world.target, path)  # before its content is read: what is written later is not ours
         yield PARENT
         target, staging = world.target.get(path), world.target.get(name)
-        replaced = frozenset({intent.input_digest, None if before is None else before.output_digest})
+        replaced = intent.input_digest if self.in_place else None if before is None else before.output_digest
         plan = decide.on_restart(
             target=None if target is None else target.content,
             staging=None if staging is None else "" if staging.writers else staging.content,
@@ -197,7 +197,7 @@ class Outlet:
             world.sync()
         if name in world.target:
             unfinished = {world.target[name].content} if intent.output_digest is None else set()
-            self._unlink(name, {intent.output_digest, *unfinished, *replaced})
+            self._unlink(name, {intent.output_digest, replaced, *unfinished})
             yield PARENT
             world.sync()
         yield ANSWER

@@ -142,7 +142,7 @@ class World:
         kept = f"{path} kept {name}"
         content = self.target[name].content
         self.rename(name, kept)
-        if self.promised.get(path) == content:
+        if self.promised.get(path) == content and (path not in self.target or self.target[path].content != content):
             self.promised[kept] = self.promised.pop(path)
 
     def exchange(self, name: str, path: str) -> None:
@@ -228,8 +228,9 @@ class World:
         inode.writers -= 1
         names = [name for name, one in self.source.items() if one is inode]
         assert names or inode.taken_away_by_people, "an upload was taken away from under its writer"
-        for name in [] if inode.taken_away_by_people else names:
-            self.promised[self.swapped.get(name, name)] = content
+        for name in names:
+            if name not in self.swapped or not inode.taken_away_by_people:
+                self.promised[self.swapped.get(name, name)] = content
         self.let_go(inode)
 
     def change_mirror(self, path: str, content: str | None) -> None:

@@ -18,6 +18,7 @@ from faceblurd.rules.decide import (
     Redo,
     Restore,
     Retry,
+    SetAside,
     Skip,
     Start,
     TakeAway,
@@ -281,8 +282,10 @@ def test_a_retry_waits_at_least_a_while_and_at_most_five_minutes(
 # --- after a crash
 
 
-def _restart(*, target: str | None, staging: str | None, output: str | None = "out") -> Finish | Redo | Restore:
-    return on_restart(target=target, staging=staging, replaced=frozenset({"in", "old out", None}), output_digest=output)
+def _restart(
+    *, target: str | None, staging: str | None, output: str | None = "out"
+) -> Finish | Redo | Restore | SetAside:
+    return on_restart(target=target, staging=staging, replaced="in", output_digest=output)
 
 
 @pytest.mark.parametrize(
@@ -293,15 +296,18 @@ def _restart(*, target: str | None, staging: str | None, output: str | None = "o
         (None, "out", Redo()),
         ("newer", "out", Redo()),
         ("out", None, Finish()),  # renamed
-        ("out", "in", Finish()),  # exchanged, the original not yet unlinked
-        ("out", "old out", Finish()),  # the mirror's older result came out
+        ("out", "in", Finish()),  # exchanged, what was replaced not yet unlinked
         ("out", "newer", Restore()),  # exchanged with what nobody read
         ("out", "", Restore()),  # ... and cannot be read
         ("newer", "in", Redo()),  # exchanged, then overwritten by a newer upload
+        (None, "in", Redo()),  # exchanged, then moved away
+        (None, "newer", Restore()),  # the same, with what nobody read
+        ("newest", "newer", SetAside()),  # ... and the name was taken again
+        ("newest", "", SetAside()),
     ],
 )
 def test_a_restart_finishes_redoes_or_restores(
-    target: str | None, staging: str | None, expected: Finish | Redo | Restore
+    target: str | None, staging: str | None, expected: Finish | Redo | Restore | SetAside
 ) -> None:
     assert _restart(target=target, staging=staging) == expected
 

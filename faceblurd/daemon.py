@@ -37,8 +37,11 @@ PAUSE_SECONDS = 1.0  # how soon a stop, or room, is noticed
 class Daemon:
     """One instance on one state directory."""
 
-    def __init__(self, load: Callable[[], Config], *, voice: Voice, notifier: Notifier) -> None:
-        """`load` reads the configuration; it is called again at a reload."""
+    def __init__(
+        self, load: Callable[[], Config], *, voice: Voice, notifier: Notifier, configure: Callable[[Config], None]
+    ) -> None:
+        """`load` reads the configuration; it is called again at a reload. `configure` sets up the log by it."""
+        self._configure = configure
         self._load, self._voice, self._notifier = load, voice, notifier
         self._config = load()
         self._plans = self._plan(self._config)
@@ -61,7 +64,8 @@ class Daemon:
             self._assembly = self._assemble(self._config, self._plans, ledger)
             assembly.wait_until_ready(self._assembly.pool)
             self._handle_signals()
-            self._open_roots(self._assembly, self._config, self._plans, ledger)
+            self._make_mirrors(self._plans, ledger)
+            self._open_roots(self._assembly, self._config, self._plans)
             self._assembly.plugins.daemon_started([plan.path for plan in self._plans])
             paths, sandbox = [plan.path for plan in self._plans], self._assembly.pool.sandbox
             self._voice.tell("daemon.started", roots=paths, pid=os.getpid(), sandbox=sandbox or "none")
@@ -90,16 +94,20 @@ class Daemon:
         folder = self._config.state_dir / assembly.QUARANTINE_NAME
         within(ANSWER_SECONDS, partial(moving.recover, folder))
 
+    @staticmethod
+    def _make_mirrors(plans: list[RootPlan], ledger: Ledger) -> None:
+        for plan in plans:
+            assembly.make_mirror(plan, ledger)
+
     def _assemble(self, config: Config, plans: list[RootPlan], ledger: Ledger) -> Assembly:
         return assembly.assemble(
             plans, workers=config.workers, hooks=config.hooks, ledger=ledger, state_dir=config.state_dir,
             patience=assembly.patience_of(config.workers), voice=self._voice, watches=True,
         )  # fmt: skip
 
-    def _open_roots(self, made: Assembly, config: Config, plans: list[RootPlan], ledger: Ledger) -> None:
+    def _open_roots(self, made: Assembly, config: Config, plans: list[RootPlan]) -> None:
         made.pipeline.recover_others()
         for plan, root in zip(plans, config.roots, strict=True):
-            assembly.make_mirror(plan, ledger)
 
             def tell(event: str, detail: str, path: str = plan.path) -> None:
                 self._voice.tell(event, root=path, detail=detail)
@@ -156,7 +164,8 @@ class Daemon:
         self._recover()
         made = self._assemble(self._config, self._plans, ledger)
         assembly.wait_until_ready(made.pool, meanwhile=self._notifier.watchdog)
-        self._open_roots(made, self._config, self._plans, ledger)
+        self._make_mirrors(self._plans, ledger)
+        self._open_roots(made, self._config, self._plans)
         self._assembly, self._paused = made, ""
         self._voice.tell("daemon.resumed")
 
@@ -214,8 +223,7 @@ class Daemon:
         if config.state_dir != self._config.state_dir:
             raise FaceblurdError("state_dir cannot change while running", remedy="Restart the service for that")
         plans = self._plan(config)
-        for plan in plans:
-            assembly.make_mirror(plan, ledger)  # before anything is closed: a failed reload leaves the old one at work
+        self._make_mirrors(plans, ledger)  # before anything is closed: a failed reload leaves the old one at work
         made = self._assemble(config, plans, ledger)
         try:
             assembly.wait_until_ready(made.pool, meanwhile=self._go_on)
@@ -224,8 +232,9 @@ class Daemon:
             made.close()
             raise
         self._assembly.close()
-        self._open_roots(made, config, plans, ledger)
+        self._open_roots(made, config, plans)
         self._assembly, self._config, self._plans = made, config, plans
+        self._configure(config)
 
     def _go_on(self) -> None:
         """Do the work of the old configuration: a worker may take longer to start than systemd waits for a ping."""

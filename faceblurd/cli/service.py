@@ -22,10 +22,16 @@ if TYPE_CHECKING:
 def _voice(config: Config) -> Voice:
     """Configure the log and say everything there."""
     from faceblurd.assembly import Voice  # noqa: PLC0415 - not needed for --help
-    from faceblurd.telemetry.logs import configure_logging, log_event, log_report  # noqa: PLC0415 - same
+    from faceblurd.telemetry.logs import log_event, log_report  # noqa: PLC0415 - same
+
+    _configure(config)
+    return Voice(report=log_report, tell=log_event)
+
+
+def _configure(config: Config) -> None:
+    from faceblurd.telemetry.logs import configure_logging  # noqa: PLC0415 - not needed for --help
 
     configure_logging(format=config.logging.format.value, level=config.logging.level.value, stream=sys.stderr)
-    return Voice(report=log_report, tell=log_event)
 
 
 @click.command()
@@ -56,7 +62,7 @@ def run(
     def read() -> Config:
         return _config(config_path, watch, given)
 
-    Daemon(read, voice=_voice(read()), notifier=Notifier(os.environ)).run()
+    Daemon(read, voice=_voice(read()), notifier=Notifier(os.environ), configure=_configure).run()
 
 
 def _config(config_path: Path | None, watch: Path | None, given: dict[str, Any]) -> Config:

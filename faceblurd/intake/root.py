@@ -94,8 +94,10 @@ class RootWatch:
 
     @property
     def alive(self) -> bool:
-        """Whether the root is watched, or rightly not (suspended): for the service's watchdog."""
-        return self.state is not RootState.WATCHING or (self._watcher is not None and self._watcher.healthy)
+        """Whether the root is watched, is about to be, or rightly is not: for the service's watchdog."""
+        if self.state is not RootState.WATCHING or self._starting is not None:
+            return True
+        return self._watcher is not None and self._watcher.healthy
 
     @property
     def to_device(self) -> int | None:

@@ -129,6 +129,15 @@ def test_reload_takes_a_good_config_and_refuses_a_bad_one(
         str(inbox / "a.jpg"), str(inbox / "b.jpg"), str(tmp_path / "in2" / "c.jpg"),
     ]  # fmt: skip
 
+    one.write_config({**config, "logging": {"level": "warning"}})  # the log's own settings are taken over as well
+    os.kill(one.pid, signal.SIGHUP)
+    one.wait_for(lambda: json.loads((one.state_dir / "status.json").read_text())["roots"][1:] == [], what="one root")
+    before = len(one.lines())
+    (inbox / "d.jpg").write_bytes(third)
+    one.wait_for((tmp_path / "out" / "d.jpg").exists)
+    assert one.stop() == 0
+    assert len(one.lines()) == before
+
 
 def test_status_and_quarantine_work_while_the_daemon_runs(
     one: Any, command: Callable[..., Any], inbox: Path, tmp_path: Path, portraits: Any

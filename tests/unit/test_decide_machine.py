@@ -33,6 +33,7 @@ NUMBERS = st.integers(0, 9)
 QUIET = 2.0
 RECIPES = [Recipe(f"R{levels}", DetectionSpec((), None), BlurSpec(levels=levels)) for levels in (4, 8)]
 REST_SECONDS = 1000.0
+CHANGES = ["", "new", "over", "kept", "copy", "gone", "moved", "touched", "open", "mirror"]
 
 
 class DecideMachine(RuleBasedStateMachine):
@@ -184,11 +185,13 @@ class DecideMachine(RuleBasedStateMachine):
 
     @rule(
         path=PATHS, kind=st.sampled_from(["photo", "photo", "clean"]), steps=st.integers(0, 12),
-        meanwhile=st.sampled_from(["", "new", "over", "kept", "copy", "gone", "moved", "touched", "open", "mirror"]),
+        meanwhile=st.sampled_from(CHANGES), later=st.sampled_from(["", *CHANGES]),
         more=st.integers(0, 8), end=st.sampled_from(["", "", "lost", "no space", "crash", "crash", "power cut"]),
     )  # fmt: skip
-    def have_an_eventful_job(self, path: str, kind: str, steps: int, meanwhile: str, more: int, end: str) -> None:
-        """Do at once what few random histories would reach step by step: a change during a job, and a crash."""
+    def have_an_eventful_job(
+        self, path: str, kind: str, steps: int, meanwhile: str, more: int, end: str, later: str
+    ) -> None:
+        """Do at once what few random histories would reach step by step: changes during a job, and a crash."""
         if self.daemon is None:
             self.start(recipe=RECIPES.index(self.recipe))
         if path not in self.world.source:
@@ -196,6 +199,9 @@ class DecideMachine(RuleBasedStateMachine):
         self._begin(steps)
         self._meanwhile(path, meanwhile)
         self.steps(more)
+        if later:
+            self._meanwhile(path, later)
+            self.steps(more)
         if end == "crash":
             self.crash()
         elif end == "power cut":
@@ -370,7 +376,7 @@ def _came_from(one: str, content: str) -> bool:
     return one == content
 
 
-@pytest.mark.parametrize("meanwhile", ["", "new", "over", "kept", "copy", "gone", "moved", "touched", "open", "mirror"])
+@pytest.mark.parametrize("meanwhile", CHANGES)
 @pytest.mark.parametrize("mode", Mode)
 def test_every_step_of_a_job_survives_every_change_and_every_end(mode: Mode, meanwhile: str) -> None:
     """Walk through all of them, since luck alone finds the rarest (an exchange that brought a newer upload out)."""
@@ -378,7 +384,19 @@ def test_every_step_of_a_job_survives_every_change_and_every_end(mode: Mode, mea
     for named, steps, more, end in itertools.product((False, True), range(12), range(6), ends):
         machine = InPlaceMachine() if mode is Mode.IN_PLACE else MirrorMachine()
         machine.begin(named_staging=named)
-        machine.have_an_eventful_job("a", "photo", steps, meanwhile, more, end)
+        machine.have_an_eventful_job("a", "photo", steps, meanwhile, more, end, "")
+        machine.everything_holds()
+        machine.teardown()
+
+
+@pytest.mark.parametrize("meanwhile", ["new", "over", "open"])
+def test_every_two_changes_around_an_exchange_leave_every_upload(meanwhile: str) -> None:
+    """The first one makes the exchange bring out what nobody read; the second one comes while that goes back."""
+    ends = ("", "crash", "power cut")
+    for steps, more, end, later in itertools.product(range(5, 10), range(5), ends, CHANGES):
+        machine = InPlaceMachine()
+        machine.begin(named_staging=False)
+        machine.have_an_eventful_job("a", "photo", steps, meanwhile, more, end, later)
         machine.everything_holds()
         machine.teardown()
 

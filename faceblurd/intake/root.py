@@ -190,6 +190,7 @@ class RootWatch:
         self._outside.tell("root.scanned_only", f"{why}: scanned every {self._scan_seconds:.0f} s")
         self.state, self.problems = RootState.SCANNED, ()
         self._presence.identity, self._next_scan = identity, 0.0
+        self.check_soon()
 
     @property
     def _scan_seconds(self) -> float:
@@ -212,6 +213,8 @@ class RootWatch:
         if identity != self._presence.identity or old is not None:
             self._next_scan = 0.0
         self._presence.identity = identity
+        if error is None:
+            self.check_soon()  # for the scan
 
     def _degrade(self, why: str) -> None:
         if self.state is not RootState.DEGRADED or why not in self.problems:

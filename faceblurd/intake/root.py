@@ -146,7 +146,9 @@ class RootWatch:
         if why_not:
             full = self._presence.is_full and why_not == self._presence.no_room
             self._suspend(why_not, state=RootState.FULL if full else RootState.SUSPENDED)
-        elif not isinstance(seen, OSError) and not isinstance(seen.root, OSError):
+        else:
+            assert not isinstance(seen, OSError)  # noqa: S101 - it would have been a reason not to
+            assert not isinstance(seen.root, OSError)  # noqa: S101 - same
             self._is_here(seen.root, seen.kind)
 
     def lacks_room(self, needed_bytes: int) -> None:

@@ -148,7 +148,9 @@ class RootWatch:
         if why_not:
             full = self._presence.is_full and why_not == self._presence.no_room
             self._suspend(why_not, state=RootState.FULL if full else RootState.SUSPENDED)
-        elif not isinstance(seen, OSError) and not isinstance(seen.root, OSError):
+        else:
+            assert not isinstance(seen, OSError)  # noqa: S101 - it would have been a reason not to
+            assert not isinstance(seen.root, OSError)  # noqa: S101 - same
             self._is_here(seen.root, seen.kind)
 
     def lacks_room(self, needed_bytes: int) -> None:
@@ -157,14 +159,19 @@ class RootWatch:
         self._suspend(self._presence.no_room, state=RootState.FULL)
 
     def _is_here(self, identity: RootIdentity, kind: str) -> None:
-        if identity != self._presence.identity or not self._is_looked_after:
+        known = identity == self._presence.identity
+        if not known or not self._is_looked_after:
             self._look_after(identity, kind)
-            return
+        if known and (self._is_looked_after or self._is_unwatched):
+            self._see_to_scans()
+
+    def _see_to_scans(self) -> None:
         if self._watcher is not None and self._watcher.failures > self._failures:
             self._failures = self._watcher.failures
             self._outside.tell("root.hints_lost", f"{self._failures} events could not be handled: scanned instead")
             self._next_scan = 0.0
-        if self.state is RootState.WATCHING and self._watcher is not None and self._watcher.problem:
+        news = self.state is RootState.WATCHING and self._watcher is not None and self._watcher.problem
+        if news and self._scan is None:
             self._next_scan = 0.0  # a directory came that cannot be watched: the scan's end says how many there are
         if self._now >= self._next_scan and self._scan is None and self.available:
             self._start_scan()
@@ -172,6 +179,11 @@ class RootWatch:
     @property
     def _is_looked_after(self) -> bool:
         return self.state is RootState.SCANNED or (self._watcher is not None and self._watcher.healthy)
+
+    @property
+    def _is_unwatched(self) -> bool:
+        """Whether it could not be watched at the last try: scans are all there is until it can."""
+        return self.state is RootState.DEGRADED and self._watcher is None
 
     # --- watching
 
@@ -210,7 +222,9 @@ class RootWatch:
             self._outside.tell("root.rewatched", "events were lost or the root was replaced")
         elif was in {RootState.SUSPENDED, RootState.FULL}:
             self._outside.tell("root.resumed", "")
-        if identity != self._presence.identity or old is not None:
+        elif was is RootState.DEGRADED and error is None:
+            self._outside.tell("root.recovered", "")
+        if identity != self._presence.identity or was is not self.state or old is not None:
             self._next_scan = 0.0
         self._presence.identity = identity
         if error is None:
@@ -250,8 +264,9 @@ class RootWatch:
         """
         if self._scan is None or finished.number != self._scan_number or not self.available:
             return False
-        self._scan = None
+        self._scan, asked = None, self._next_scan  # never, unless another one was asked for meanwhile
         self._judge_scan(finished, now)
+        self._next_scan = min(asked, self._next_scan)
         return True
 
     def _judge_scan(self, finished: Finished, now: float) -> None:
@@ -269,8 +284,9 @@ class RootWatch:
 
     def _judge(self, finished: Finished) -> None:
         """See whether every directory is read and watched."""
-        watched = 0 if self._watcher is None else self._watcher.watched_directories
-        problem = "" if self._watcher is None else self._watcher.problem
+        if self._watcher is None:
+            return  # it cannot be watched at all, which is said already
+        watched, problem = self._watcher.watched_directories, self._watcher.problem
         was_short, self._is_short = self._is_short, watched < finished.directories
         if finished.errors:
             self._degrade(f"{len(finished.errors)} places cannot be read, first {finished.errors[0]}")

@@ -91,7 +91,9 @@ class _Listener(WatchCallback):
             self._sight(directory.path_of(event.name))
         elif event.mask & (InotifyConstants.IN_CREATE | InotifyConstants.IN_MOVED_TO):
             self._enter(directory, event.name)
-        elif event.mask & (InotifyConstants.IN_DELETE | InotifyConstants.IN_MOVED_FROM):
+        elif event.mask & (
+            InotifyConstants.IN_DELETE | InotifyConstants.IN_MOVED_FROM
+        ):  # pragma: no branch - no others
             self._leave(directory, event.name)
 
     def _enter(self, parent: Directory, name: bytes) -> None:

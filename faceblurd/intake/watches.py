@@ -127,8 +127,7 @@ class Watches:
         return wd
 
     def _put_in(self, directory: Directory) -> None:
-        if directory.parent is None:
-            return
+        assert directory.parent is not None  # noqa: S101 - only the root has none, and it is above all that is found
         replaced = directory.parent.below.get(directory.name)
         if replaced is not None and replaced is not directory:
             self.drop(replaced)
@@ -172,7 +171,7 @@ class Watches:
         gone = [directory]
         for one in gone:  # grows as it goes
             gone.extend(one.below.values())
-        self._reader.remove_callbacks([(one.wd, CallbackId(id(one))) for one in gone if one.wd is not None])
-        for one in gone:
-            if one.wd is not None:
-                self._by_wd.pop(one.wd, None)
+        callbacks = [(one.wd, CallbackId(id(one))) for one in gone if one.wd is not None]
+        self._reader.remove_callbacks(callbacks)
+        for wd, _ in callbacks:
+            self._by_wd.pop(wd, None)

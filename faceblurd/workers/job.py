@@ -82,7 +82,7 @@ def _harden(parent_pid: int) -> None:
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     if os.getppid() != parent_pid:  # it died before prctl was called
-        os._exit(0)
+        os._exit(0)  # pragma: no cover - nothing is measured past it; tests/contract/test_pool.py sees the end
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # each may come to the whole group of processes
         signal.signal(number, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -105,7 +105,7 @@ def _keep_memory_between_photos() -> None:
     By default each array is mapped and unmapped: 45,000 page faults and a fifth of the CPU time of a 12 MP photo.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc only
-    if mallopt is not None:
+    if mallopt is not None:  # pragma: no branch - musl, where tests do not run
         mallopt(_M_MMAP_MAX, 0)
         mallopt(_M_TRIM_THRESHOLD, 1 << 30)
 
@@ -113,7 +113,7 @@ def _keep_memory_between_photos() -> None:
 def _give_memory_back() -> None:
     """Return what photos took, once there is a pause: 12 ms, and the next photo pays the page faults again."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
-    if trim is not None:
+    if trim is not None:  # pragma: no branch - same
         trim(0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import textwrap
 import time
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,9 +30,10 @@ from faceblurd.model import (
     Recipe,
     Refused,
     Staged,
+    Untouched,
 )
 from faceblurd.workers import messages
-from faceblurd.workers.job import Setup
+from faceblurd.workers.job import Setup, main
 from faceblurd.workers.pool import Limits, Lost, Pool
 
 if TYPE_CHECKING:
@@ -38,8 +41,10 @@ if TYPE_CHECKING:
 
 RECIPE = Recipe("test", DetectionSpec((HaarSpec(),), 200), BlurSpec())
 PATIENT = Limits(count=2, deadline_seconds=60.0, recycle_after_files=500, idle_seconds=60.0)
+LONELY = replace(PATIENT, count=1)
 PLUGIN = """
-    import ctypes, os, signal, time
+    import ctypes, gc, os, signal, time
+    from multiprocessing.connection import Connection
     from faceblurd.plugins.hookspecs import hookimpl
 
     @hookimpl
@@ -54,6 +59,14 @@ PLUGIN = """
         if "kill" in path:
             signal.raise_signal(signal.SIGKILL)
         if "exit" in path:
+            os._exit(0)
+        if "nonsense" in path:
+            for pipe in [one for one in gc.get_objects() if isinstance(one, Connection)]:
+                pipe.send_bytes(b"nonsense")
+        if "orphan" in path and os.fork():  # the child has the pipe, too, and outlives us a little
+            signal.raise_signal(signal.SIGKILL)
+        if "orphan" in path:
+            time.sleep(2)
             os._exit(0)
         if "raise" in path:
             raise RuntimeError("a bug in the plugin")
@@ -77,9 +90,9 @@ def misbehaving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 class Bench:
     """A pool and the loop around it, as the pipeline has one."""
 
-    def __init__(self, folder: Path, limits: Limits, plugins: tuple[str, ...] = ()) -> None:
-        self.folder = folder
-        setup = Setup((RECIPE,), plugins, 300 << 20, os.getpid())
+    def __init__(self, folder: Path, limits: Limits, plugins: tuple[str, ...] = (), *, sandbox: bool = True) -> None:
+        self.folder, self.mode = folder, Mode.MIRROR
+        setup = Setup((RECIPE,), plugins, 300 << 20, os.getpid(), sandbox)
         self.pool = Pool(setup, limits, clock=time.monotonic)
         self.pids: list[int] = []
 
@@ -110,7 +123,7 @@ class Bench:
     def _submit(self, number: int, name: str) -> list[int]:
         source = os.open(self.folder / "photo.png", os.O_RDONLY)
         staging = os.open(self.folder, os.O_TMPFILE | os.O_RDWR, 0o600)
-        job = Job(number, name, RECIPE, Mode.MIRROR, Fingerprint.from_stat(os.fstat(source)), None, 1 << 20)
+        job = Job(number, name, RECIPE, self.mode, Fingerprint.from_stat(os.fstat(source)), None, 1 << 20)
         assert self.pool.submit(job, source_fd=source, staging_fd=staging)
         self.pids.append(next(w.process.pid for w in self.pool._workers if w.job is job) or 0)
         return [source, staging]
@@ -123,8 +136,8 @@ def bench(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
     Image.effect_noise((64, 48), 40).save(tmp_path / "photo.png")
     made: list[Bench] = []
 
-    def make(limits: Limits = PATIENT, *plugins: str) -> Bench:
-        made.append(Bench(tmp_path, limits, plugins))
+    def make(limits: Limits = PATIENT, *plugins: str, sandbox: bool = True) -> Bench:
+        made.append(Bench(tmp_path, limits, plugins, sandbox=sandbox))
         return made[-1]
 
     yield make
@@ -229,6 +242,128 @@ def test_a_worker_that_speaks_out_of_turn_is_not_believed(bench: Callable[..., B
     one.run("a")
     with pytest.raises(ValueError, match="worker"):
         one.pool._note(one.pool._workers[0], lie)
+
+
+def test_a_worker_that_talks_nonsense_is_ended_and_costs_its_own_job_alone(
+    bench: Callable[..., Bench], misbehaving: str
+) -> None:
+    results = bench(PATIENT, misbehaving).run("nonsense", "a", "b")
+    assert results["nonsense"] == Lost(1, Reason.WORKER_CRASHED, "the worker did not answer any more")
+    assert {type(results[name]) for name in "ab"} == {Staged}
+
+
+def test_the_end_of_a_worker_is_noticed_although_somebody_else_has_its_pipe(
+    bench: Callable[..., Bench], misbehaving: str
+) -> None:
+    """A process that a plugin started; the sandbox would not let it."""
+    result = bench(PATIENT, misbehaving, sandbox=False).run("orphan", seconds=30)["orphan"]
+    assert result == Lost(1, Reason.WORKER_CRASHED, "the worker was ended by signal 9")
+
+
+def test_a_worker_that_dies_right_before_it_gets_a_job_takes_none_of_it_along(bench: Callable[..., Bench]) -> None:
+    one = bench(LONELY)
+    one.run("a")
+    os.kill(one.pids[0], signal.SIGKILL)
+    one.pool._workers[0].process.join(30)
+    job = Job(2, "b", RECIPE, Mode.MIRROR, Fingerprint(1, 2, 3, 4, 5), None, 100)
+    assert not one.pool.submit(job, source_fd=0, staging_fd=0)
+    assert (one.pool.busy, one.pool.idle) == (0, 0), "nor is it asked again"
+    while one.pool.waitables():
+        assert one.step() == []
+    assert isinstance(one.run("c")["c"], Staged)
+
+
+def test_a_worker_that_dies_right_before_it_gets_its_answer_loses_its_job_and_no_more(
+    bench: Callable[..., Bench],
+) -> None:
+    one = bench(LONELY)
+    _until_hashed(one, "a")
+    os.kill(one.pids[0], signal.SIGKILL)
+    one.pool._workers[0].process.join(30)
+    one.pool.answer(1, proceed=True)
+    events = one.step()
+    assert events == [Lost(1, Reason.WORKER_CRASHED, "the worker was ended by signal 9")]
+
+
+def test_a_job_that_is_cancelled_is_not_heard_of_again_and_the_others_go_on(
+    bench: Callable[..., Bench], misbehaving: str
+) -> None:
+    one = bench(LONELY, misbehaving)
+    _until_hashed(one, "hang")
+    one.pool.answer(1, proceed=True)
+    one.pool.cancel(99)
+    assert one.pool.busy == 1
+    one.pool.cancel(1)
+    assert one.pool.busy == 0
+    assert one.pool.waitables() == []
+    assert not _runs(one.pids[0])
+    assert isinstance(one.run("a")["a"], Staged)
+    assert one.pool.restarts == 0, "that was us"
+
+
+def _until_hashed(one: Bench, name: str) -> None:
+    """Give a job to the only worker, and wait for its question."""
+    until = time.monotonic() + 60
+    one.pool.warm(1)
+    while not one.pool.idle:
+        assert time.monotonic() < until
+        one.step()
+    for fd in one._submit(1, name):
+        os.close(fd)  # it has its own
+    while not any(isinstance(event, Hashed) for event in one.step()):
+        assert time.monotonic() < until
+
+
+def test_workers_that_die_at_their_start_are_started_again_later_and_later(tmp_path: Path, misbehaving: str) -> None:
+    (tmp_path / "site" / "misbehaving_pool_plugin.py").write_text("import os; os._exit(3)")
+    now = 1000.0
+    pool = Pool(Setup((RECIPE,), (misbehaving,), 300 << 20, os.getpid()), LONELY, clock=lambda: now)
+    for pause in (0.5, 2.0, 10.0, 30.0, 30.0):
+        pool.warm(1)
+        assert pool.waitables(), "it is time"
+        while pool.waitables():
+            assert pool.collect(wait(pool.waitables(), 60)) == []
+        assert pool.next_due() == now + pause
+        now += pause - 0.1
+        pool.warm(1)
+        assert not pool.waitables(), "it would die at once, and again"
+        now += 0.1
+    assert pool.restarts == 5
+
+
+def test_a_clean_photo_in_place_needs_no_result(bench: Callable[..., Bench]) -> None:
+    one = bench()
+    one.mode = Mode.IN_PLACE
+    assert isinstance(one.run("a")["a"], Untouched)
+
+
+def _alone(parent_pid: int) -> tuple[Any, Any]:
+    """Start a worker without a pool; give our end of its pipe, and the process."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    setup = Setup((RECIPE,), (), 300 << 20, parent_pid)
+    process = context.Process(target=main, args=(theirs, setup), daemon=True)
+    process.start()
+    theirs.close()
+    return ours, process
+
+
+def test_a_worker_ends_by_itself_when_nobody_is_at_the_other_end() -> None:
+    ours, process = _alone(os.getpid())
+    assert isinstance(messages.decode(ours.recv_bytes()), messages.Ready)
+    ours.close()
+    process.join(30)
+    assert process.exitcode == 0
+
+
+def test_a_worker_whose_parent_is_gone_before_it_is_there_ends_at_once() -> None:
+    """The kernel tells of a parent's death only from prctl on."""
+    ours, process = _alone(os.getppid())
+    with pytest.raises(EOFError):
+        ours.recv_bytes()
+    process.join(30)
+    assert process.exitcode == 0
+    ours.close()
 
 
 PARENT = """

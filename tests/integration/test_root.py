@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
+import os
 import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from watchdog.observers import inotify_c
 
 from faceblurd.intake import root as root_module
 from faceblurd.intake.errands import AtOnce
@@ -21,21 +25,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from faceblurd.intake.errands import Errands
+
 RESCAN_SECONDS = 1000.0
 
 
 class Desk:
     """A watched root, a clock that the test turns, and what the scans and events brought."""
 
-    def __init__(self, path: Path, to: Path, pace: Pace | None = None) -> None:
+    def __init__(self, path: Path, to: Path, pace: Pace | None = None, errands: Errands | None = None) -> None:
         self.now = 100.0
+        self.details: list[str] = []
         self.told: list[str] = []
         self.found: set[str] = set()
         self.inbox = Inbox()
         self.root = RootWatch(
             str(path), Selection(("*.jpg",), ()), to=str(to), pace=pace or Pace(RESCAN_SECONDS),
-            outside=Outside(self.inbox, AtOnce(), lambda event, _detail: self.told.append(event)),
+            outside=Outside(self.inbox, errands or AtOnce(), self._tell),
         )  # fmt: skip
+
+    def _tell(self, event: str, detail: str) -> None:
+        self.told.append(event)
+        self.details.append(detail)
 
     def turn(self) -> None:
         """Let the time of one check pass, and do what the pipeline would."""
@@ -212,6 +223,197 @@ def test_a_root_by_scans_alone_finds_new_photos_at_each_scan_and_watches_nothing
     finally:
         desk.root.stop()
         desk.inbox.close()
+
+
+@pytest.fixture
+def scanned(desk: Desk, folders: tuple[Path, Path], turn_until: Callable[..., None]) -> Desk:
+    """A root that is watched, and whose first scan is over."""
+    (folders[0] / "first.jpg").write_bytes(b"x")  # there before the watcher: the scan alone finds it
+    turn_until(lambda: "first.jpg" in desk.found and not desk.root.scanning, "the first scan")
+    assert desk.root.state is RootState.WATCHING
+    return desk
+
+
+class SlowErrands:
+    """A share that answers when the test says so; the calls are real."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[Callable[[], Any], Callable[[Any], None]]] = []
+
+    def send(self, root: str, call: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        self.waiting.append((call, then))
+
+    def answer(self) -> None:
+        """Answer everything that waits, and what is sent upon that."""
+        while self.waiting:
+            AtOnce().send("", *self.waiting.pop(0))
+
+
+@pytest.fixture
+def slow(folders: tuple[Path, Path]) -> Iterator[tuple[Desk, SlowErrands]]:
+    """A root that is watched, and then does not answer until it is told to."""
+    errands = SlowErrands()
+    one = Desk(*folders, errands=errands)  # type: ignore[arg-type]  # what a root needs of it
+    one.turn()
+    errands.answer()
+    assert one.root.state is RootState.WATCHING
+    yield one, errands
+    one.root.stop()
+    errands.answer()
+    one.inbox.close()
+
+
+def test_a_root_that_does_not_answer_is_asked_once_then_suspended_and_goes_on_by_itself(
+    slow: tuple[Desk, SlowErrands],
+) -> None:
+    desk, errands = slow
+    asked_at = desk.now + CHECK_SECONDS
+    while desk.now + CHECK_SECONDS < asked_at + root_module.STALLED_SECONDS:
+        desk.turn()
+        assert desk.root.state is RootState.WATCHING, "a disk that wakes up is no dead share"
+        assert len(errands.waiting) == 1, "calls would pile up behind the one that hangs"
+    desk.turn()
+    assert (desk.root.state, desk.root.stalled) == (RootState.SUSPENDED, True)
+    assert desk.root.problems == (f"{desk.root.path} does not answer",)
+    desk.turn()
+    assert desk.told.count("root.suspended") == 1
+    errands.answer()
+    assert (desk.root.state, desk.root.stalled) == (RootState.WATCHING, False)
+    assert desk.told[-1] == "root.resumed"
+
+
+def test_the_watcher_of_a_root_that_was_stopped_meanwhile_is_stopped_too(
+    folders: tuple[Path, Path], wait_until: Callable[..., Any]
+) -> None:
+    errands = SlowErrands()
+    desk = Desk(*folders, errands=errands)  # type: ignore[arg-type]  # what a root needs of it
+    before = len(os.listdir("/proc/self/fd"))
+    desk.turn()
+    AtOnce().send("", *errands.waiting.pop(0))  # it was looked at; its watcher starts, and that takes its time
+    desk.root.stop()
+    errands.answer()
+    assert desk.root.state is RootState.STARTING, "a late answer is nobody's"
+    assert desk.told == []
+    desk.inbox.close()
+    wait_until(lambda: len(os.listdir("/proc/self/fd")) == before, what="an end of the watcher's descriptors")
+
+
+def test_a_full_root_pauses_until_there_is_room(
+    desk: Desk, folders: tuple[Path, Path], turn_until: Callable[..., None]
+) -> None:
+    turn_until(lambda: desk.root.available, "the watching")
+    desk.root.lacks_room(1 << 62)
+    desk.root.lacks_room(1)  # two results at once; the larger one decides
+    for _ in range(20):
+        desk.turn()
+    assert (desk.root.state, desk.root.available) == (RootState.FULL, False)
+    assert desk.root.problems == (f"no room for results in {folders[1]}",)
+    assert desk.told.count("root.full") == 1
+
+
+def test_a_root_with_room_again_goes_on_and_is_scanned(
+    scanned: Desk, folders: tuple[Path, Path], turn_until: Callable[..., None]
+) -> None:
+    desk = scanned
+    desk.root.lacks_room(1)
+    (folders[0] / "meanwhile.jpg").write_bytes(b"x")
+    turn_until(lambda: "meanwhile.jpg" in desk.found, "the scan")
+    assert desk.root.state is RootState.WATCHING
+    assert desk.told[-2:] == ["root.full", "root.resumed"]
+
+
+def test_a_failure_below_a_root_lets_it_be_looked_at_at_once(desk: Desk, folders: tuple[Path, Path]) -> None:
+    desk.turn()
+    desk.turn()
+    shutil.rmtree(folders[0])
+    desk.root.tick(desk.now + CHECK_SECONDS / 2)
+    assert desk.root.available, "it is not time yet"
+    desk.root.check_soon()
+    desk.root.tick(desk.now + CHECK_SECONDS / 2)
+    assert desk.root.state is RootState.SUSPENDED
+
+
+def test_dropped_hints_bring_a_scan(scanned: Desk, folders: tuple[Path, Path], turn_until: Callable[..., None]) -> None:
+    desk = scanned
+    (folders[0] / "dropped.jpg").write_bytes(b"x")
+    while desk.inbox.events(1000):
+        pass  # dropped
+    desk.root.scan_soon()
+    turn_until(lambda: "dropped.jpg" in desk.found, "the scan")
+
+
+def test_hints_that_could_not_be_handled_bring_a_scan(
+    scanned: Desk, folders: tuple[Path, Path], turn_until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = scanned
+
+    def fail(_sighting: object) -> None:
+        raise RuntimeError("a bug of ours")
+
+    monkeypatch.setattr(desk.root._watcher._listener, "_enqueue", fail)  # type: ignore[union-attr]
+    (folders[0] / "lost.jpg").write_bytes(b"x")
+    turn_until(lambda: "lost.jpg" in desk.found, "the scan")
+    assert "root.hints_lost" in desk.told
+    turn_until(lambda: not desk.root.scanning, "the scan's end")
+    assert desk.root.state is RootState.WATCHING
+    assert desk.told.count("root.hints_lost") == len({detail for detail in desk.details if "could not" in detail})
+
+
+def test_a_place_that_cannot_be_read_means_degraded_until_it_can(
+    desk: Desk, folders: tuple[Path, Path], turn_until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folders[0] / "locked").mkdir()
+    scandir = os.scandir
+
+    def locked(path: str) -> Any:  # as the kernel answers others than root
+        if os.fsencode(path).endswith(b"/locked"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return scandir(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", locked)
+        turn_until(lambda: desk.root.state is RootState.DEGRADED, "the bad news")
+        turn_until(lambda: not desk.root.scanning, "the scan's end")
+        desk.root.scan_soon()
+        desk.turn()
+        turn_until(lambda: not desk.root.scanning, "another scan")
+        assert "locked" in desk.root.problems[0]
+        assert desk.told.count("root.degraded") == 1, "the same news twice is no news"
+    turn_until(lambda: desk.root.state is RootState.WATCHING, "the good news")
+    assert desk.told[-1] == "root.recovered"
+
+
+def test_a_root_that_cannot_be_watched_is_degraded_and_scanned_until_it_can(
+    desk: Desk, folders: tuple[Path, Path], turn_until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the kernel answers when this user has all of its inotify instances, which are not this test's alone."""
+    with monkeypatch.context() as patch:
+        patch.setattr(inotify_c, "inotify_init", lambda: (ctypes.set_errno(errno.EMFILE), -1)[1])
+        (folders[0] / "photo.jpg").write_bytes(b"x")
+        turn_until(lambda: "photo.jpg" in desk.found, "the scan")
+        assert desk.root.state is RootState.DEGRADED
+        assert "cannot be watched" in desk.root.problems[0]
+        assert (desk.root.available, desk.root.alive) == (True, True)
+    turn_until(lambda: desk.root.state is RootState.WATCHING, "the watching")
+    assert desk.told == ["root.degraded", "root.recovered"]
+
+
+def test_a_scan_that_is_asked_for_during_a_scan_follows_it(
+    scanned: Desk, folders: tuple[Path, Path], turn_until: Callable[..., None], wait_until: Callable[..., Any]
+) -> None:
+    """Hints that were dropped then may be about what the scan had passed already."""
+    desk, path = scanned, str(folders[0])
+    desk.root.scan_soon()
+    desk.now += CHECK_SECONDS
+    desk.root.tick(desk.now)
+    assert desk.root.scanning
+    wait_until(lambda: desk.inbox._scans[path].qsize() == 2, what="an end of the walk, which nobody has taken yet")
+    (folders[0] / "passed.jpg").write_bytes(b"x")
+    while desk.inbox.events(1000):
+        pass  # dropped
+    desk.root.scan_soon()
+    turn_until(lambda: "passed.jpg" in desk.found, "the scan")
+    assert desk.now < RESCAN_SECONDS / 2
 
 
 MOUNTS = """

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from faceblurd.intake import inbox as inbox_module
 from faceblurd.intake.filesystem import RootIdentity
 from faceblurd.intake.inbox import SCAN_BATCHES, Inbox
-from faceblurd.intake.scanner import BATCH, Batch, Finished, Scan, Selection, walk
+from faceblurd.intake.scanner import BATCH, Batch, Finished, Scan, Selection, survey, walk
 from faceblurd.model import Fingerprint, Sighting, Source
 
 if TYPE_CHECKING:
@@ -105,6 +108,75 @@ def test_what_cannot_be_read_is_reported_and_the_rest_is_found(tmp_path: Path, m
     assert finished.errors == ("closed: Permission denied",)
 
 
+def test_another_file_system_is_told_of_and_not_looked_into() -> None:
+    others = tuple(f"/{name}" for name in os.listdir("/") if name != "proc")
+    looked = walk("/", Selection(("*",), others))
+    assert not [found.path for found in looked if found.path.startswith("proc/")]
+    assert looked.errors == ["proc: another file system, not looked into"]
+    assert looked.directories == 1
+
+
+class Entry:
+    """What scandir gives for a name, on a share that fails at the look that follows."""
+
+    name = "b.jpg"
+
+    def __init__(self, error: OSError) -> None:
+        self._error = error
+
+    def is_dir(self, *, follow_symlinks: bool) -> bool:
+        return False
+
+    def is_file(self, *, follow_symlinks: bool) -> bool:
+        return True
+
+    def stat(self, *, follow_symlinks: bool) -> os.stat_result:
+        raise self._error
+
+
+@pytest.mark.parametrize(("number", "errors"), [(errno.ENOENT, ()), (errno.EIO, ("b.jpg: Input/output error",))])
+def test_a_file_that_is_gone_is_no_error_and_one_that_cannot_be_looked_at_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, errors: tuple[str, ...]
+) -> None:
+    _make(tmp_path, "a.jpg", "c.jpg")
+    scandir = os.scandir
+
+    def failing(path: Any) -> Any:
+        with scandir(path) as entries:
+            return nullcontext([*entries, Entry(OSError(number, os.strerror(number)))])
+
+    monkeypatch.setattr(os, "scandir", failing)
+    paths, finished = _scan(tmp_path)
+    assert sorted(paths) == ["a.jpg", "c.jpg"]
+    assert finished.errors == errors
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+def test_a_scan_remembers_what_it_saw_where_it_is_told_to_and_nothing_was_missed(
+    tmp_path: Path, remembers: bool
+) -> None:
+    _make(tmp_path, "a.jpg", "b/c.jpg")
+    posted: list[Batch | Finished] = []
+
+    def run() -> Finished:
+        scan = Scan(str(tmp_path), IMAGES, posted.append, number=7, remembers=remembers)
+        scan.start()
+        scan._thread.join(20)
+        assert isinstance(posted[-1], Finished)
+        return posted[-1]
+
+    finished = run()
+    assert finished.number == 7
+    assert finished.seen == (frozenset({hash("a.jpg"), hash("b/c.jpg")}) if remembers else None)
+
+
+def test_a_survey_counts_what_a_scan_would_look_into_until_it_is_stopped(tmp_path: Path) -> None:
+    _make(tmp_path, "a.jpg", "b/c/d.jpg", "private/e.jpg")
+    assert survey(str(tmp_path), IMAGES.exclude, stopped=lambda: False).directories == 3
+    looks = iter([False, True])
+    assert survey(str(tmp_path), IMAGES.exclude, stopped=lambda: next(looks)).directories == 1
+
+
 def test_a_stopped_scan_does_not_say_that_it_finished(tmp_path: Path, wait_until: Callable[..., Any]) -> None:
     """It would be taken for the end of the scan that was started after it."""
     _make(tmp_path, *(f"{number}.jpg" for number in range(BATCH + 1)))
@@ -167,6 +239,24 @@ def test_events_come_out_in_order_and_ring_until_all_are_out() -> None:
     assert inbox.events(3) == []
     inbox.clear_bell()
     inbox.clear_bell()
+    inbox.close()
+
+
+def test_events_beyond_the_bound_are_dropped_and_their_roots_are_remembered_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(inbox_module, "MOST_EVENTS", 3)
+    inbox = Inbox()
+    for number in range(3):
+        inbox.put_event(Sighting("/kept", f"{number}.jpg", Source.EVENT))
+    for number in range(5):
+        inbox.put_event(Sighting("/flooded", f"{number}.jpg", Source.EVENT))
+    assert len(inbox) == 3
+    assert inbox.dropped() == {"/flooded"}
+    assert inbox.dropped() == set()
+    assert {one.root for one in inbox.events(10)} == {"/kept"}
+    inbox.put_event(Sighting("/flooded", "later.jpg", Source.EVENT))
+    assert [one.path for one in inbox.events(10)] == ["later.jpg"]
     inbox.close()
 
 

@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, WatchDescriptor
 
 from faceblurd.intake.scanner import Selection
 from faceblurd.intake.watcher import Watcher
@@ -268,3 +269,53 @@ def test_folders_that_took_each_others_names_do_not_hang_the_stop(
         lambda: "two/one.jpg" in seen.paths and seen.paths & {"one/late.jpg", "two/late.jpg"}, what="the exchange"
     )
     watcher.stop()  # KeyError with watchdog 7.1.0, and a second stop then waits for ever
+
+
+# --- what its reader may still have in hand
+
+
+def _event(wd: int, name: str) -> InotifyEvent:
+    return InotifyEvent(WatchDescriptor(wd), InotifyConstants.IN_CLOSE_WRITE, 0, os.fsencode(name))
+
+
+def test_an_event_of_a_directory_that_has_left_is_nobodys(watcher: Watcher, seen: Seen) -> None:
+    watcher._listener.on_event(_event(999_999, "left.jpg"))  # type: ignore[union-attr]
+    assert seen == []
+    assert watcher.failures == 0
+    assert watcher.healthy
+
+
+def test_an_event_that_comes_after_the_stop_or_the_end_of_the_root_is_not_reported(
+    watcher: Watcher, seen: Seen, root: Path, wait_until: Callable[..., Any]
+) -> None:
+    listener, wd = watcher._listener, watcher._listener.watches.root.wd  # type: ignore[union-attr]
+    listener.on_event(_event(wd, "before.jpg"))
+    assert seen.paths == {"before.jpg"}
+    root.rename(root.with_name("renamed"))
+    wait_until(lambda: not watcher.healthy, seconds=30, what="the loss")
+    listener.on_event(_event(wd, "after.jpg"))  # the name that it would be reported by is not its name any more
+    watcher.stop()
+    listener.on_event(_event(wd, "after.jpg"))
+    assert seen.paths == {"before.jpg"}
+
+
+def test_a_bug_of_ours_is_counted_and_the_next_event_is_heard(
+    watcher: Watcher, seen: Seen, root: Path, wait_until: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_wd: WatchDescriptor) -> None:
+        raise RuntimeError("a bug of ours")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(watcher._listener.watches, "at", fail)  # type: ignore[union-attr]
+        (root / "bad.jpg").write_bytes(b"x")
+        wait_until(lambda: watcher.failures, seconds=30)
+    wait_until(lambda: ((root / "good.jpg").write_bytes(b"x"), "good.jpg" in seen.paths)[1], seconds=30)
+    assert watcher.healthy
+
+
+def test_a_watcher_that_never_started_watches_nothing_and_can_be_stopped(root: Path, seen: Seen) -> None:
+    one = Watcher(str(root), EVERYTHING, seen)
+    for _ in range(2):
+        one.stop()
+        one.watch_missing()
+    assert (one.healthy, one.watched_directories, one.failures, one.problem) == (False, 0, 0, "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from faceblurd.intake import filesystem
-from faceblurd.intake.filesystem import kind_in, kind_under, mount_point, tells_of_changes
+from faceblurd.intake.filesystem import RootIdentity, kind_in, kind_under, mount_point, tells_of_changes
 
 MOUNTS = """\
 21 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
@@ -58,3 +58,10 @@ def test_network_and_fuse_are_silent(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["ext4", "btrfs", "xfs", "zfs", "tmpfs", "overlay", "fuseblk", ""])
 def test_local_ones_tell(kind: str) -> None:
     assert tells_of_changes(kind)
+
+
+def test_a_folder_without_a_handle_is_known_by_its_inode() -> None:
+    """/proc has no handles, as some FUSE shares: name_to_handle_at(2) says EOPNOTSUPP."""
+    identity = RootIdentity.of("/proc/self/fd")
+    assert identity.mark.endswith(f".{identity.inode:x}")
+    assert identity.mount_point == "/proc"

@@ -1,0 +1,127 @@
+"""Whether a root may be used, told from looks at it: unreachable is not the same as gone, nor as another disk."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from faceblurd.intake.filesystem import Look, RootIdentity
+from faceblurd.intake.presence import CHECK_SECONDS, MOST_CHECK_SECONDS, ROOM_SECONDS, Presence
+
+ROOT, TO = "/srv/photos", "/srv/blurred"
+DISK = RootIdentity(device=7, inode=2, mount_point="/srv", mark="a")
+BELOW = RootIdentity(device=1, inode=40, mount_point="/", mark="b")  # what shows when /srv is not mounted
+PLENTY = 1 << 40
+
+
+def seen(root: RootIdentity | OSError = DISK, to: RootIdentity | OSError = DISK, *, free_bytes: int = PLENTY) -> Look:
+    return Look(root, to, "ext4", free_bytes)
+
+
+def error(number: int, path: str = ROOT) -> OSError:
+    return OSError(number, os.strerror(number), path)
+
+
+@pytest.fixture
+def presence() -> Presence:
+    """One that knows its root, as after the first good look."""
+    known = Presence(ROOT, TO)
+    assert known.why_not(seen(), 0.0) == ""
+    known.identity = DISK
+    return known
+
+
+def test_the_first_look_takes_whatever_is_there() -> None:
+    fresh = Presence(ROOT, TO)
+    assert fresh.why_not(seen(BELOW, DISK), 0.0) == ""
+    assert fresh.to_identity == DISK
+    assert fresh.identity is None, "what the root is, its owner says: when it is watched"
+
+
+@pytest.mark.parametrize(
+    ("look", "path"),
+    [
+        (error(errno.ENOENT), ROOT),
+        (seen(error(errno.ENOENT)), ROOT),
+        (seen(to=error(errno.ENOENT, TO)), TO),
+    ],
+)
+def test_what_is_not_there_is_named(presence: Presence, look: Look | OSError, path: str) -> None:
+    assert presence.why_not(look, 0.0) == f"{path} is not there"
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO, errno.ENOTCONN, errno.EACCES])
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_fails_cannot_be_reached_which_is_another_thing(presence: Presence, number: int, whole: bool) -> None:
+    failed = error(number) if whole else seen(error(number))
+    assert presence.why_not(failed, 0.0) == f"{ROOT} cannot be reached: {os.strerror(number)}"
+
+
+def test_a_mirror_that_fails_is_named_although_the_root_is_there(presence: Presence) -> None:
+    assert presence.why_not(seen(to=error(errno.EIO, TO)), 0.0).startswith(f"{TO} cannot be reached")
+
+
+def test_a_share_that_fails_is_asked_less_and_less_often_until_it_answers(presence: Presence) -> None:
+    pauses = []
+    for _ in range(7):
+        presence.why_not(error(errno.ESTALE), 0.0)
+        pauses.append(presence.check_seconds)
+    assert pauses == [4.0, 8.0, 16.0, MOST_CHECK_SECONDS, MOST_CHECK_SECONDS, MOST_CHECK_SECONDS, MOST_CHECK_SECONDS]
+    presence.why_not(seen(), 0.0)
+    assert presence.check_seconds == CHECK_SECONDS
+
+
+def test_a_root_that_is_gone_is_looked_for_often_since_that_costs_nothing(presence: Presence) -> None:
+    for _ in range(5):
+        presence.why_not(error(errno.EIO), 0.0)
+    for _ in range(5):
+        presence.why_not(error(errno.ENOENT), 0.0)
+    assert presence.check_seconds == CHECK_SECONDS
+
+
+def test_the_bare_mount_point_is_not_the_root(presence: Presence) -> None:
+    assert presence.why_not(seen(root=BELOW), 0.0) == f"{ROOT} is not mounted"
+
+
+def test_the_bare_mount_point_is_not_the_mirror_and_is_never_taken_for_it(presence: Presence) -> None:
+    for now in (0.0, 2.0):  # the second look is as strict as the first
+        assert presence.why_not(seen(to=BELOW), now) == f"{TO} is not mounted"
+    assert presence.to_identity == DISK
+
+
+def test_a_root_that_was_made_again_on_its_disk_is_the_root(presence: Presence) -> None:
+    again = RootIdentity(device=7, inode=99, mount_point="/srv", mark="c")
+    assert presence.why_not(seen(again, again), 0.0) == ""
+    assert presence.to_identity == again
+
+
+def test_a_disk_that_came_late_is_the_real_one() -> None:
+    early = Presence(ROOT, TO)
+    early.why_not(seen(BELOW, BELOW), 0.0)
+    early.identity = BELOW
+    assert early.why_not(seen(DISK, DISK), 2.0) == ""
+    assert early.to_identity == DISK
+
+
+def test_a_full_disk_waits_for_room_for_the_largest_of_those_that_found_none(presence: Presence) -> None:
+    presence.lacks_room(5000, now=0.0)
+    presence.lacks_room(300, now=0.0)
+    assert presence.is_full
+    assert presence.why_not(seen(free_bytes=4999), ROOM_SECONDS) == f"no room for results in {TO}"
+    assert presence.why_not(seen(free_bytes=5000), ROOM_SECONDS) == ""
+    assert not presence.is_full
+
+
+def test_room_that_is_said_to_be_there_is_tried_only_after_a_while(presence: Presence) -> None:
+    """A quota does not show: the disk has room, and the write failed for all that."""
+    presence.lacks_room(1, now=100.0)
+    assert presence.why_not(seen(), 100.0 + ROOM_SECONDS - 0.1) == presence.no_room
+    assert presence.why_not(seen(), 100.0 + ROOM_SECONDS) == ""
+
+
+def test_a_full_disk_that_goes_away_is_away_and_still_full_when_it_is_back(presence: Presence) -> None:
+    presence.lacks_room(5000, now=0.0)
+    assert presence.why_not(seen(root=BELOW), ROOM_SECONDS) == f"{ROOT} is not mounted"
+    assert presence.why_not(seen(free_bytes=0), ROOM_SECONDS) == presence.no_room

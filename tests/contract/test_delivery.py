@@ -441,6 +441,25 @@ def test_a_photo_that_is_not_what_was_read_any_more_publishes_nothing_in_its_mir
     assert list((fresh.root / "out").iterdir()) == []
 
 
+@pytest.mark.parametrize("known", ["a result that somebody deleted", "no result at all"])
+def test_what_the_ledger_knows_of_a_result_that_is_not_there_changes_nothing(fresh: Desk, known: str) -> None:
+    with closing(fresh.open_ledger()) as ledger:
+        work, staged = _in_hand(fresh, ledger)
+        source = work.intent.source
+        entry = Entry(work.intent.root, "photo.jpg", State.PUBLISHED, "R", source, output_digest="D", target=source)
+        if known == "no result at all":
+            entry = replace(entry, state=State.RETRY, output_digest=None, target=None)
+            fresh.mirrored.write_bytes(UPLOAD)
+        result = delivery.deliver(work, staged, known=entry, replace_others=False)
+        work.close()
+    if known == "no result at all":
+        assert result == Occupied()
+        assert fresh.mirrored.read_bytes() == UPLOAD, "nobody's result, so not ours to replace"
+    else:
+        assert isinstance(result, Published)
+        assert fresh.mirrored.read_bytes() == RESULT
+
+
 def test_a_file_that_was_in_the_way_and_is_gone_means_another_look(
     fresh: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

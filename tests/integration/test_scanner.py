@@ -205,7 +205,7 @@ def test_a_scan_waits_for_the_pipeline_and_ends_when_the_inbox_is_closed(
 ) -> None:
     inbox = Inbox()
     for _ in range(SCAN_BATCHES):
-        inbox.put_scan(Batch("/r", ()))
+        inbox.put_scan(Batch(str(tmp_path), ()))
     _make(tmp_path, "a.jpg")
     scan = Scan(str(tmp_path), IMAGES, inbox.put_scan)
     scan.start()

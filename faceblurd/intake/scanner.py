@@ -121,8 +121,8 @@ def walk(root: str, selection: Selection) -> Walk:
 def survey(root: str, exclude: tuple[str, ...], *, stopped: Callable[[], bool]) -> Finished:
     """Count the directories that a scan would look into, until `stopped`, and what it could not."""
     looked = Walk(root, Selection((), exclude), stopped)
-    for _ in looked:
-        pass  # no name is a candidate
+    # All the way: no name is a candidate.
+    list(looked)
     return Finished(root, looked.directories, 0, tuple(looked.errors))
 
 

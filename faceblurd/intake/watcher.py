@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from faceblurd.intake.scanner import Selection
 
 _ROOT_GONE: Final = InotifyConstants.IN_MOVE_SELF | InotifyConstants.IN_DELETE_SELF | InotifyConstants.IN_UNMOUNT
+_LEFT: Final = InotifyConstants.IN_DELETE | InotifyConstants.IN_MOVED_FROM
 
 
 class _Listener(WatchCallback):
@@ -91,9 +92,7 @@ class _Listener(WatchCallback):
             self._sight(directory.path_of(event.name))
         elif event.mask & (InotifyConstants.IN_CREATE | InotifyConstants.IN_MOVED_TO):
             self._enter(directory, event.name)
-        elif event.mask & (
-            InotifyConstants.IN_DELETE | InotifyConstants.IN_MOVED_FROM
-        ):  # pragma: no branch - no others
+        elif event.mask & _LEFT:  # pragma: no branch - nothing else is asked for of a directory
             self._leave(directory, event.name)
 
     def _enter(self, parent: Directory, name: bytes) -> None:

@@ -61,7 +61,7 @@ def renameat2(directory_fd: int, old: str, new: str, flags: int, new_fd: int | N
     """Call it as the kernel has it. Raises OSError: ENOSYS, EINVAL or another one of `UNSUPPORTED` where it cannot."""
     libc = ctypes.CDLL(None, use_errno=True)
     call = getattr(libc, "renameat2", None)  # glibc 2.28, musl 1.2.? - else the fall-back
-    if call is None:
+    if call is None:  # pragma: no cover - a C library from before 2018
         raise OSError(errno.ENOSYS, "no renameat2 in the C library")
     to_fd = directory_fd if new_fd is None else new_fd
     if call(directory_fd, os.fsencode(old), to_fd, os.fsencode(new), flags) != 0:

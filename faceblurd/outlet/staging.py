@@ -55,14 +55,6 @@ class Staging:
     name: str | None
     placed: bool = False
 
-    @property
-    def absolute(self) -> str | None:
-        """Where it lies, None while it has no name."""
-        if self.name is None:
-            return None
-        directory = self.target.absolute.rpartition("/")[0]
-        return f"{directory}/{self.name}"
-
     def close(self) -> None:
         """Close both descriptors; a file without a name is gone with them."""
         for fd in (self.fd, self.directory_fd):

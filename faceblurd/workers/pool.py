@@ -166,7 +166,7 @@ class Pool:
         except (EOFError, OSError, ValueError):
             events.extend(self._bury(worker, Reason.WORKER_CRASHED))
             return events
-        if worker in self._workers and not worker.process.is_alive():
+        if worker in self._workers and not worker.process.is_alive():  # pragma: no cover - ended between both looks
             events.extend(self._bury(worker, Reason.WORKER_CRASHED))
         return events
 

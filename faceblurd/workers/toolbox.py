@@ -168,5 +168,5 @@ def _scrubbed(picture: Picture, recipe: Recipe, *, thorough: bool) -> Made:
     return Made(content, (), lossless=True, note="")
 
 
-def _raise(plugin: str, hook: str, error: BaseException) -> None:
+def _raise(plugin: str, hook: str, error: BaseException) -> None:  # pragma: no cover - no listening hook is called here
     raise PluginError(f"plugin {plugin} failed in {hook}: {error}") from error

@@ -326,3 +326,9 @@ def test_a_script_without_execute_permission_is_told(script: Script) -> None:
     argv = script("true")
     os.chmod(argv[0], stat.S_IRUSR)
     assert "cannot start" in fire_once(argv, {}, 10.0)[1]
+
+
+def test_a_command_that_no_program_can_be_called_is_told_and_not_a_crash() -> None:
+    code, tail = fire_once(["/bin/tr\0ue"], {}, 10.0)
+    assert code == 127
+    assert "cannot start" in tail

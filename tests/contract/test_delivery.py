@@ -11,13 +11,13 @@ import signal
 import subprocess
 import sys
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from faceblurd.model import BlurSpec, DetectionSpec, Entry, Fingerprint, Intent, Mode, Reason, Recipe, Staged, State
-from faceblurd.outlet import contents, delivery, recovery, renames
+from faceblurd.outlet import contents, delivery, publisher, recovery, renames
 from faceblurd.outlet.ledger import Ledger
 from faceblurd.outlet.publisher import Occupied, Published
 from faceblurd.outlet.staging import Target
@@ -418,3 +418,106 @@ def test_an_older_result_that_somebody_puts_back_is_an_upload_like_any_other(fre
         ledger.put(Entry(intent.root, "photo.jpg", State.PUBLISHED, "R", intent.source, "older", older, intent.source))
         assert recovery.recover(ledger) == [(intent, "restore")]
     assert _in_the_folder(fresh) == {"photo.jpg": OLD_RESULT}
+
+
+# --- without a crash
+
+
+def _in_hand(desk: Desk, ledger: Ledger) -> tuple[delivery.Work, Staged]:
+    """A photo on its way into the mirror, whose result is finished."""
+    fd = os.open(desk.photo, os.O_RDONLY)
+    source = Fingerprint.from_stat(os.fstat(fd))
+    target = Target(str(desk.root / "out"), "photo.jpg")
+    intent = delivery.intend(ledger, delivery.Origin(str(desk.root / "in"), "photo.jpg", source, "R", 1), target)
+    work = delivery.stage(intent, mode=Mode.MIRROR, target=target, source_fd=fd)
+    work.digest = contents.digest_of(fd)
+    os.pwrite(work.staging.fd, RESULT, 0)
+    staged = Staged(1, (), contents.digest_of(work.staging.fd), len(RESULT), True, "", 1)
+    delivery.write_down(ledger, work, staged, payload="")
+    return work, staged
+
+
+@pytest.mark.parametrize("change", ["overwritten", "deleted", "replaced by a link"])
+def test_a_photo_that_is_not_what_was_read_any_more_publishes_nothing_in_its_mirror(fresh: Desk, change: str) -> None:
+    with closing(fresh.open_ledger()) as ledger:
+        work, staged = _in_hand(fresh, ledger)
+        if change == "overwritten":
+            fresh.photo.write_bytes(UPLOAD)
+        else:
+            fresh.photo.unlink()
+        if change == "replaced by a link":
+            fresh.photo.symlink_to("elsewhere.jpg")
+        assert delivery.deliver(work, staged, known=None, replace_others=True) == publisher.Newer()
+        work.close()
+    assert list((fresh.root / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("known", ["a result that somebody deleted", "no result at all"])
+def test_what_the_ledger_knows_of_a_result_that_is_not_there_changes_nothing(fresh: Desk, known: str) -> None:
+    with closing(fresh.open_ledger()) as ledger:
+        work, staged = _in_hand(fresh, ledger)
+        source = work.intent.source
+        entry = Entry(work.intent.root, "photo.jpg", State.PUBLISHED, "R", source, output_digest="D", target=source)
+        if known == "no result at all":
+            entry = replace(entry, state=State.RETRY, output_digest=None, target=None)
+            fresh.mirrored.write_bytes(UPLOAD)
+        result = delivery.deliver(work, staged, known=entry, replace_others=False)
+        work.close()
+    if known == "no result at all":
+        assert result == Occupied()
+        assert fresh.mirrored.read_bytes() == UPLOAD, "nobody's result, so not ours to replace"
+    else:
+        assert isinstance(result, Published)
+        assert fresh.mirrored.read_bytes() == RESULT
+
+
+def test_a_file_that_was_in_the_way_and_is_gone_means_another_look(
+    fresh: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish = publisher.publish
+
+    def and_away(*arguments: Any, **named: Any) -> object:
+        result = publish(*arguments, **named)
+        fresh.mirrored.unlink()
+        return result
+
+    with closing(fresh.open_ledger()) as ledger:
+        work, staged = _in_hand(fresh, ledger)
+        fresh.mirrored.write_bytes(UPLOAD)
+        monkeypatch.setattr(publisher, "publish", and_away)
+        assert delivery.deliver(work, staged, known=None, replace_others=False) == publisher.Newer()
+        work.close()
+    assert list((fresh.root / "out").iterdir()) == []
+
+
+def test_a_staging_file_that_could_not_be_removed_is_removed_later_and_nothing_else_is_done(fresh: Desk) -> None:
+    """Its folder was a link for a while: nothing is removed through that."""
+    with closing(fresh.open_ledger()) as ledger:
+        work, _ = _in_hand(fresh, ledger)
+        stays = fresh.root / "out" / f".faceblurd-{work.intent.token}.tmp"
+        stays.write_bytes(RESULT)
+        delivery.sweep_later(ledger, work.intent)
+        work.close()
+        (intent,) = ledger.intents()
+        (fresh.root / "out").rename(fresh.root / "real")
+        (fresh.root / "out").write_bytes(b"no folder")
+        assert recovery.recover(ledger) == [(intent, recovery.POSTPONED)]
+        assert ledger.intents() == [intent]
+        (fresh.root / "out").unlink()
+        (fresh.root / "real").rename(fresh.root / "out")
+        assert recovery.recover(ledger) == [(intent, recovery.SWEPT)]
+        assert ledger.intents() == []
+        assert ledger.entry(intent.root, intent.path) is None, "what became of the file was written down before"
+    assert fresh.hidden() == []
+    assert fresh.photo.read_bytes() == ORIGINAL
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_staging_file_that_is_gone_already_is_no_reason_to_wait(fresh: Desk, *, named: bool) -> None:
+    with closing(fresh.open_ledger()) as ledger:
+        work, _ = _in_hand(fresh, ledger)
+        work.close()
+        intent = work.intent if named else replace(work.intent, staging=None)
+        delivery.sweep_later(ledger, intent)
+        assert [what for _, what in recovery.recover(ledger)] == [recovery.SWEPT]
+        assert ledger.intents() == []

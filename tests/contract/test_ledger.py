@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from faceblurd.errors import FaceblurdError
 from faceblurd.model import Entry, Fingerprint, Intent, Reason, State
-from faceblurd.outlet.ledger import Ledger
+from faceblurd.outlet.ledger import Ledger, is_full
+from faceblurd.outlet.rows import COLUMNS, row_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -287,3 +288,73 @@ def test_a_ledger_that_cannot_be_used_is_an_error_with_a_remedy(tmp_path: Path, 
     with pytest.raises(FaceblurdError) as caught:
         Ledger(path)
     assert caught.value.remedy
+
+
+# --- a full disk, here as SQLite sees it; tests/fault/test_full_state.py fills a real one
+
+
+def _fill(ledger: Ledger) -> None:
+    """Let the file grow no more."""
+    pages = ledger._db.execute("PRAGMA page_count").fetchone()[0]
+    ledger._db.execute(f"PRAGMA max_page_count={pages}")
+
+
+def test_a_full_disk_is_told_from_other_errors_and_costs_nothing_that_was_there(ledger: Ledger) -> None:
+    ledger.put(ENTRY)
+    _fill(ledger)
+    assert not ledger.has_room()
+
+    def many() -> None:
+        with ledger.transaction():
+            for number in range(1000):
+                ledger.put(replace(ENTRY, path=f"{number}.jpg"))
+
+    with pytest.raises(sqlite3.OperationalError) as caught:
+        many()
+    assert is_full(caught.value)
+    assert ledger.counts("/r") == {State.PUBLISHED: 1}
+    ledger._db.execute("PRAGMA max_page_count=1000000")
+    assert ledger.has_room()
+    many()
+    assert ledger.counts("/r") == {State.PUBLISHED: 1001}
+
+
+def test_what_is_no_full_disk_is_not_taken_for_one(ledger: Ledger) -> None:
+    with pytest.raises(sqlite3.OperationalError) as caught:
+        ledger._db.execute("SELECT * FROM nothing")
+    assert not is_full(caught.value)
+
+
+VERSION_1 = """
+CREATE TABLE files (
+  root BLOB NOT NULL, path BLOB NOT NULL, state TEXT NOT NULL, recipe TEXT NOT NULL, source BLOB NOT NULL,
+  input_digest TEXT, output_digest TEXT, target BLOB, attempts INTEGER NOT NULL, reason TEXT, detail TEXT NOT NULL,
+  updated_ns INTEGER NOT NULL, PRIMARY KEY (root, path)) WITHOUT ROWID;
+CREATE INDEX files_by_output ON files (output_digest) WHERE output_digest IS NOT NULL;
+CREATE INDEX files_by_state ON files (state) WHERE state IN ('retry', 'quarantined');
+CREATE TABLE intents (
+  token TEXT PRIMARY KEY, root BLOB NOT NULL, path BLOB NOT NULL, target BLOB NOT NULL, staging BLOB,
+  source BLOB NOT NULL, recipe TEXT NOT NULL, attempts INTEGER NOT NULL, input_digest TEXT, output_digest TEXT,
+  payload TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, payload TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0);
+PRAGMA user_version=1;
+"""
+
+
+def test_a_ledger_of_the_first_version_is_taken_over_with_what_it_knows(tmp_path: Path) -> None:
+    """What it knows of no folder by its mark is no result that a missing photo could take along."""
+    path = tmp_path / "ledger"
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(VERSION_1)
+        row = (*row_of(ENTRY, era=0, now_ns=7)[:-1],)
+        old.execute(f"INSERT INTO files ({COLUMNS}) VALUES ({','.join('?' * len(row))})", row)  # noqa: S608 - our names
+        old.commit()
+    for _ in range(2):  # taken over once
+        with closing(Ledger(path)) as ledger:
+            assert _same(ledger.entry("/r", "a.jpg"), ENTRY)
+            ledger.enter("/r", "mark")
+            assert ledger.results("/r", most=10) == []
+    with closing(Ledger(path)) as ledger:
+        ledger.enter("/r", "mark")
+        ledger.put(ENTRY)
+        assert ledger.results("/r", most=10) == ["a.jpg"]

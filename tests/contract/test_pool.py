@@ -63,10 +63,12 @@ PLUGIN = """
         if "nonsense" in path:
             for pipe in [one for one in gc.get_objects() if isinstance(one, Connection)]:
                 pipe.send_bytes(b"nonsense")
-        if "orphan" in path and os.fork():  # the child has the pipe, too, and outlives us a little
+        if "orphan" in path and os.fork():  # the child has the pipe, too, and outlives us
             signal.raise_signal(signal.SIGKILL)
         if "orphan" in path:
-            time.sleep(2)
+            until = time.monotonic() + 60
+            while time.monotonic() < until and not os.path.exists(os.path.dirname(__file__) + "/end"):
+                time.sleep(0.05)
             os._exit(0)
         if "raise" in path:
             raise RuntimeError("a bug in the plugin")
@@ -252,12 +254,17 @@ def test_a_worker_that_talks_nonsense_is_ended_and_costs_its_own_job_alone(
     assert {type(results[name]) for name in "ab"} == {Staged}
 
 
-def test_the_end_of_a_worker_is_noticed_although_somebody_else_has_its_pipe(
-    bench: Callable[..., Bench], misbehaving: str
+def test_a_worker_whose_end_is_hidden_by_somebody_who_has_its_pipe_is_given_up_at_its_deadline(
+    bench: Callable[..., Bench], misbehaving: str, tmp_path: Path
 ) -> None:
     """A process that a plugin started; the sandbox would not let it."""
-    result = bench(PATIENT, misbehaving, sandbox=False).run("orphan", seconds=30)["orphan"]
-    assert result == Lost(1, Reason.WORKER_CRASHED, "the worker was ended by signal 9")
+    one = bench(replace(LONELY, deadline_seconds=3.0), misbehaving, sandbox=False)
+    try:
+        lost = one.run("orphan", seconds=30)["orphan"]
+        assert (type(lost), lost.reason) == (Lost, Reason.DEADLINE)
+        assert isinstance(one.run("a")["a"], Staged)
+    finally:
+        (tmp_path / "site" / "end").touch()
 
 
 def test_a_worker_that_dies_right_before_it_gets_a_job_takes_none_of_it_along(bench: Callable[..., Bench]) -> None:
@@ -337,11 +344,11 @@ def test_a_clean_photo_in_place_needs_no_result(bench: Callable[..., Bench]) -> 
     assert isinstance(one.run("a")["a"], Untouched)
 
 
-def _alone(parent_pid: int) -> tuple[Any, Any]:
+def _alone(parent_pid: int, *plugins: str) -> tuple[Any, Any]:
     """Start a worker without a pool; give our end of its pipe, and the process."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    setup = Setup((RECIPE,), (), 300 << 20, parent_pid)
+    setup = Setup((RECIPE,), plugins, 300 << 20, parent_pid)
     process = context.Process(target=main, args=(theirs, setup), daemon=True)
     process.start()
     theirs.close()
@@ -354,6 +361,14 @@ def test_a_worker_ends_by_itself_when_nobody_is_at_the_other_end() -> None:
     ours.close()
     process.join(30)
     assert process.exitcode == 0
+
+
+def test_a_worker_that_cannot_be_set_up_says_so_and_ends() -> None:
+    ours, process = _alone(os.getpid(), "no-such-plugin")
+    assert isinstance(messages.decode(ours.recv_bytes()), messages.SetupFailed)
+    process.join(30)
+    assert process.exitcode == 0
+    ours.close()
 
 
 def test_a_worker_whose_parent_is_gone_before_it_is_there_ends_at_once() -> None:

@@ -27,18 +27,25 @@ if TYPE_CHECKING:
 ORIGINAL, RESULT, UPLOAD = b"the original", b"the result, without faces", b"a newer upload"
 
 
-@pytest.fixture(params=["nameless", "named", "named, no exchange"])
+@pytest.fixture(params=["nameless", "named", "named, no exchange", "named, no exchange, no links"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """How the file system lets us stage: as ext4 does, without O_TMPFILE (vfat), or without renameat2 too (NFS)."""
+    """How the file system lets us stage: as ext4 does, without O_TMPFILE, renameat2 (NFS), or links (exFAT)."""
     if request.param != "nameless":
         _refuse_nameless_files(monkeypatch)
-    if request.param == "named, no exchange":
-
-        def refuse(*_: object) -> None:
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-
-        monkeypatch.setattr(renames, "renameat2", refuse)
+    if "no exchange" in request.param:
+        monkeypatch.setattr(renames, "renameat2", _refuse(errno.EINVAL))
+    if "no links" in request.param:
+        monkeypatch.setattr(os, "link", _refuse(errno.EPERM))
     return str(request.param)
+
+
+def _refuse(number: int) -> Callable[..., None]:
+    """Answer as the kernel does where a call is not possible."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return refuse
 
 
 def _refuse_nameless_files(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,6 +261,50 @@ def test_an_error_after_the_exchange_deletes_neither_file(desk: Desk, monkeypatc
     assert ORIGINAL in {path.read_bytes() for path in (desk.root / "in").iterdir()}
 
 
+def test_a_disk_that_fails_at_the_exchange_leaves_the_original(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, staging = desk.fingerprint(), desk.stage()
+    monkeypatch.setattr(renames, "renameat2", _refuse(errno.EIO))
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        publisher.publish(staging, expected=expected, expected_digest=None)
+    assert not staging.placed
+    staging.discard()
+    assert desk.photo.read_bytes() == ORIGINAL
+    assert desk.hidden() == []
+
+
+def test_a_file_system_that_renames_when_it_is_told_to_exchange_has_published(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As FUSE shares do that ignore the flags."""
+    _refuse_nameless_files(monkeypatch)
+    expected, staging = desk.fingerprint(), desk.stage()
+
+    def ignore_flags(fd: int, old: str, new: str, _flags: int, new_fd: int | None = None) -> None:
+        os.rename(old, new, src_dir_fd=fd, dst_dir_fd=fd if new_fd is None else new_fd)
+
+    monkeypatch.setattr(renames, "renameat2", ignore_flags)
+    result = desk.publish(staging, expected=expected)
+    assert result == Published(desk.fingerprint())
+    assert desk.photo.read_bytes() == RESULT
+    assert desk.hidden() == []
+
+
+def test_without_an_exchange_the_last_look_is_right_before_the_rename(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _refuse_nameless_files(monkeypatch)
+    expected, staging = desk.fingerprint(), desk.stage()
+
+    def upload_and_refuse(*_: object) -> None:
+        _rename_over(desk.photo)
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(renames, "renameat2", upload_and_refuse)
+    assert desk.publish(staging, expected=expected) == Newer()
+    assert desk.photo.read_bytes() == UPLOAD
+    assert desk.hidden() == []
+
+
 @pytest.fixture
 def at_exchange(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[int, Callable[[], object]]], None]:
     """Have something happen right before the Nth rename, as others may at any time: 2 is the one that puts back."""
@@ -304,6 +355,16 @@ def test_an_upload_stays_when_its_name_is_moved_away_and_taken_again(
     at_exchange({2: move_and_upload})
     assert desk.publish(staging, expected=expected) == Newer()
     assert _everything(desk) == {"photo.jpg": NEWEST, "renamed.jpg": RESULT, "photo.kept.jpg": UPLOAD}
+
+
+def test_an_upload_whose_free_name_is_taken_at_that_very_moment_goes_aside_for_it(
+    desk: Desk, at_exchange: Callable[..., None]
+) -> None:
+    expected, staging = desk.fingerprint(), desk.stage()
+    _rename_over(desk.photo)
+    at_exchange({2: desk.photo.unlink, 3: lambda: _rename_over(desk.photo, NEWEST)})
+    assert desk.publish(staging, expected=expected) == Newer()
+    assert _everything(desk) == {"photo.jpg": NEWEST, "photo.kept.jpg": UPLOAD}
 
 
 def test_what_is_written_into_a_result_does_not_cost_an_upload(desk: Desk, at_exchange: Callable[..., None]) -> None:
@@ -533,3 +594,66 @@ def test_a_file_open_for_writing_is_known_and_one_open_for_reading_is_not(desk: 
     with desk.photo.open("r+b"):
         assert contents.open_for_writing(fd)
     assert not contents.open_for_writing(fd)
+
+
+def test_what_cannot_be_read_has_a_digest_like_nothing_else(desk: Desk) -> None:
+    (desk.root / "in" / "link.jpg").symlink_to("photo.jpg")
+    assert contents.digest_at(Target(str(desk.root), "in/link.jpg")) == ""
+    assert contents.digest_at(Target(str(desk.root), "in/absent.jpg")) is None
+    assert contents.digest_at(Target(str(desk.root), "in/photo.jpg/x.jpg")) is None
+    assert contents.digest_at(Target(str(desk.root), "in/photo.jpg")) == desk.digest(desk.photo)
+
+
+@pytest.mark.parametrize("call", ["open", "fchown"])
+def test_a_staging_file_that_cannot_be_made_whole_leaves_no_file_and_no_descriptor(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """A disk without free inodes, and one where the owner has used up his quota."""
+    if call == "fchown":
+        os.chown(desk.photo, 4711, 4711) if os.getuid() == 0 else pytest.skip("only root gives files away")
+    source, real_open = os.open(desk.photo, os.O_RDONLY), os.open
+    desk.sources.append(source)
+    before = len(os.listdir("/proc/self/fd"))
+
+    def full(path: Any, flags: int, *arguments: Any, **named: Any) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+        return real_open(path, flags, *arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, full if call == "open" else _refuse(errno.EDQUOT))
+        with pytest.raises(OSError, match=r".") as caught:
+            open_staging(Target(str(desk.root), "in/photo.jpg"), token=secrets.token_hex(8), source_fd=source)
+    assert caught.value.errno == (errno.ENOSPC if call == "open" else errno.EDQUOT)
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert desk.hidden() == []
+
+
+@pytest.mark.parametrize("group_allowed", [True, False])
+def test_who_may_not_give_files_away_keeps_the_group_where_that_is_possible(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, *, group_allowed: bool
+) -> None:
+    if os.getuid() != 0:
+        pytest.skip("the photo must be somebody else's")
+    os.chown(desk.photo, 4711, 4712)
+    fchown = os.fchown
+
+    def as_others(fd: int, uid: int, gid: int) -> None:
+        if uid != -1 or not group_allowed:
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+        fchown(fd, uid, gid)
+
+    monkeypatch.setattr(os, "fchown", as_others)
+    assert isinstance(desk.publish(desk.stage("out/photo.jpg")), Published)
+    result = (desk.root / "out" / "photo.jpg").stat()
+    assert (result.st_uid, result.st_gid) == (0, 4712 if group_allowed else os.getgid())
+
+
+def test_attributes_that_are_the_systems_stay_behind(desk: Desk) -> None:
+    os.setxattr(desk.photo, "user.caption", b"a party")
+    try:
+        os.setxattr(desk.photo, "trusted.overlay.opaque", b"y")
+    except OSError as error:
+        pytest.skip(f"no such attribute here: {error}")
+    desk.publish(desk.stage("out/photo.jpg"))
+    assert os.listxattr(desk.root / "out" / "photo.jpg") == ["user.caption"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -56,10 +57,10 @@ def test_a_deleted_a_renamed_and_a_moved_photo_are_followed(
     (desk.sources / "a" / "2.jpg").rename(desk.sources / "two.jpg")
     (desk.sources / "a" / "b").rename(desk.sources / "c")
     desk.wait_shown("a/1.jpg", "two.jpg", "c/3.jpg", "5.jpg")
-    assert not (desk.out / "a" / "b").exists(), "an empty folder goes too"
+    desk.daemon.wait_for(lambda: not (desk.out / "a" / "b").exists(), what="the end of the empty folder")
     shutil.rmtree(desk.sources / "a")
     desk.wait_shown("two.jpg", "c/3.jpg", "5.jpg")
-    assert sorted(path.name for path in desk.out.iterdir()) == ["5.jpg", "c", "two.jpg"]
+    desk.daemon.wait_for(lambda: sorted(os.listdir(desk.out)) == ["5.jpg", "c", "two.jpg"], what="no empty folder")
 
 
 def test_what_was_deleted_while_the_daemon_did_not_run_is_followed_at_the_next_start(desk: Desk) -> None:

@@ -213,9 +213,10 @@ def test_a_limit_that_is_reached_later_shows_at_once_and_one_that_is_raised_lets
     one.start()
     one.wait_for(lambda: _is(one, "watching"), what="watching")
     late = {f"late/{number}/x.jpg" for number in range(10)}
-    for number, name in enumerate(sorted(late)):
-        (tmp_path / "in" / name).parent.mkdir(parents=True)
-        (tmp_path / "in" / name).write_bytes(photo(number))
+    for number, name in enumerate(sorted(late)):  # beside the root, so that they come at once
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(photo(number))
+    (tmp_path / "late").rename(tmp_path / "in" / "late")
     one.wait_for(lambda: _live(one).get("state") == "degraded", seconds=12, what="degraded, before the next scan")
     assert one.lines("root.degraded")[0]["detail"] == "only 50 of 57 directories are watched: raise the watch limit"
     one.wait_for(lambda: _names(tmp_path / "out") == late, what="all photos")

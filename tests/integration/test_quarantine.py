@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 import stat
+import subprocess
 import tempfile
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -17,11 +19,12 @@ import pytest
 
 from faceblurd.errors import FaceblurdError
 from faceblurd.model import Entry, Fingerprint, Reason, State, printable
+from faceblurd.outlet import beneath
 from faceblurd.outlet.ledger import Ledger
 from faceblurd.outlet.quarantine import Held, Quarantine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 PHOTO = b"a photo that could not be made safe" * 1000
 NAMES = ["photo.jpg", "deep/er/photo.jpg", "caf\udce9.jpg"]
@@ -334,3 +337,88 @@ def test_what_was_moved_and_where_from_is_on_disk_before_the_name_is_gone(
     monkeypatch.setattr(os, "fsync", note)
     desk.quarantine.take_away(entry)
     assert {"origin", "reason", "entry.json", "quarantine"} <= set(synced)
+
+
+@pytest.fixture
+def fixed() -> Iterator[Callable[[Path], None]]:
+    """Make a file immutable until the test is over: not even root renames it."""
+    made: list[Path] = []
+
+    def fix(path: Path) -> None:
+        done = subprocess.run(["chattr", "+i", path], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            pytest.skip(f"no immutable files here: {done.stderr.strip()}")
+        made.append(path)
+
+    yield fix
+    for path in made:
+        subprocess.run(["chattr", "-i", path], check=True)
+
+
+def test_a_file_that_may_not_be_moved_stays_and_leaves_no_copy(desk: Desk, fixed: Callable[[Path], None]) -> None:
+    entry = desk.hold()
+    fixed(desk.root / "photo.jpg")
+    entry = replace(entry, source=Fingerprint.from_stat((desk.root / "photo.jpg").lstat()))  # its ctime moved
+    with pytest.raises(PermissionError):
+        desk.quarantine.take_away(entry)
+    assert (desk.root / "photo.jpg").read_bytes() == PHOTO
+    assert list(desk.root.iterdir()) == [desk.root / "photo.jpg"]
+    assert desk.kept() == []
+
+
+def test_a_file_that_is_written_to_while_it_is_copied_stays(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On one file system nothing is copied: what is written goes along, and comes back with it."""
+    entry, fsync = desk.hold(), os.fsync
+
+    def write_meanwhile(fd: int) -> None:
+        if (desk.root / "photo.jpg").exists() and os.readlink(f"/proc/self/fd/{fd}").endswith("/partial"):
+            with (desk.root / "photo.jpg").open("ab") as file:
+                file.write(b"more")
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", write_meanwhile)
+    place = desk.quarantine.take_away(entry)
+    if place is None:
+        assert (desk.root / "photo.jpg").read_bytes() == PHOTO + b"more"
+        assert desk.kept() == []
+    else:
+        assert desk.folder.stat().st_dev == desk.root.stat().st_dev
+        assert (place / "file").read_bytes() == PHOTO
+
+
+def test_a_quarantine_without_room_leaves_the_file_and_no_half_place(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """tests/fault/test_quarantine_kill.py fills a real disk; here each of the small files fails in its turn."""
+    entry, fsync = desk.hold(), os.fsync
+    for last in range(1, 7):
+        left = [last]
+
+        def full(fd: int, left: list[int] = left) -> None:
+            left[0] -= 1
+            if left[0] == 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            fsync(fd)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", full)
+            with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+                desk.quarantine.take_away(entry)
+        assert (desk.root / "photo.jpg").read_bytes() == PHOTO
+        assert list(desk.folder.iterdir()) == []
+    assert desk.quarantine.take_away(entry) is not None
+
+
+def test_a_file_that_we_may_not_read_can_be_released_by_its_looks(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root may read everything, so the kernel's answer is given here."""
+    entry = desk.hold()
+    with monkeypatch.context() as patch:
+        patch.setattr(beneath, "open_file", _not_allowed)
+        desk.quarantine.release(desk.held())
+    found = desk.ledger.entry(entry.root, entry.path)
+    assert found is not None
+    assert (found.state, found.source, found.input_digest) == (State.RELEASED, entry.source, None)
+
+
+def _not_allowed(*_: object) -> int:
+    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))

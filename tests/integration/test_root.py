@@ -366,7 +366,7 @@ def test_a_place_that_cannot_be_read_means_degraded_until_it_can(
     scandir = os.scandir
 
     def locked(path: str) -> Any:  # as the kernel answers others than root
-        if os.fsencode(path).endswith(b"/locked"):
+        if os.fsencode(path).rstrip(b"/").endswith(b"/locked"):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
         return scandir(path)
 
@@ -381,6 +381,25 @@ def test_a_place_that_cannot_be_read_means_degraded_until_it_can(
         assert desk.told.count("root.degraded") == 1, "the same news twice is no news"
     turn_until(lambda: desk.root.state is RootState.WATCHING, "the good news")
     assert desk.told[-1] == "root.recovered"
+
+
+def test_no_scan_starts_in_a_root_that_went_while_its_directories_were_tried_again(
+    slow: tuple[Desk, SlowErrands],
+) -> None:
+    desk, errands = slow
+    desk.turn()
+    errands.answer()  # the first scan
+    finished = Finished(desk.root.path, 1, 0, ("x: cannot be read",), number=desk.root._scan_number)
+    assert desk.root.scan_finished(finished, desk.now)
+    assert desk.root.state is RootState.DEGRADED
+    desk.root.scan_soon()
+    desk.turn()
+    AtOnce().send("", *errands.waiting.pop(0))  # it is here; its directories are tried again, which takes its time
+    assert len(errands.waiting) == 1
+    desk.root.lacks_room(1)
+    errands.answer()
+    assert not desk.root.scanning
+    assert desk.root.state is RootState.FULL
 
 
 def test_a_root_that_cannot_be_watched_is_degraded_and_scanned_until_it_can(

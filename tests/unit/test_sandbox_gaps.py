@@ -1,13 +1,18 @@
-"""What the sandbox says and does where the kernel has less than it needs."""
+"""What a worker says and does at its start where the kernel, or its recipe, has less than it needs."""
 
 from __future__ import annotations
 
 import errno
 import struct
+import subprocess
+import sys
 
 import pytest
 
+from faceblurd.errors import SetupError
+from faceblurd.model import BlurSpec, DetectionSpec, Recipe
 from faceblurd.workers import landlock, sandbox, seccomp
+from faceblurd.workers.toolbox import Toolbox
 
 
 def _lacks(*_: object) -> None:
@@ -53,3 +58,58 @@ def test_a_refused_call_is_an_error_with_its_number() -> None:
     with pytest.raises(OSError) as caught:
         landlock._call(landlock._RESTRICT_SELF, -1, 0)
     assert caught.value.errno in {errno.EBADF, errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP}
+
+
+FILTERED = """
+import ctypes, errno, platform, struct, sys, threading
+from faceblurd.workers import seccomp
+
+libc = ctypes.CDLL(None, use_errno=True)
+libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
+call = seccomp._SECCOMP[platform.machine()]
+
+def load(*steps):
+    code = b"".join(struct.pack("=HBBI", *step) for step in steps)
+    buffer = ctypes.create_string_buffer(code, len(code))
+    assert libc.syscall(call, 1, 0, struct.pack("@HP", len(steps), ctypes.addressof(buffer))) == 0
+
+def own_filter():
+    load(seccomp._allow())
+    ready.set()
+    leave.wait()
+
+ready, leave = threading.Event(), threading.Event()
+if sys.argv[1] == "an old kernel":  # which does not know the call
+    load(seccomp._load(0), *seccomp._on(call, [seccomp._return(0x50000 | errno.ENOSYS)]), seccomp._allow())
+else:
+    threading.Thread(target=own_filter, daemon=True).start()
+    ready.wait()
+try:
+    seccomp.restrict()
+except OSError as error:
+    print(error.errno, error.strerror)
+leave.set()
+"""
+
+
+@pytest.mark.parametrize(
+    ("where", "number", "says"),
+    [
+        ("an old kernel", errno.ENOSYS, "Function not implemented"),
+        ("a thread with a filter", errno.ESRCH, "has a filter of its own"),
+    ],
+)
+def test_a_filter_that_does_not_hold_for_every_thread_is_an_error(where: str, number: int, says: str) -> None:
+    done = subprocess.run([sys.executable, "-c", FILTERED, where], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    said, _, text = done.stdout.partition(" ")
+    assert int(said) == number
+    assert says in text
+
+
+def test_a_recipe_without_a_detector_is_refused_at_the_start() -> None:
+    """Nothing would be found, and everything published."""
+    recipe = Recipe("empty", DetectionSpec((), 200), BlurSpec())
+    with pytest.raises(SetupError, match="recipe empty has no detector") as caught:
+        Toolbox.open((recipe,), ())
+    assert caught.value.remedy

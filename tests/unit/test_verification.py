@@ -156,3 +156,32 @@ def test_only_a_close_look_notices_what_an_encoder_did_wrong(
         return
     with pytest.raises(ImageError, match="still shows"):
         toolbox.make(content, recipe, name="x", copy_when_clean=True)
+
+
+@pytest.mark.parametrize("level", [Verify.FULL, Verify.OFF])
+def test_only_a_close_look_notices_that_a_scrubbed_photo_does_not_decode_any_more(
+    noise: npt.NDArray[Any], monkeypatch: pytest.MonkeyPatch, level: Verify
+) -> None:
+    recipe = replace(RECIPE, verify=level)
+    toolbox = Toolbox.open([recipe], [])
+    content = encoded(noise, "webp")
+    torn = content[:100] + b"\xff" * 2000 + content[2100:]
+    monkeypatch.setattr(type(open_whole(content)), "scrubbed", lambda *_: torn)
+    if level is Verify.OFF:
+        made = toolbox.make(content, recipe, name="x", copy_when_clean=True)
+        assert made is not None
+        assert made.content == torn
+        return
+    with pytest.raises(ImageError):
+        toolbox.make(content, recipe, name="x", copy_when_clean=True)
+
+
+@pytest.mark.parametrize("level", [Verify.FULL, Verify.OFF])
+def test_a_result_that_does_not_open_is_refused_however_little_is_looked_at(
+    noise: npt.NDArray[Any], monkeypatch: pytest.MonkeyPatch, level: Verify
+) -> None:
+    recipe = replace(RECIPE, verify=level)
+    content = encoded(noise, "png")
+    monkeypatch.setattr(type(open_whole(content)), "scrubbed", lambda *_: content[:-20])
+    with pytest.raises(ImageError):
+        Toolbox.open([recipe], []).make(content, recipe, name="x", copy_when_clean=True)

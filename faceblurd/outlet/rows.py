@@ -8,7 +8,11 @@ import struct
 from faceblurd.model import Entry, Fingerprint, Intent, Reason, State, printable
 
 SCHEMA_VERSION = 2
-SCHEMA = """
+_ERAS = """
+CREATE TABLE eras (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, root BLOB NOT NULL, mark TEXT NOT NULL, UNIQUE (root, mark));
+"""
+SCHEMA = f"""{_ERAS}
 CREATE TABLE files (
   root BLOB NOT NULL, path BLOB NOT NULL, state TEXT NOT NULL, recipe TEXT NOT NULL, source BLOB NOT NULL,
   input_digest TEXT, output_digest TEXT, target BLOB, attempts INTEGER NOT NULL, reason TEXT, detail TEXT NOT NULL,
@@ -19,14 +23,10 @@ CREATE TABLE intents (
   token TEXT PRIMARY KEY, root BLOB NOT NULL, path BLOB NOT NULL, target BLOB NOT NULL, staging BLOB,
   source BLOB NOT NULL, recipe TEXT NOT NULL, attempts INTEGER NOT NULL, input_digest TEXT, output_digest TEXT,
   payload TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE eras (
-  id INTEGER PRIMARY KEY AUTOINCREMENT, root BLOB NOT NULL, mark TEXT NOT NULL, UNIQUE (root, mark));
 CREATE TABLE outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, payload TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0);
 """
-FROM_VERSION_1 = """
+FROM_VERSION_1 = f"""{_ERAS}
 ALTER TABLE files ADD COLUMN era INTEGER NOT NULL DEFAULT 0;
-CREATE TABLE eras (
-  id INTEGER PRIMARY KEY AUTOINCREMENT, root BLOB NOT NULL, mark TEXT NOT NULL, UNIQUE (root, mark));
 """
 _FINGERPRINT = struct.Struct("<QQQqIqI")
 _SECOND_NS = 1_000_000_000

@@ -104,7 +104,7 @@ class Soak:
         end = time.monotonic() + self._arguments.minutes * 60
         next_fault = time.monotonic() + _FAULT_SECONDS
         while time.monotonic() < end or not self.keeper.saw_all:
-            time.sleep(1)
+            time.sleep(1)  # the step of the sampling
             self.keeper.sample()
             self.world.daemon_is_behind = self.keeper.queued() > _MOST_QUEUED
             self.seen_shown += self.checker.peek(self._random, _PEEK)
@@ -124,7 +124,7 @@ class Soak:
             now = self.keeper.log.outcomes()
             if now != before:
                 before, since = now, time.monotonic()
-            time.sleep(1)
+            time.sleep(1)  # the step of a poll with a deadline
             self.keeper.sample()
             found = self.checker.wrong()
         return found
@@ -134,7 +134,7 @@ class Soak:
         time.sleep(2)  # the last line of what the check has seen
         before, until = self.keeper.log.outcomes(), time.monotonic() + 2 * _RESCAN_SECONDS
         while time.monotonic() < until:
-            time.sleep(1)
+            time.sleep(1)  # the step of the sampling
             self.keeper.sample()
         more = self.keeper.log.outcomes() - before
         return [f"{more} files"] if more else []

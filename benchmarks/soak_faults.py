@@ -135,7 +135,7 @@ class Keeper:
             self._process = subprocess.Popen(command, stderr=log, stdout=log)
         while self.log.read()["daemon.started"] == seen:
             self.check_alive()
-            time.sleep(0.05)
+            time.sleep(0.05)  # the step of a poll; `check_alive` ends it
         self.lives.append(Life(time.monotonic()))
 
     def check_alive(self) -> None:
@@ -224,7 +224,7 @@ class Keeper:
 
     def _pause(self) -> bool:
         self._process.send_signal(signal.SIGSTOP)
-        time.sleep(_STOPPED_SECONDS)
+        time.sleep(_STOPPED_SECONDS)  # the fault itself: stopped for that long
         self._process.send_signal(signal.SIGCONT)
         return True
 

@@ -161,7 +161,7 @@ class Writer(threading.Thread):
                 for at in range(0, len(content), 1 + len(content) // 8):
                     file.write(content[at : at + 1 + len(content) // 8])
                     file.flush()
-                    time.sleep(0.1)
+                    time.sleep(0.1)  # what this writer is: slow
 
         return self._write(path, write)
 

@@ -5,6 +5,7 @@ Nobody has read it: it must not be removed, whatever others do to either name me
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from faceblurd.rules.naming import STAGING_PREFIX
 
 if TYPE_CHECKING:
     from faceblurd.model import Fingerprint
+
+MOST_NAME_BYTES = 255  # on every file system that photos lie on
 
 
 def put_back(directory_fd: int, name: str, target: str, placed: Fingerprint) -> bool:
@@ -52,5 +55,7 @@ def set_aside(directory_fd: int, name: str, target: str) -> None:
     """Give what lies by a staging file's name one beside the target that people, and we, can see."""
     stem, dot, suffix = target.rpartition(".")
     token = name.removeprefix(STAGING_PREFIX).partition(".")[0]
-    kept = f"{stem or suffix}.kept-{token}{dot}{suffix if stem else ''}"
-    renames.move_no_replace(name, directory_fd, kept, source_fd=directory_fd)
+    first, last = stem or suffix, f".kept-{token}{dot}{suffix if stem else ''}"
+    while len(os.fsencode(first + last)) > MOST_NAME_BYTES:
+        first = first[:-1]
+    renames.move_no_replace(name, directory_fd, first + last, source_fd=directory_fd)

@@ -51,6 +51,7 @@ class Pipeline:
         self._housekeeping = Housekeeping(parts, self.waiting, self._plans)
         self._working = Working(parts, self.waiting, self._finishing, patience)
         self._unfinished: dict[str, float] = {}  # when to look again at what could not be finished, by root
+        self._postponed: set[str] = set()  # tokens of intents of which that was said
         self._next_request_check = 0.0
         self._ledger_version = -1
         self.setup_failed: messages.SetupFailed | None = None
@@ -158,9 +159,11 @@ class Pipeline:
         assert not isinstance(cleared, OSError)  # noqa: S101 - it tells of them in its answer
         intent = cleared.job.intent
         what = recovery.record(self._p.ledger, cleared)
-        if intent.target:  # else nothing but a staging file was left
+        again = what == recovery.POSTPONED and intent.token in self._postponed  # as it said 30 s ago
+        if intent.target and not again:  # else nothing but a staging file was left
             self._p.tell("file.recovered", path=f"{intent.root}/{intent.path}", detail=what)
         if what == recovery.POSTPONED:
+            self._postponed.add(intent.token)
             self._unfinished[intent.root] = self._p.clock() + decide.DISK_SECONDS
         elif what != recovery.SWEPT:
             self.sight(Sighting(intent.root, intent.path, Source.EVENT))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from faceblurd.model import Fingerprint
-from faceblurd.outlet import beneath, contents, publisher, renames
+from faceblurd.outlet import beneath, contents, giving_back, publisher, renames
 from faceblurd.outlet.publisher import Newer, Occupied, Published
 from faceblurd.outlet.staging import Staging, Target, open_staging
 from faceblurd.rules.naming import staging_name
@@ -657,3 +657,16 @@ def test_attributes_that_are_the_systems_stay_behind(desk: Desk) -> None:
         pytest.skip(f"no such attribute here: {error}")
     desk.publish(desk.stage("out/photo.jpg"))
     assert os.listxattr(desk.root / "out" / "photo.jpg") == ["user.caption"]
+
+
+@pytest.mark.parametrize("name", ["p" * 251 + ".jpg", "é" * 125 + ".jpg", "x" * 255])
+def test_an_upload_by_the_longest_of_names_can_be_set_aside(desk: Desk, name: str) -> None:
+    hidden = staging_name("0011223344556677")
+    (desk.root / "in" / hidden).write_bytes(UPLOAD)
+    fd = os.open(desk.root / "in", os.O_RDONLY | os.O_DIRECTORY)
+    giving_back.set_aside(fd, hidden, name)
+    os.close(fd)
+    (kept,) = [path for path in (desk.root / "in").iterdir() if ".kept-0011223344556677" in path.name]
+    assert kept.read_bytes() == UPLOAD
+    assert kept.suffix == (".jpg" if name.endswith(".jpg") else ".kept-0011223344556677")
+    assert name.startswith(kept.name.partition(".kept-")[0])

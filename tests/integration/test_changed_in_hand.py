@@ -5,6 +5,8 @@ The pool is a stand-in that answers when and what the test wants; everything els
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from contextlib import closing
 from dataclasses import replace
@@ -157,6 +159,43 @@ def test_a_file_that_did_not_change_has_its_outcome(desk: Desk) -> None:
     assert [report.outcome.value for report in desk.reports] == ["clean"]
     assert desk.ledger.intents() == []
     assert len(desk.pipeline.waiting) == 0
+
+
+@pytest.fixture
+def named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answer as the kernel does on a file system that has no O_TMPFILE: staging files have names."""
+    real_open = os.open
+
+    def without_tmpfile(path: Any, flags: int, *arguments: Any, **named: Any) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP), path)
+        return real_open(path, flags, *arguments, **named)
+
+    monkeypatch.setattr(os, "open", without_tmpfile)
+
+
+@pytest.mark.usefixtures("named")
+@pytest.mark.parametrize("answer", ANSWERS, ids=["untouched", "skipped", "refused", "changed", "lost"])
+def test_a_staging_file_with_a_name_is_gone_and_forgotten_whatever_became_of_the_job(
+    desk: Desk, answer: Callable[[int], Any]
+) -> None:
+    job = desk.take_in_hand()
+    assert len(list(desk.photo.parent.glob(".faceblurd-*"))) == 1
+    desk.answer(Hashed(job.id, "digest"), answer(job.id))
+    assert list(desk.photo.parent.glob(".faceblurd-*")) == []
+    assert desk.ledger.intents() == []
+
+
+@pytest.mark.usefixtures("named")
+def test_a_recovery_leaves_alone_what_is_in_hand(desk: Desk) -> None:
+    """Its root may come back, or another file's disk fail, while a worker writes."""
+    job = desk.take_in_hand()
+    desk.pipeline.recover(desk.plan.path)
+    assert len(list(desk.photo.parent.glob(".faceblurd-*"))) == 1
+    assert len(desk.ledger.intents()) == 1
+    assert "file.recovered" not in desk.told
+    desk.answer(Hashed(job.id, "digest"), Untouched(job.id, 1))
+    assert [report.outcome.value for report in desk.reports] == ["clean"]
 
 
 def test_a_file_that_vanished_during_the_work_is_forgotten(desk: Desk) -> None:

@@ -87,6 +87,7 @@ class Pool:
         self._setup, self._limits, self._clock = setup, limits, clock
         self._workers: list[_Worker] = []
         self._failed_starts = 0
+        self._closed = False
         self._start_not_before = 0.0
         self.restarts = 0
         self.sandbox = ""  # as the last worker said
@@ -94,7 +95,9 @@ class Pool:
     # --- feeding
 
     def warm(self, wanted: int) -> None:
-        """See that `wanted` workers (at most the configured count) are there or starting."""
+        """See that `wanted` workers (at most the configured count) are there or starting; none after `close`."""
+        if self._closed:
+            return
         self._workers = [worker for worker in self._workers if not worker.conn.closed]
         while len(self._workers) < min(wanted, self._limits.count) and self._clock() >= self._start_not_before:
             self._workers.append(_Worker(self._setup, self._clock()))
@@ -239,7 +242,8 @@ class Pool:
         return events
 
     def close(self) -> None:
-        """Kill all workers; jobs in hand leave nothing behind."""
+        """Kill all workers, for good; jobs in hand leave nothing behind."""
+        self._closed = True
         for worker in list(self._workers):
             self._remove(worker)
 

@@ -440,3 +440,11 @@ def test_without_an_idle_worker_a_job_is_not_taken() -> None:
     job = Job(1, "a.jpg", RECIPE, Mode.MIRROR, Fingerprint(1, 2, 3, 4, 5), None, 100)
     assert not pool.submit(job, source_fd=-1, staging_fd=-1)
     assert pool.next_due() is None
+
+
+def test_a_closed_pool_starts_no_worker_any_more() -> None:
+    """An answer that comes late would else start one that nobody ends, and the daemon waits for it at its exit."""
+    pool = Pool(Setup((RECIPE,), (), 1 << 30, os.getpid()), PATIENT, clock=time.monotonic)
+    pool.close()
+    pool.warm(1)
+    assert pool.waitables() == []

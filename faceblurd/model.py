@@ -119,10 +119,12 @@ class Region:
     score: float
     found_by: str
     frame: int = 0  # the page or the animation's frame that it lies in
+    flat: bool = False  # hidden by one colour only: what the check asks for where it still sees a face
 
     def as_dict(self) -> dict[str, object]:
         """Give the documented JSON object; `frame` only where a file has more than one."""
         described = asdict(self)
+        del described["flat"]
         if not self.frame:
             del described["frame"]
         return described

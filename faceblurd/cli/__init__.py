@@ -15,7 +15,6 @@ from faceblurd.cli.config import check_config
 from faceblurd.cli.doctor import doctor
 from faceblurd.cli.formats import formats
 from faceblurd.cli.hooks import hooks
-from faceblurd.cli.models import models
 from faceblurd.cli.preview import preview
 from faceblurd.cli.quarantine import quarantine
 from faceblurd.cli.service import run, scan
@@ -39,7 +38,7 @@ def main() -> None:
     """
 
 
-for command in (run, blur, scan, status, quarantine, preview, check_config, hooks, formats, models, doctor):
+for command in (run, blur, scan, status, quarantine, preview, check_config, hooks, formats, doctor):
     main.add_command(command)
 
 

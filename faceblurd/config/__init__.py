@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from faceblurd.config.defaults import IMAGE_GLOBS, Hooks, Workers
     from faceblurd.config.loading import config_from_flags, default_state_dir, load_config, load_state_dir, read_config
-    from faceblurd.config.overrides import BlurConfig, CenterfaceConfig, DetectionConfig, HaarConfig, YunetConfig
+    from faceblurd.config.overrides import BlurConfig, DetectionConfig, HaarConfig, NetworksConfig
     from faceblurd.config.recipes import BUILTIN_RECIPES, DEFAULT_RECIPE, builtin_recipe
     from faceblurd.config.schema import (
         Config,
@@ -38,7 +38,6 @@ __all__ = [
     "DEFAULT_RECIPE",
     "IMAGE_GLOBS",
     "BlurConfig",
-    "CenterfaceConfig",
     "Config",
     "Deletions",
     "DetectionConfig",
@@ -51,12 +50,12 @@ __all__ = [
     "LogLevel",
     "LoggingConfig",
     "Mtime",
+    "NetworksConfig",
     "OnFailure",
     "RootConfig",
     "Unsupported",
     "Workers",
     "WorkersConfig",
-    "YunetConfig",
     "builtin_recipe",
     "config_from_flags",
     "default_state_dir",
@@ -80,6 +79,7 @@ _HOMES = {
         "LogLevel",
         "LoggingConfig",
         "Mtime",
+        "NetworksConfig",
         "OnFailure",
         "RootConfig",
         "Unsupported",

@@ -6,7 +6,6 @@ cascade is tried in a child process.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -14,14 +13,11 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from faceblurd.config.overrides import BlurConfig, CenterfaceConfig, DetectionConfig, HaarConfig, YunetConfig
+from faceblurd.config.overrides import BlurConfig, DetectionConfig, HaarConfig, NetworksConfig
 from faceblurd.config.problems import Loc, Problem, nearest
 from faceblurd.config.reach import Folder
-from faceblurd.config.recipes import builtin_recipe
 from faceblurd.config.strength import weak_settings
-from faceblurd.errors import SetupError
-from faceblurd.imaging.detectors import weights
-from faceblurd.model import CenterfaceSpec, Engine
+from faceblurd.model import Engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +30,7 @@ _CASCADE_REMEDY: Final = "Name a cascade that OpenCV ships, or the path of a tra
 
 def problems_with(config: Config) -> list[Problem]:
     """Return everything that folders, files and installed packages have against `config`."""
-    return [*_folders(config), *_recipes(config), *_detectors(config), *_engines(config), *weak_settings(config)]
+    return [*_folders(config), *_detectors(config), *_engines(config), *weak_settings(config)]
 
 
 Place = tuple[Loc, Path, Folder]
@@ -94,37 +90,8 @@ def _detectors_of(detection: DetectionConfig, loc: Loc) -> Iterator[Problem]:
         match detector:
             case HaarConfig():
                 yield from _cascade(detector.cascade, (*here, "cascade"))
-            case YunetConfig(model=str(model)) | CenterfaceConfig(model=str(model)) if not _is_readable(model):
-                remedy = "Name a readable .onnx file, or leave the key out for the weights that come with faceblurd."
-                yield Problem((*here, "model"), "is no readable file", model, remedy)
-            case CenterfaceConfig(model=None):
-                yield from _installed((*here, "kind"), "centerface")
-            case _:
-                pass
-
-
-def _recipes(config: Config) -> Iterator[Problem]:
-    """Look for the weights that built-in recipes need, unless another list of detectors stands in their place."""
-    named = [(("recipe",), config.recipe, (config.detection,))] if "recipe" in config.model_fields_set else []
-    places: list[tuple[Loc, str, tuple[DetectionConfig, ...]]] = [*named]
-    for at, root in enumerate(config.roots):
-        if root.recipe is not None:
-            places.append((("roots", at, "recipe"), root.recipe, (config.detection, root.detection)))
-    for loc, name, overrides in places:
-        replaced = any(detection.detectors is not None for detection in overrides)
-        if not replaced and any(isinstance(spec, CenterfaceSpec) for spec in builtin_recipe(name).detection.detectors):
-            yield from _installed(loc, name)
-
-
-def _installed(loc: Loc, value: str) -> Iterator[Problem]:
-    try:
-        weights.find(weights.CENTERFACE)
-    except SetupError as error:
-        yield Problem(loc, "needs weights that are not installed", value, f"Run `{error.remedy}`.")
-
-
-def _is_readable(file: str) -> bool:
-    return os.access(file, os.R_OK) and Path(file).is_file()
+            case NetworksConfig():
+                pass  # their weights come with faceblurd
 
 
 def _cascade(cascade: str, loc: Loc) -> Iterator[Problem]:

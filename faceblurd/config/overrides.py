@@ -8,25 +8,22 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, StrictBool, model_validator
 
-from faceblurd.config.values import NOT_EMPTY, Number, Pixels, Whole, Word, file_or_name, file_path, refusal, whole_or
+from faceblurd.config.values import NOT_EMPTY, Number, Pixels, Whole, Word, file_or_name, refusal, whole_or
 from faceblurd.model import (
     BlurMethod,
-    CenterfaceSpec,
     DetectorKind,
     Engine,
     HaarSpec,
+    NetworksSpec,
     Sensitivity,
     Shape,
-    YunetSpec,
     Zone,
     Zones,
 )
 
 _HAAR = HaarSpec()
-_YUNET = YunetSpec()
-_CENTERFACE = CenterfaceSpec()
+_NETWORKS = NetworksSpec()
 _ROUNDING = 1e-9
-_PassSize = Annotated[Whole, Field(ge=32, le=16384)]
 
 
 class Section(BaseModel):
@@ -37,7 +34,7 @@ class Section(BaseModel):
 
 
 class _DetectorConfig(Section):
-    """What both detectors share: the smallest and the largest face, in pixels of the searched picture."""
+    """What both kinds share: the smallest and the largest face, in pixels of the searched picture."""
 
     min_size_px: Pixels = 0
     max_size_px: Pixels = 0
@@ -68,38 +65,20 @@ class HaarConfig(_DetectorConfig):
         return HaarSpec(**self.model_dump())
 
 
-class _NetworkConfig(_DetectorConfig):
-    """What the networks share. `score_threshold` null: weighed over all passes and networks, by `sensitivity`."""
+class NetworksConfig(_DetectorConfig):
+    """YuNet and CenterFace, which share the search of the whole photo; sizes in pixels of the photo."""
 
-    model: Annotated[Word, BeforeValidator(file_path)] | None = None
-    score_threshold: Annotated[Number, Field(gt=0, lt=1)] | None = None
-    nms_threshold: Annotated[Number, Field(gt=0, lt=1)] = _YUNET.nms_threshold
-    max_upscale: Annotated[Number, Field(ge=1, le=16)] = _YUNET.max_upscale
+    kind: Literal[DetectorKind.NETWORKS]
+    first_look_megapixels: Annotated[Number, Field(ge=0.1, le=100)] = _NETWORKS.first_look_megapixels
+    named: Annotated[Number, Field(ge=0.05, lt=1)] = _NETWORKS.named
+    enlarged: StrictBool = _NETWORKS.enlarged
 
-
-class YunetConfig(_NetworkConfig):
-    """OpenCV's FaceDetectorYN. `model`: a path, or left out for the weights that come with faceblurd."""
-
-    kind: Literal[DetectorKind.YUNET]
-    passes_px: Annotated[tuple[_PassSize, ...], NOT_EMPTY] = _YUNET.passes_px
-
-    def spec(self) -> YunetSpec:
+    def spec(self) -> NetworksSpec:
         """Return the same as the detector takes it."""
-        return YunetSpec(**self.model_dump())
+        return NetworksSpec(**self.model_dump())
 
 
-class CenterfaceConfig(_NetworkConfig):
-    """CenterFace. `model`: a path, or left out for the weights that `faceblurd models install` fetched."""
-
-    kind: Literal[DetectorKind.CENTERFACE]
-    passes_px: Annotated[tuple[_PassSize, ...], NOT_EMPTY] = _CENTERFACE.passes_px
-
-    def spec(self) -> CenterfaceSpec:
-        """Return the same as the detector takes it."""
-        return CenterfaceSpec(**self.model_dump())
-
-
-Detector = Annotated[HaarConfig | YunetConfig | CenterfaceConfig, Field(discriminator="kind")]
+Detector = Annotated[HaarConfig | NetworksConfig, Field(discriminator="kind")]
 WorkingSize = Annotated[int | Literal["full"], PlainValidator(whole_or("full", at_least=64, at_most=65535))]
 
 

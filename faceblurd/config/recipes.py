@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from faceblurd.errors import UsageError
-from faceblurd.model import BlurSpec, CenterfaceSpec, DetectionSpec, HaarSpec, Recipe, YunetSpec
+from faceblurd.model import BlurSpec, DetectionSpec, HaarSpec, NetworksSpec, Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -23,22 +23,18 @@ BUILTIN_RECIPES: Final[Mapping[str, Recipe]] = {
         detection=DetectionSpec(detectors=(HaarSpec(),), working_size_px=None, turned=False, merge=False),
         blur=BlurSpec(pool_size_px=20, pool_face_fraction=0.0, stride_px=1, levels=None, margin=0.0, allow_weak=True),
     ),
-    # For weak machines: large and middle-sized faces only.
+    # For weak machines: CenterFace looks only where YuNet is rather sure.
     "fast": Recipe(
         name="fast",
-        detection=DetectionSpec(detectors=(YunetSpec(passes_px=(320, 640)),), working_size_px=640),
+        detection=DetectionSpec(detectors=(NetworksSpec(named=0.2, enlarged=False),), turned=False),
         blur=BlurSpec(),
     ),
-    # YuNet at three or four scales of a scaled decode, weighed together, and a window that grows with the face.
-    "balanced": Recipe(
-        name="balanced",
-        detection=DetectionSpec(detectors=(YunetSpec(),), working_size_px=1920),
-        blur=BlurSpec(),
-    ),
-    # A second network beside YuNet, whose weights are installed separately.
+    # YuNet names places at half the photo's size, CenterFace decides there at the photo's own resolution.
+    "balanced": Recipe(name="balanced", detection=DetectionSpec(detectors=(NetworksSpec(),)), blur=BlurSpec()),
+    # The same at twice the scale, where the photo has not more than 24 megapixels.
     "thorough": Recipe(
         name="thorough",
-        detection=DetectionSpec(detectors=(YunetSpec(), CenterfaceSpec()), working_size_px=1920),
+        detection=DetectionSpec(detectors=(NetworksSpec(first_look_megapixels=6.0, named=0.06),)),
         blur=BlurSpec(),
     ),
 }

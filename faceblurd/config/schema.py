@@ -29,7 +29,6 @@ from faceblurd.config.values import (
 )
 from faceblurd.errors import SetupError
 from faceblurd.model import (
-    CenterfaceSpec,
     HaarSpec,
     MetadataPolicy,
     MetadataSpec,
@@ -37,7 +36,6 @@ from faceblurd.model import (
     Recipe,
     Verify,
     Watch,
-    YunetSpec,
 )
 
 _WORKERS, _HOOKS = Workers(), Hooks()
@@ -211,7 +209,7 @@ class Config(Section):
     def recipe_for(self, root: RootConfig) -> Recipe:
         """Return what decides the pixels below `root`: its recipe, the global overrides, then its own.
 
-        Reads the cascades and models that the config names as files (their digests are part of the recipe);
+        Reads the cascades that the config names as files (their digests are part of the recipe);
         SetupError when one of them cannot be read.
         """
         base = combine(
@@ -236,8 +234,6 @@ def _named_files(recipe: Recipe) -> Iterator[Path]:
     for detector in recipe.detection.detectors:
         if isinstance(detector, HaarSpec) and "/" in detector.cascade:
             yield Path(detector.cascade)
-        if isinstance(detector, YunetSpec | CenterfaceSpec) and detector.model is not None:
-            yield Path(detector.model)
 
 
 def _file_digest(path: Path) -> str:

@@ -1,8 +1,7 @@
-"""What all roots share: versions, clock, a worker with its sandbox, models, the state directory, inotify instances."""
+"""What all roots share: versions, clock, a worker and its sandbox, the networks, the state directory, inotify."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from importlib.metadata import PackageNotFoundError, version
@@ -13,16 +12,18 @@ from typing import TYPE_CHECKING, Final
 from faceblurd.doctor.finding import Finding, Level, existing, no_way_to_write, space
 from faceblurd.doctor.roots import number_in
 from faceblurd.errors import FaceblurdError
-from faceblurd.imaging.detectors import weights
+from faceblurd.imaging.detectors import runtime, weights
 from faceblurd.intake.filesystem import kind_under, tells_of_changes
-from faceblurd.model import CenterfaceSpec, Watch, YunetSpec
+from faceblurd.model import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from faceblurd.config import Config
 
-_PACKAGES: Final = ("faceblurd", "opencv-python-headless", "numpy", "pillow", "watchdog", "pydantic", "pillow-heif")
+_PACKAGES: Final = (
+    "faceblurd", "opencv-python-headless", "onnxruntime", "numpy", "pillow", "watchdog", "pydantic", "pillow-heif",
+)  # fmt: skip
 _INSTANCE_LIMIT: Final = "/proc/sys/fs/inotify/max_user_instances"
 _OLDEST: Final = 1_735_689_600  # 2025-01-01: a clock before that was never set
 
@@ -32,7 +33,7 @@ def examine(config: Config, start_worker: Callable[[Config], str]) -> Iterator[F
     yield _versions()
     yield _clock()
     yield _worker(config, start_worker)
-    yield from _models(config)
+    yield from _networks()
     yield from _state(config)
     yield from _instances(config)
 
@@ -71,30 +72,19 @@ def _worker(config: Config, start_worker: Callable[[Config], str]) -> Finding:
     return Finding(Level.OK, "worker", f"starts, with detectors and plugins; locked up by {sandbox}")
 
 
-def _models(config: Config) -> Iterator[Finding]:
-    """Say of each network that a root uses which file it is, and whether that is the tested one."""
-    wanted: dict[tuple[weights.Weights, str | None], None] = {}
-    for root in config.roots:
+def _networks() -> Iterator[Finding]:
+    """Say whether the networks' weights are the tested ones, and what they run on."""
+    for one in weights.ALL:
         try:
-            recipe = config.recipe_for(root)
-        except FaceblurdError as error:
-            yield Finding(Level.BAD, "models", error.message, error.remedy)
-            continue
-        for spec in recipe.detection.detectors:
-            if isinstance(spec, YunetSpec | CenterfaceSpec):
-                one = weights.YUNET if isinstance(spec, YunetSpec) else weights.CENTERFACE
-                wanted[one, spec.model] = None
-    yield from (_model(one, path) for one, path in wanted)
-
-
-def _model(one: weights.Weights, path: str | None) -> Finding:
+            weights.read(one)
+        except weights.WeightsError as error:
+            yield Finding(Level.BAD, "networks", str(error), weights.REMEDY)
+        else:
+            yield Finding(Level.OK, "networks", f"{one.name}: {weights.FOLDER / one.file}, the tested file")
     try:
-        content = weights.read(one, path)
-        file = weights.find(one) if path is None else Path(path)
-    except FaceblurdError as error:
-        return Finding(Level.BAD, "models", error.message, error.remedy)
-    which = "the tested file" if path is None else f"your own, sha256 {hashlib.sha256(content).hexdigest()}"
-    return Finding(Level.OK, "models", f"{one.name}: {file}, {which}")
+        yield Finding(Level.OK, "networks", f"run on {runtime.described()}")
+    except ImportError as error:
+        yield Finding(Level.BAD, "networks", f"ONNX Runtime does not load: {error}", weights.REMEDY)
 
 
 def _state(config: Config) -> Iterator[Finding]:

@@ -1,6 +1,7 @@
 """Find the faces of a picture with every detector of a recipe.
 
-Owns the way between scales: detectors see an upright, scaled decode; regions come back in upright full-size pixels.
+Owns the way between scales: detectors see an upright decode, whole or scaled down as each likes; regions come back in
+upright full-size pixels.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from faceblurd.imaging import geometry
+from faceblurd.imaging.formats.codecs import shrink
 from faceblurd.model import Region
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ def find_faces(picture: Picture, detectors: Sequence[Detector], recipe: Recipe) 
     The order is that of the detectors; the recipe's `always` zones come last, as they are. What is found in a frame of
     an animation is hidden in its neighbours too: a face does not leave for a twentieth of a second.
     """
-    search = _Search(detectors)
+    search = _Search(detectors, recipe.detection.working_size_px)
     found = [_in_frame(picture, frame, search, recipe) for frame in range(picture.frames)]
     if picture.animated:
         found = [_with_neighbours(found, frame) for frame in range(picture.frames)]
@@ -53,7 +55,7 @@ def _in_frame(picture: Picture, frame: int, search: _Search, recipe: Recipe) -> 
     width, height, orientation = picture.size_of(frame)
     width, height = geometry.upright_size(width, height, orientation=orientation)
     never = _areas(recipe.zones.never, width, height)
-    preview = picture.preview(recipe.detection.working_size_px, frame) if search.detectors else None
+    preview = picture.preview(search.longest_px, frame) if search.detectors else None
     found = [
         region
         for region in _scaled(preview, search, width=width, height=height)
@@ -69,16 +71,30 @@ def _in_frame(picture: Picture, frame: int, search: _Search, recipe: Recipe) -> 
 class _Search:
     """The detectors, and what they saw last: many frames of animations are the same as the one before."""
 
-    def __init__(self, detectors: Sequence[Detector]) -> None:
-        self.detectors = detectors
+    def __init__(self, detectors: Sequence[Detector], working_size_px: int | None) -> None:
+        self.detectors, self._working_size_px = detectors, working_size_px
+        self.longest_px = None if any(_sees_all(detector) for detector in detectors) else working_size_px
         self._last: npt.NDArray[np.uint8] | None = None
         self._found: list[Region] = []
 
     def __call__(self, bgr: npt.NDArray[np.uint8]) -> list[Region]:
         if self._last is None or self._last.shape != bgr.shape or (self._last != bgr).any():
-            self._found = [region for detector in self.detectors for region in detector.detect(bgr)]
+            self._found = [region for detector in self.detectors for region in self._detected(bgr, detector)]
             self._last = bgr
         return self._found
+
+    def _detected(self, bgr: npt.NDArray[np.uint8], detector: Detector) -> Iterable[Region]:
+        """Give a detector the whole picture, or as much of it as the recipe says."""
+        if _sees_all(detector):
+            return detector.detect(bgr)
+        small = shrink(bgr, self._working_size_px)
+        by_x, by_y = bgr.shape[1] / small.shape[1], bgr.shape[0] / small.shape[0]
+        return (geometry.scale(region, by_x=by_x, by_y=by_y) for region in detector.detect(small))
+
+
+def _sees_all(detector: Detector) -> bool:
+    """Say whether a detector is given the whole picture; a plugin's need not know of that."""
+    return bool(getattr(detector, "whole", False))
 
 
 def _scaled(preview: npt.NDArray[np.uint8] | None, search: _Search, *, width: int, height: int) -> Iterable[Region]:

@@ -13,9 +13,8 @@ import cv2
 import numpy as np
 
 from faceblurd.imaging import geometry
-from faceblurd.imaging.detectors import open_detector
+from faceblurd.imaging.detectors import open_glance
 from faceblurd.imaging.formats.codecs import shrink
-from faceblurd.model import HaarSpec, Region
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from faceblurd.imaging.detectors import Detector
     from faceblurd.imaging.formats import Picture
-    from faceblurd.model import DetectionSpec, DetectorSpec
+    from faceblurd.model import DetectionSpec, Region
 
 _SCORE: Final = 0.4
 _SURROUNDINGS: Final = 1.0  # of the region's size, on each side: detectors want to see the head and the shoulders
@@ -46,7 +45,7 @@ class SecondLook:
     @classmethod
     def open(cls, detection: DetectionSpec, others: Sequence[Detector]) -> SecondLook:
         """Open the recipe's networks anew; `others` (of plugins) join as they are. Raises SetupError."""
-        networks = [open_detector(_nearby(spec)) for spec in detection.detectors]
+        networks = [open_glance(spec) for spec in detection.detectors]
         return cls([*networks, *others], any_way_up=detection.turned)
 
     def found_again(self, result: Picture, regions: Sequence[Region], *, longest_px: int | None) -> list[Region]:
@@ -97,15 +96,6 @@ class SecondLook:
         for find in (find for detector in self._detectors for find in detector.detect(turned)):
             back = geometry.turned_back(find, quarters=quarters, width=width, height=height)
             yield geometry.scale(back, by_x=crop.shape[1] / small.shape[1], by_y=crop.shape[0] / small.shape[0])
-
-
-def _nearby(spec: DetectorSpec) -> DetectorSpec:
-    """Set a network to one pass in which everything counts that is likelier a face than not."""
-    if isinstance(spec, HaarSpec):
-        return spec
-    score = _SCORE if spec.score_threshold is None else spec.score_threshold
-    one_pass = replace(spec, passes_px=(_UPRIGHT_PX,), max_upscale=1.0, score_threshold=score)
-    return replace(one_pass, min_size_px=0, max_size_px=0)
 
 
 def _grown(region: Region) -> float:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from faceblurd.imaging.detectors.passes import pass_sizes
 
 from faceblurd.errors import SetupError
 from faceblurd.imaging.detectors import Detector, open_detector
 from faceblurd.imaging.detectors.haar import cascade_path
-from faceblurd.imaging.detectors.passes import pass_sizes
 from faceblurd.imaging.detectors.yunet import WEIGHTS_SHA256, YunetDetector, read_model
 from faceblurd.model import HaarSpec, YunetSpec
 

@@ -1,119 +1,149 @@
-"""The networks of a recipe as one detector: search low, weigh together, and turn the picture where that pays.
+"""Every face of a photo, at the photo's own resolution: a cheap network names places, a good one decides there.
 
-YuNet finds 191 of 193 faces upright, but 51 when the photo is turned by a quarter: a photo whose orientation tag was
-stripped has to be turned first. Which way up it is, one small pass of a few milliseconds for each side tells.
+YuNet sees the whole photo, at half its size where it is large, and at every half of that: its word only says where to
+look. CenterFace looks there, at twice that scale. So the cost follows the people. Light, direction and size are local:
+what is dark is looked at with the light turned up as well, what lies or stands on its head is looked at turned as
+well, always beside the plain look and never in its place. What is found is weighed by `vote`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Protocol
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
-from faceblurd.imaging.detectors.jury import FLOOR, judge
-from faceblurd.imaging.detectors.passes import is_wanted, sizes_for
-from faceblurd.imaging.geometry import clip, turned_back
+import numpy as np
+
+from faceblurd.imaging.detectors import vote
+from faceblurd.imaging.detectors.centerface import Centerface
+from faceblurd.imaging.detectors.levels import gains, pyramid
+from faceblurd.imaging.detectors.pieces import from_blocks, in_picture, marked, places, tiles
+from faceblurd.imaging.detectors.yunet import Yunet
+from faceblurd.imaging.geometry import clip
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
 
-    from faceblurd.imaging.detectors.jury import Verdict
-    from faceblurd.imaging.detectors.passes import Candidate
-    from faceblurd.model import CenterfaceSpec, DetectionSpec, Region, YunetSpec
+    from faceblurd.imaging.detectors.levels import Level
+    from faceblurd.imaging.detectors.pieces import Piece
+    from faceblurd.model import NetworksSpec, Region, Sensitivity
 
-_GLANCES_PX: Final = (320, 640)  # the sizes of the passes that tell which way up a photo is, the cheap one first
-_SURE: Final = 0.55  # the score from which a glance says anything
-_DARK: Final = 45  # mean of all values, of 255
-_LIT: Final = 90
-_MOST_GAIN: Final = 4.0
-_MARGIN: Final = 0.15  # as close as this to the best, upright is searched as well
+    Finds = npt.NDArray[np.float32]
 
+LEAST_SCALE, MOST_SCALE = 0.5, 2.0
+"""Between them lies the scale of the first look; the close look is at twice that."""
 
-class Network(Protocol):
-    """A detector that says what each of its passes saw."""
-
-    @property
-    def name(self) -> str:
-        """The word that its candidates carry."""
-
-    @property
-    def spec(self) -> YunetSpec | CenterfaceSpec:
-        """Its parameters."""
-
-    def candidates(
-        self, bgr: npt.NDArray[Any], *, floor: float, passes_px: Sequence[int] | None = None
-    ) -> list[Candidate]:
-        """Return everything that scores at `floor` or more."""
+HEARD: Final = 0.05  # the score from which a network is heard at all
+_SMALLEST_PX: Final = 160  # the longest side of the last level: a face that fills the frame
+_AROUND, _AROUND_STRONG, _LEAST_PX = 3.0, 6.0, 128  # CenterFace sees so much around a named place
+_STRONG: Final = 0.4  # where one face is sure, others are near
+_LIKED_PX: Final = 64.0  # the largest face that a scale is for; larger ones are looked at at half of it
+_ENLARGED, _SMALL_PX = 2.0, 18.0  # smaller ones are looked at at so much more than that
+_TWICE_PX: Final = 24.0  # from here on a face is looked at at the next scale, too: two opinions
+_TURNED_BELOW: Final = 2  # levels: turned looks are made at a quarter of the first look's scale, and below
+_LIT_NAMED, _TURNED_NAMED = 0.2, 0.4
+_SAME_PLACE, _PLAINLY = 0.3, 0.2
+_SURELY_TURNED: Final = 0.7  # a turned look that is so sure is followed by one at every scale
 
 
 class Search:
-    """Networks that are weighed together."""
+    """Both networks, opened once in each worker."""
 
-    def __init__(self, networks: Sequence[Network], detection: DetectionSpec) -> None:
-        """Keep them; the first one tells which way up a photo is."""
-        self.name = "+".join(network.name for network in networks)
-        self._networks = networks
-        self._detection = detection
+    name = "networks"
+    whole = True
+
+    def __init__(self, spec: NetworksSpec, sensitivity: Sensitivity, *, turned: bool) -> None:
+        """Load them. Raises SetupError with the remedy."""
+        self._spec, self._bar, self._turned = spec, vote.BARS[sensitivity], turned
+        self._yunet, self._centerface = Yunet(), Centerface()
 
     def detect(self, bgr: npt.NDArray[Any]) -> list[Region]:
-        """Return the faces, heaviest first, one way up after the other; the score is the weight."""
-        found: list[Region] = []
-        bgr = _lit(bgr)
-        for quarters in self._ways_up(bgr):
-            found += self._one_way_up(bgr, quarters)
-        return found
+        """Return the faces of a whole photo (HxWx3, BGR, uint8), surest first; the score is the vote, 0 to 1."""
+        height, width = bgr.shape[:2]
+        regions = (clip(face, width=width, height=height) for face in vote.faces(self.finds(bgr), bar=self._bar))
+        return [region for region in regions if region and self._is_wanted(region)]
 
-    def _one_way_up(self, bgr: npt.NDArray[Any], quarters: int) -> list[Region]:
-        """Search the picture turned by so many quarters; answer in the picture as given."""
-        turned = _turned(bgr, quarters)
-        height, width = turned.shape[:2]
-        regions = (self._region(verdict) for verdict in self._judged(turned))
-        clipped = (clip(region, width=width, height=height) for region in regions if region)
-        return [turned_back(one, quarters=quarters, width=width, height=height) for one in clipped if one]
+    def finds(self, bgr: npt.NDArray[Any]) -> Finds:
+        """Return everything that was seen, as rows of `vote.COLUMNS`, in pixels of the photo."""
+        megapixels = bgr.shape[0] * bgr.shape[1] / 1e6
+        scale = min(MOST_SCALE, max(LEAST_SCALE, math.sqrt(self._spec.first_look_megapixels / megapixels)))
+        close, *levels = pyramid(bgr, scale=2 * scale, least_px=_SMALLEST_PX)
+        light, dark = gains(levels[0])
+        names = [self._seen(self._yunet, [piece for level in levels for piece in tiles(level)])]
+        names.append(self._seen(self._yunet, list(places(replace(levels[0], gains=light), from_blocks(dark)))))
+        if self._turned:
+            names += self._turned_looks(levels, names[0])
+        named = np.vstack(names)
+        closest = replace(close, scale=_ENLARGED * close.scale)
+        pieces = self._close_pieces(named, [closest, close, *levels], light)
+        return np.vstack([named, self._seen(self._centerface, pieces)])
 
-    def _judged(self, bgr: npt.NDArray[Any]) -> list[Verdict]:
-        candidates = [one for network in self._networks for one in network.candidates(bgr, floor=FLOOR)]
-        passes = {network.name: len(sizes_for(bgr, network.spec)) for network in self._networks}
-        return judge(candidates, passes, self._detection.sensitivity)
+    def _turned_looks(self, levels: Sequence[Level], plain: Finds) -> Iterator[Finds]:
+        """Look for what lies or stands on its head: at small scales, and at all where that finds a face for sure.
 
-    def _region(self, verdict: Verdict) -> Region | None:
-        """Give a verdict as a region, if the bounds on size allow."""
-        box = verdict.box
-        spec = next(network.spec for network in self._networks if network.name == box.network)
-        if not is_wanted(box.width, box.height, spec):
-            return None
-        return box.region(score=round(verdict.weight, 4), found_by="+".join(verdict.networks))
+        What the plain look sees about as well is left out.
+        """
+        below = min(_TURNED_BELOW, len(levels) - 1)
+        for quarters in (1, 2, 3):
+            seen = _news(self._look_turned(levels[below:], quarters), plain)
+            yield seen
+            if below and (seen[:, vote.SCORE] >= _SURELY_TURNED).any():
+                yield _news(self._look_turned(levels[:below], quarters), plain)
 
-    def _ways_up(self, bgr: npt.NDArray[Any]) -> tuple[int, ...]:
-        """Say by how many quarters the picture is to be turned: upright, unless another way is plainly better."""
-        if not self._detection.turned:
-            return (0,)
-        for longest in _GLANCES_PX:
-            seen = [self._glance(bgr, quarters, longest) for quarters in range(4)]
-            best = max(range(4), key=seen.__getitem__)
-            if seen[best] >= _SURE:
-                return (best,) if best == 0 or seen[best] - seen[0] > _MARGIN else (best, 0)
-        return (0,)
+    def _look_turned(self, levels: Sequence[Level], quarters: int) -> Finds:
+        pieces = [piece for level in levels for piece in tiles(level, quarters=quarters)]
+        return self._seen(self._yunet, pieces)
 
-    def _glance(self, bgr: npt.NDArray[Any], quarters: int, longest: int) -> float:
-        """Return the best score of one small pass."""
-        from faceblurd.imaging.formats.codecs import shrink  # noqa: PLC0415 - OpenCV, only in workers
+    def _close_pieces(
+        self, named: Finds, ladder: Sequence[Level], light: npt.NDArray[np.float32]
+    ) -> list[Piece]:  # fmt: skip
+        """Choose where CenterFace looks: around each name, at the scale at which it knows faces of that size best."""
+        bar = np.where(named[:, vote.LIT] > 0, _LIT_NAMED, self._spec.named)
+        bar = np.where(named[:, vote.QUARTERS] > 0, _TURNED_NAMED, bar)
+        named = named[named[:, vote.SCORE] >= bar]
+        size = named[:, 2:4].max(axis=1, initial=0)
+        scales = np.array([level.scale for level in ladder])
+        # The largest scale that leaves the face small enough; the very largest is for the smallest only.
+        best = (size[:, None] * scales[1:] > _LIKED_PX).sum(axis=1).clip(0, len(ladder) - 2) + 1
+        best[(size * scales[1] < _SMALL_PX) & self._spec.enlarged] = 0
+        twice = ((size * scales[best] >= _TWICE_PX) | (best == 0)) & (best + 1 < len(ladder))
+        pieces: list[Piece] = []
+        for number, level in enumerate(ladder):
+            here = (best == number) | (twice & (best + 1 == number))
+            for quarters in range(4):
+                for lit in (False, True):
+                    asked = here & (named[:, vote.QUARTERS] == quarters) & ((named[:, vote.LIT] > 0) == lit)
+                    if asked.any():
+                        shown = replace(level, gains=light) if lit else level
+                        around = np.where(named[asked, vote.SCORE] >= _STRONG, _AROUND_STRONG, _AROUND)
+                        cells = marked(level, named[asked], around=around, least_px=_LEAST_PX)
+                        pieces += places(shown, cells, quarters=quarters)
+        return pieces
 
-        small = _turned(shrink(bgr, longest), quarters)
-        candidates = self._networks[0].candidates(small, floor=_SURE, passes_px=(longest,))
-        return max((one.score for one in candidates), default=0.0)
+    def _seen(self, network: Yunet | Centerface, pieces: Sequence[Piece]) -> Finds:
+        """Run a network over pieces; give its finds as rows, doubles of one look removed."""
+        rows = [
+            np.hstack([found, np.tile(_origin(network, piece), (len(found), 1))])
+            for piece in pieces
+            if len(found := in_picture(network.boxes(piece.pixels(), floor=HEARD), piece))
+        ]
+        return vote.without_doubles(np.vstack([np.zeros((0, len(vote.COLUMNS)), np.float32), *rows]))
+
+    def _is_wanted(self, region: Region) -> bool:
+        """Apply the bounds on the longer side."""
+        size, most = max(region.width, region.height), self._spec.max_size_px
+        return size >= self._spec.min_size_px and (not most or size <= most)
 
 
-def _lit(bgr: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Brighten a picture that is dark as a whole: with a fifth of the light, 4 points more are hidden."""
-    import cv2  # noqa: PLC0415 - loaded already
-
-    mean = sum(cv2.mean(bgr)[:3]) / 3
-    return bgr if mean >= _DARK else cv2.convertScaleAbs(bgr, alpha=min(_MOST_GAIN, _LIT / max(mean, 1.0)))
+def _news(seen: Finds, plain: Finds) -> Finds:
+    """Keep what the plain look does not see, or sees plainly worse."""
+    known = [plain[vote.overlaps(plain, find) >= _SAME_PLACE, vote.SCORE].max(initial=0.0) for find in seen]
+    return seen[seen[:, vote.SCORE] > np.array(known, np.float32) + _PLAINLY]
 
 
-def _turned(bgr: npt.NDArray[Any], quarters: int) -> npt.NDArray[Any]:
-    """Turn counter-clockwise by quarters; a copy, since networks want contiguous rows."""
-    import numpy as np  # noqa: PLC0415 - loaded already
-
-    return np.ascontiguousarray(np.rot90(bgr, quarters)) if quarters else bgr
+def _origin(network: Yunet | Centerface, piece: Piece) -> Finds:
+    """Say who looked, and how: the columns behind the score."""
+    which = vote.NAMES.index(network.name)
+    return np.array([[which, piece.level.scale, piece.quarters, piece.level.gains is not None]], np.float32)

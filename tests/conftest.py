@@ -180,10 +180,10 @@ def face_is_hidden(astronaut_jpeg: bytes) -> Callable[[bytes], bool]:
     import cv2
     import numpy as np
 
-    from faceblurd.imaging.detectors import open_detector
-    from faceblurd.model import YunetSpec
+    from faceblurd.imaging.detectors import open_glance
+    from faceblurd.model import NetworksSpec
 
-    detector = open_detector(YunetSpec())
+    detector = open_glance(NetworksSpec())
 
     def look(content: bytes) -> bool:
         picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)

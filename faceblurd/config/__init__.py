@@ -67,7 +67,7 @@ __all__ = [
 _HOMES = {
     "defaults": ("Hooks", "IMAGE_GLOBS", "Workers"),
     "loading": ("config_from_flags", "default_state_dir", "load_config", "load_state_dir", "read_config"),
-    "overrides": ("BlurConfig", "CenterfaceConfig", "DetectionConfig", "HaarConfig", "YunetConfig"),
+    "overrides": ("BlurConfig", "DetectionConfig", "HaarConfig", "NetworksConfig"),
     "recipes": ("BUILTIN_RECIPES", "DEFAULT_RECIPE", "builtin_recipe"),
     "schema": (
         "Config",
@@ -79,7 +79,6 @@ _HOMES = {
         "LogLevel",
         "LoggingConfig",
         "Mtime",
-        "NetworksConfig",
         "OnFailure",
         "RootConfig",
         "Unsupported",

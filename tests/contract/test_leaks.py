@@ -21,8 +21,8 @@ import numpy as np
 import pytest
 from leak_search import changed, extracted_by_exiftool, need_exiftool, shows, told_by_exiftool
 
-from faceblurd.imaging.detectors import open_detector
-from faceblurd.model import YunetSpec
+from faceblurd.imaging.detectors import open_glance
+from faceblurd.model import NetworksSpec
 
 if TYPE_CHECKING:
     from leaky import Leak
@@ -150,7 +150,7 @@ def test_profile_exif_and_xmp_are_the_same_bytes(run: Run) -> None:
 
 @cache
 def _detector() -> Detector:
-    return open_detector(YunetSpec(score_threshold=0.5))
+    return open_glance(NetworksSpec())
 
 
 def _faces_in(content: bytes) -> bool:

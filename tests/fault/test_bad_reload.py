@@ -24,7 +24,7 @@ roots:
 MODEL = """\
 detection:
   detectors:
-    - kind: yunet
+    - kind: networks
       model: {folder}/no-such-model.onnx
 """
 CASCADE = """\

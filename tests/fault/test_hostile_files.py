@@ -24,8 +24,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceblurd.imaging.detectors import open_detector
-from faceblurd.model import YunetSpec
+from faceblurd.imaging.detectors import open_glance
+from faceblurd.model import NetworksSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -209,7 +209,7 @@ def test_memory_stays_within_the_limit_and_the_parent_grows_by_none_of_it(afterm
 
 
 def test_an_honest_photo_is_published_afterwards(aftermath: Aftermath) -> None:
-    detector = open_detector(YunetSpec())
+    detector = open_glance(NetworksSpec())
     for root in ("out", "in_place"):
         content = (aftermath.place / root / "honest.jpg").read_bytes()
         picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)

@@ -23,8 +23,8 @@ import cv2
 import numpy as np
 import pytest
 
-from faceblurd.imaging.detectors import open_detector
-from faceblurd.model import YunetSpec
+from faceblurd.imaging.detectors import open_glance
+from faceblurd.model import NetworksSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -246,7 +246,7 @@ def _look(out: Path, seen: set[tuple[int, int, int]], detector: Any) -> None:
 def test_swaps_bring_nothing_from_elsewhere_into_the_mirror_and_change_nothing_there(
     daemon: subprocess.Popen[bytes], place: Path, photo: Callable[..., bytes], wait_until: Callable[..., Any]
 ) -> None:
-    log, out, detector = place / "log", place / "out", open_detector(YunetSpec())
+    log, out, detector = place / "log", place / "out", open_glance(NetworksSpec())
     wait_until(lambda: b'"daemon.started"' in log.read_bytes(), what="the daemon")
     before, ours = _all_of(place / "elsewhere"), photo(OURS)
     swapper, seen = Swapper([place / "in", place / "in_place"], place / "elsewhere", ours), set[tuple[int, int, int]]()

@@ -12,14 +12,13 @@ from pydantic_core import PydanticUndefined
 
 from faceblurd.config import (
     BlurConfig,
-    CenterfaceConfig,
     Config,
     HaarConfig,
     HooksConfig,
     LoggingConfig,
+    NetworksConfig,
     RootConfig,
     WorkersConfig,
-    YunetConfig,
     builtin_recipe,
     load_config,
 )
@@ -38,11 +37,7 @@ OF_ITS_OWN = {"regions"}  # a section
 
 
 @pytest.fixture
-def everything_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    models = tmp_path / "share" / "faceblurd" / "models"
-    models.mkdir(parents=True)
-    (models / "centerface.onnx").write_bytes(b"only looked for, not loaded")
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
+def everything_on(tmp_path: Path) -> Path:
     path = tmp_path / "all.yaml"
     path.write_text(OPTION_OFF.sub(r"\1", EXAMPLE.read_text()))
     return path
@@ -77,10 +72,10 @@ def test_the_example_names_every_option_there_is(everything_on: Path) -> None:
     shared = {
         "roots.blur",
         "roots.detection",
-        "roots.detection.detectors.yunet",
+        "roots.detection.detectors.networks",
         "detection.detectors.haar",
     }  # shown once, said so there
-    shared |= {"detection.detectors.centerface", "roots.regions.always", "roots.regions.never"}
+    shared |= {"roots.regions.always", "roots.regions.never"}
     for section, keys in keys_by_section().items():
         if section not in shared:
             assert named[section] == keys, section
@@ -128,9 +123,8 @@ def test_the_example_shows_what_the_default_recipe_does(everything_on: Path) -> 
 
 def test_the_example_shows_the_real_defaults_of_each_detector(everything_on: Path) -> None:
     values = read_source(everything_on).values
-    haar, yunet = values["roots"][1]["detection"]["detectors"][0], values["detection"]["detectors"][0]
-    centerface = {**values["roots"][1]["detection"]["detectors"][1], "score_threshold": None}  # shown with a number
-    for shown, model in ((haar, HaarConfig), (yunet, YunetConfig), (centerface, CenterfaceConfig)):
+    (haar,), (networks,) = values["roots"][1]["detection"]["detectors"], values["detection"]["detectors"]
+    for shown, model in ((haar, HaarConfig), (networks, NetworksConfig)):
         assert shown == {"kind": shown["kind"]} | {
             key: default_of(model, key) for key in model.model_fields if key != "kind"
         }

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from faceblurd.config import Config, builtin_recipe, config_from_flags, load_config
-from faceblurd.errors import ConfigError, Exit, SetupError, UsageError
-from faceblurd.model import Mode, YunetSpec
+from faceblurd.errors import ConfigError, Exit, UsageError
+from faceblurd.model import Mode
 
 COMPLETE = """\
 state_dir: /state
@@ -151,18 +151,15 @@ DETECTOR_WRONG = {
     "no kind": ("{min_size_px: 3}", "", None),
     "unknown kind": ("{kind: dlib}", "", None),
     "unknown key": ("{kind: haar, neighbors: 3}", ".neighbors", 3),
-    "another detector's key": ("{kind: yunet, min_neighbors: 3}", ".min_neighbors", 3),
+    "another detector's key": ("{kind: networks, min_neighbors: 3}", ".min_neighbors", 3),
     "scale that never ends": ("{kind: haar, scale_factor: 1.0}", ".scale_factor", 1.0),
     "smallest above largest": ("{kind: haar, min_size_px: 9, max_size_px: 5}", ".max_size_px", 5),
-    "threshold beyond 1": ("{kind: yunet, score_threshold: 1.5}", ".score_threshold", 1.5),
-    "overlap of 0": ("{kind: yunet, nms_threshold: 0}", ".nms_threshold", 0),
-    "no passes": ("{kind: yunet, passes_px: []}", ".passes_px", ()),
-    "tiny pass": ("{kind: yunet, passes_px: [640, 4]}", ".passes_px[1]", 4),
-    "shrinking": ("{kind: yunet, max_upscale: 0.5}", ".max_upscale", 0.5),
+    "named beyond 1": ("{kind: networks, named: 1.5}", ".named", 1.5),
+    "names that nobody hears": ("{kind: networks, named: 0.01}", ".named", 0.01),
+    "a look at nothing": ("{kind: networks, first_look_megapixels: 0}", ".first_look_megapixels", 0),
     "unknown cascade": ("{kind: haar, cascade: haarcascade_face.xml}", ".cascade", "haarcascade_face.xml"),
     "cascade that is not there": ("{kind: haar, cascade: /no/c.xml}", ".cascade", "/no/c.xml"),
     "blank cascade": ("{kind: haar, cascade: ''}", ".cascade", ""),
-    "model that is not there": ("{kind: yunet, model: /no/m.onnx}", ".model", "/no/m.onnx"),
 }
 
 
@@ -326,18 +323,6 @@ def test_the_content_of_a_users_cascade_is_part_of_what_decides_the_pixels(tmp_p
     after = config.recipe_for(config.roots[0])
     assert len(before.materials) == 1
     assert before.digest != after.digest
-
-
-def test_a_users_model_is_part_of_what_decides_the_pixels_and_missed_when_gone(tmp_path: Path) -> None:
-    model = tmp_path / "m.onnx"
-    model.write_bytes(b"weights")
-    config = load(tmp_path, COMPLETE + "detection: {detectors: [{kind: yunet, model: m.onnx}]}\n")
-    recipe = config.recipe_for(config.roots[0])
-    assert recipe.detection.detectors == (YunetSpec(model=str(model)),)
-    assert len(recipe.materials) == 1
-    model.unlink()
-    with pytest.raises(SetupError):
-        config.recipe_for(config.roots[0])
 
 
 @pytest.mark.parametrize("indent", ["", "    "])

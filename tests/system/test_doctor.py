@@ -238,15 +238,14 @@ def test_a_file_from_the_future_tells_of_a_wrong_clock(findings: Any, tmp_path: 
     assert (ahead["level"], "time server" in ahead["remedy"]) == ("warn", True)
 
 
-def test_each_recipes_weights_are_named_and_checked(findings: Any, tmp_path: Path) -> None:
+def test_the_networks_weights_are_named_and_checked(findings: Any, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    (tmp_path / "own.onnx").write_bytes(weights.find(weights.YUNET).read_bytes())
-    own = {"detectors": [{"kind": "yunet", "model": str(tmp_path / "own.onnx")}]}
-    roots = [
-        {"path": str(tmp_path / "in"), "mode": "in_place"},
-        {"path": str(tmp_path / "b"), "mode": "in_place", "detection": own},
+    found = [
+        one
+        for one in findings(roots=[{"path": str(tmp_path / "in"), "mode": "in_place"}])[1]
+        if one["about"] == "networks"
     ]
-    found = [one for one in findings(roots=roots)[1] if one["about"] == "models"]
-    assert [one["level"] for one in found] == ["ok", "ok"]
-    assert found[0]["text"] == f"yunet: {weights.find(weights.YUNET)}, the tested file"
-    assert found[1]["text"].startswith(f"yunet: {tmp_path}/own.onnx, your own, sha256 8f2383e4")
+    assert {one["level"] for one in found} == {"ok"}
+    texts = [one["text"] for one in found]
+    assert texts[:-1] == [f"{one.name}: {weights.FOLDER / one.file}, the tested file" for one in weights.ALL]
+    assert texts[-1].startswith("run on ONNX Runtime ")

@@ -53,7 +53,7 @@ def test_a_contact_sheet_shows_each_box_and_originals_only_when_asked(
 
 
 def _faces(path: Path) -> int:
-    from faceblurd.imaging.detectors import open_detector
-    from faceblurd.model import YunetSpec
+    from faceblurd.imaging.detectors import open_glance
+    from faceblurd.model import NetworksSpec
 
-    return len(open_detector(YunetSpec(score_threshold=0.8)).detect(cv2.imread(str(path))))
+    return len(open_glance(NetworksSpec()).detect(cv2.imread(str(path))))

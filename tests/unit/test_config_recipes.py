@@ -10,7 +10,7 @@ import pytest
 from faceblurd.config import BUILTIN_RECIPES, BlurConfig, Config, builtin_recipe
 from faceblurd.config.values import Surroundings
 from faceblurd.errors import UsageError
-from faceblurd.model import BlurSpec, Engine, HaarSpec, Recipe, Shape, YunetSpec
+from faceblurd.model import BlurSpec, Engine, HaarSpec, NetworksSpec, Recipe, Shape
 
 
 def config_with(*, root: dict[str, Any] | None = None, **top: Any) -> Config:
@@ -31,9 +31,9 @@ def test_classic_is_the_reference_method() -> None:
     assert classic.blur == plain
 
 
-def test_balanced_searches_a_scaled_decode_with_yunet() -> None:
+def test_balanced_searches_the_whole_photo_with_both_networks() -> None:
     balanced = builtin_recipe("balanced")
-    assert (balanced.detection.detectors, balanced.detection.working_size_px) == ((YunetSpec(),), 1920)
+    assert balanced.detection.detectors == (NetworksSpec(),)
     assert balanced.blur == BlurSpec()
 
 
@@ -84,9 +84,9 @@ def test_full_means_that_the_whole_picture_is_searched() -> None:
 
 
 def test_a_list_of_detectors_replaces_the_recipes_and_keeps_its_order() -> None:
-    listed = [{"kind": "haar", "min_neighbors": 3}, {"kind": "yunet", "passes_px": [640], "score_threshold": 0.3}]
+    listed = [{"kind": "haar", "min_neighbors": 3}, {"kind": "networks", "named": 0.3, "enlarged": False}]
     detectors = recipe_with(detection={"detectors": listed}).detection.detectors
-    assert detectors == (HaarSpec(min_neighbors=3), YunetSpec(passes_px=(640,), score_threshold=0.3))
+    assert detectors == (HaarSpec(min_neighbors=3), NetworksSpec(named=0.3, enlarged=False))
 
 
 def test_plugins_and_the_largest_picture_are_part_of_what_decides_the_pixels() -> None:

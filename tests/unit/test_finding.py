@@ -10,26 +10,26 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceblurd.imaging.detectors import open_detector, open_detectors
+from faceblurd.imaging.detectors import open_detectors
 from faceblurd.imaging.finding import find_faces
 from faceblurd.imaging.formats import open_image
 from faceblurd.imaging.geometry import clip, to_stored, upright_view
 from faceblurd.imaging.redaction import redact
 from faceblurd.imaging.verification import verify
-from faceblurd.model import BlurSpec, DetectionSpec, Recipe, Region, YunetSpec, Zone, Zones
+from faceblurd.model import BlurSpec, DetectionSpec, NetworksSpec, Recipe, Region, Zone, Zones
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from faceblurd.imaging.detectors import Detector
 
-BALANCED = Recipe("balanced", DetectionSpec((YunetSpec(passes_px=(320, 640)),), working_size_px=400), BlurSpec())
+BALANCED = Recipe("balanced", DetectionSpec((NetworksSpec(),)), BlurSpec())
 EYES = (224, 112)  # between the eyes of the astronaut, upright
 
 
 @pytest.fixture(scope="module")
 def detectors() -> list[Detector]:
-    return [open_detector(spec) for spec in BALANCED.detection.detectors]
+    return open_detectors(BALANCED.detection)
 
 
 def stored_as(upright: npt.NDArray[Any], orientation: int, kind: str) -> bytes:
@@ -126,7 +126,7 @@ def test_zones_are_part_of_the_digest() -> None:
 
 @pytest.mark.parametrize("quarters", range(4))
 def test_a_face_is_found_whichever_way_the_photo_lies(astronaut: npt.NDArray[Any], quarters: int) -> None:
-    detection = DetectionSpec((YunetSpec(passes_px=(320, 640)),), working_size_px=400)
+    detection = BALANCED.detection
     recipe = Recipe("test", detection, BlurSpec())
     photo = np.ascontiguousarray(np.rot90(astronaut[:, 40:440], quarters))
     (region,) = find_faces(open_image(stored_as(photo, 1, "PNG"), max_pixels=10**7), open_detectors(detection), recipe)

@@ -9,12 +9,11 @@ import cv2
 import numpy as np
 import pytest
 
-from faceblurd.config.recipes import BUILTIN_RECIPES, builtin_recipe
-from faceblurd.errors import SetupError
-from faceblurd.imaging.detectors import open_detector
+from faceblurd.config.recipes import builtin_recipe
+from faceblurd.imaging.detectors import open_detectors, open_glance
 from faceblurd.imaging.geometry import grow
 from faceblurd.imaging.redaction import redact
-from faceblurd.model import BlurMethod, HaarSpec, Region, Shape, YunetSpec
+from faceblurd.model import BlurMethod, HaarSpec, NetworksSpec, Region, Shape
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -24,16 +23,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def detectors() -> list[Detector]:
-    """Open the detectors of all recipes, as far as their weights are installed."""
-    specs = {spec for recipe in BUILTIN_RECIPES.values() for spec in recipe.detection.detectors}
-    low = {spec if isinstance(spec, HaarSpec) else replace(spec, score_threshold=0.3) for spec in specs}
-    opened = []
-    for spec in sorted(low | {HaarSpec(), YunetSpec(score_threshold=0.3)}, key=repr):
-        try:
-            opened.append(open_detector(spec))
-        except SetupError:  # weights that are not installed: another detector's place
-            continue
-    return opened
+    """Open what knows a face at a glance, and both networks together."""
+    networks = builtin_recipe("balanced").detection
+    return [open_glance(HaarSpec()), open_glance(NetworksSpec()), *open_detectors(networks)]
 
 
 def in_face(found: Region, face: Region) -> bool:

@@ -70,10 +70,10 @@ class Level:
 
 
 def pyramid(bgr: npt.NDArray[Any], *, scale: float, least_px: int) -> list[Level]:
-    """Return levels at `scale`, half of it, and so on, down to a longest side of `least_px`, the largest first."""
+    """Return levels at `scale`, half of it, and so on, down to a longest side of `least_px`, two at least."""
     levels: list[Level] = []
     longest = max(bgr.shape[:2])
-    while not levels or longest * scale >= least_px:
+    while len(levels) < 2 or longest * scale >= least_px:  # noqa: PLR2004 - said above
         if scale >= 1:
             levels.append(Level(bgr, 1.0, scale))
         else:

@@ -36,6 +36,7 @@ LEAST_SCALE, MOST_SCALE = 0.5, 2.0
 """Between them lies the scale of the first look; the close look is at twice that."""
 
 HEARD: Final = 0.05  # the score from which a network is heard at all
+_LEAST_SIDE_PX: Final = 8  # no face can be recognised in fewer pixels
 _SMALLEST_PX: Final = 160  # the longest side of the last level: a face that fills the frame
 _AROUND, _AROUND_STRONG, _LEAST_PX = 3.0, 6.0, 128  # CenterFace sees so much around a named place
 _STRONG: Final = 0.4  # where one face is sure, others are near
@@ -67,34 +68,39 @@ class Search:
 
     def finds(self, bgr: npt.NDArray[Any]) -> Finds:
         """Return everything that was seen, as rows of `vote.COLUMNS`, in pixels of the photo."""
+        if min(bgr.shape[:2]) < _LEAST_SIDE_PX:
+            return np.zeros((0, len(vote.COLUMNS)), np.float32)
         megapixels = bgr.shape[0] * bgr.shape[1] / 1e6
         scale = min(MOST_SCALE, max(LEAST_SCALE, math.sqrt(self._spec.first_look_megapixels / megapixels)))
         close, *levels = pyramid(bgr, scale=2 * scale, least_px=_SMALLEST_PX)
+        ladder = [replace(close, scale=_ENLARGED * close.scale), close, *levels]
         light, dark = gains(levels[0])
-        names = [self._seen(self._yunet, [piece for level in levels for piece in tiles(level)])]
-        names.append(self._seen(self._yunet, list(places(replace(levels[0], gains=light), from_blocks(dark)))))
+        named = [self._seen(self._yunet, [piece for level in levels for piece in tiles(level)])]
+        named.append(self._seen(self._yunet, list(places(replace(levels[0], gains=light), from_blocks(dark)))))
+        finds = [*named, self._close_look(np.vstack(named), ladder, light)]
         if self._turned:
-            names += self._turned_looks(levels, names[0])
-        named = np.vstack(names)
-        closest = replace(close, scale=_ENLARGED * close.scale)
-        pieces = self._close_pieces(named, [closest, close, *levels], light)
-        return np.vstack([named, self._seen(self._centerface, pieces)])
+            turned = np.vstack(list(self._turned_looks(levels, known=finds[-1])))
+            finds += [turned, self._close_look(turned, ladder, light)]
+        return np.vstack(finds)
 
-    def _turned_looks(self, levels: Sequence[Level], plain: Finds) -> Iterator[Finds]:
+    def _turned_looks(self, levels: Sequence[Level], *, known: Finds) -> Iterator[Finds]:
         """Look for what lies or stands on its head: at small scales, and at all where that finds a face for sure.
 
-        What the plain look sees about as well is left out.
+        What CenterFace knows already, looking plainly, is left out.
         """
         below = min(_TURNED_BELOW, len(levels) - 1)
         for quarters in (1, 2, 3):
-            seen = _news(self._look_turned(levels[below:], quarters), plain)
+            seen = _news(self._look_turned(levels[below:], quarters), known)
             yield seen
             if below and (seen[:, vote.SCORE] >= _SURELY_TURNED).any():
-                yield _news(self._look_turned(levels[:below], quarters), plain)
+                yield _news(self._look_turned(levels[:below], quarters), known)
 
     def _look_turned(self, levels: Sequence[Level], quarters: int) -> Finds:
         pieces = [piece for level in levels for piece in tiles(level, quarters=quarters)]
         return self._seen(self._yunet, pieces)
+
+    def _close_look(self, named: Finds, ladder: Sequence[Level], light: npt.NDArray[np.float32]) -> Finds:
+        return self._seen(self._centerface, self._close_pieces(named, ladder, light))
 
     def _close_pieces(
         self, named: Finds, ladder: Sequence[Level], light: npt.NDArray[np.float32]
@@ -137,10 +143,10 @@ class Search:
         return size >= self._spec.min_size_px and (not most or size <= most)
 
 
-def _news(seen: Finds, plain: Finds) -> Finds:
-    """Keep what the plain look does not see, or sees plainly worse."""
-    known = [plain[vote.overlaps(plain, find) >= _SAME_PLACE, vote.SCORE].max(initial=0.0) for find in seen]
-    return seen[seen[:, vote.SCORE] > np.array(known, np.float32) + _PLAINLY]
+def _news(seen: Finds, known: Finds) -> Finds:
+    """Keep what is not known as surely."""
+    surely = [known[vote.overlaps(known, find) >= _SAME_PLACE, vote.SCORE].max(initial=0.0) for find in seen]
+    return seen[seen[:, vote.SCORE] > np.array(surely, np.float32) + _PLAINLY]
 
 
 def _origin(network: Yunet | Centerface, piece: Piece) -> Finds:

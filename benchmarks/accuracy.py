@@ -118,8 +118,7 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
             seconds = time.monotonic() - start
             bench.say(f"{method}: {seconds:.0f} s")
             for each, tally in zip(sets, judge(sets, lines), strict=True):
-                median = bench.median(tally.milliseconds)
-                rows.append({"set": each.title, "size": each.size, "method": method, **tally.row(), "median_ms": median})
+                rows.append({"set": each.title, "size": each.size, "method": method, **tally.row()})
             shutil.rmtree(target, ignore_errors=True)
     for row in rows:  # the sets' folders are gone, and their numbers say nothing
         row["held_photos"] = [os.path.basename(path) for path in row["held_photos"]]
@@ -150,7 +149,7 @@ def _table(title: str, size: str, rows: list[dict[str, Any]]) -> None:
     names = [name for name in names if first["bins"][name] is not None]
     hidden = ("all, %", "from 16 px", *(f"{name} px" for name in names)) if first["faces"] else ()
     bench.show(
-        f"{title}, {size}: {first['photos']} photos{packed}, {first["faces"]} faces",
+        f"{title}, {size}: {first['photos']} photos{packed}, {first['faces']} faces",
         ("method", *hidden, "held", "false boxes a photo", "boxes"),
         [(row["method"], *((_percent(row["hidden"]), _percent(row["hidden_from_16"]),
                             *(_percent(row["bins"][name]) for name in names)) if first["faces"] else ()),
@@ -176,7 +175,7 @@ def main() -> None:
     """Run."""
     parser = bench.parser(__doc__.partition("\n")[0])
     parser.add_argument("folders", nargs="+", help="folders with ann*.json and photos")
-    parser.add_argument("--methods", default=DEFAULT, help="recipes, RECIPE/SENSITIVITY, reference, deface; with commas")
+    parser.add_argument("--methods", default=DEFAULT, help="recipes, RECIPE/SENSITIVITY, reference, deface")
     parser.add_argument("--sizes", default=",".join(SIZES), help="with commas")
     parser.add_argument("--photos", type=int, help="at most so many photos of each set")
     commands.add_options(parser)

@@ -1,4 +1,4 @@
-"""The commands that are measured: the installed `faceblurd blur`, and other programs beside it, all on folders of files.
+"""The commands that are measured: the installed `faceblurd blur`, and other programs beside it, on folders of files.
 
 A method is named by a recipe (`balanced`), a recipe with a sensitivity (`balanced/high`), or a program of `beside.py`
 (`reference`, `deface`). Each prints one JSON line a file; when each line came is noted as well.
@@ -60,7 +60,7 @@ class Commands:
         recipe, _, sensitivity = method.partition("/")
         made: dict[str, Any] = {
             "state_dir": os.path.join(scratch, "state"),
-            "roots": [{"path": os.path.join(scratch, "root"), "mode": "in_place"}],  # one must be named; `blur` uses none
+            "roots": [{"path": os.path.join(scratch, "root"), "mode": "in_place"}],  # must be there, and is not used
             "recipe": recipe,
         }
         if sensitivity:

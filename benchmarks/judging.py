@@ -119,6 +119,7 @@ class Tally:
             "false_per_photo": self.false / max(1, self.small_photos),
             "boxes": self.boxes,
             "unchanged": self.unchanged,
+            "median_ms": float(np.median(self.milliseconds)) if self.milliseconds else None,
             "photos": self.photos,
             "small_photos": self.small_photos,
             "faces": len(self.faces),

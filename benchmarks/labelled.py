@@ -102,13 +102,14 @@ def shelves(sizes: Sequence[tuple[int, int]], width: int, height: int) -> list[t
 
 
 def packed(photos: Sequence[Labelled], folder: str, size: tuple[int, int] = CANVAS_SIZE) -> list[Labelled]:
-    """Pack photos, unscaled, into few large ones in a folder; photos without faces as well. Larger ones are left out."""
+    """Pack photos, unscaled, into few large ones in a folder; photos without faces, too. Larger ones are left out."""
     pictures = [(one, picture) for one in photos if (picture := _fitting(one, size)) is not None]
     pictures.sort(key=lambda pair: -pair[1].shape[0])  # the highest first: rows waste least
     spots = shelves([picture.shape[1::-1] for _, picture in pictures], *size)
     made = []
+    placed = [(one, picture, at, x, y) for (one, picture), (at, x, y) in zip(pictures, spots, strict=True)]
     for number in range(spots[-1][0] + 1 if spots else 0):
-        here = [(one, picture, x, y) for (one, picture), (at, x, y) in zip(pictures, spots, strict=True) if at == number]
+        here = [(one, picture, x, y) for one, picture, at, x, y in placed if at == number]
         path = os.path.join(folder, f"canvas-{number}.jpg")
         canvas = np.full((size[1], size[0], 3), CANVAS_GRAY, np.uint8)
         for _, picture, x, y in here:

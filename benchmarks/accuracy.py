@@ -41,7 +41,7 @@ class Set:
 
 def prepare(folders: Iterable[str], sizes: Sequence[str], most: int | None, into: str) -> list[Set]:
     """Copy and pack the photos of all sets below a folder."""
-    sets = []
+    sets: list[Set] = []
     for folder in folders:
         for title, photos in labelled.read_sets(folder, most):
             for size in sizes:

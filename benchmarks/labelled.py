@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    Pixels = npt.NDArray[np.uint8]
+    Pixels = npt.NDArray[Any]
     Box = tuple[float, float, float, float]
 
 CANVAS_SIZE = (4000, 2800)
@@ -77,7 +77,7 @@ def pixels(path: str) -> Pixels:
     array = cv2.imread(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if array is None:
         raise SystemExit(f"{path}: does not decode")
-    return array.astype(np.uint8, copy=False)
+    return array
 
 
 def moved(those: Iterable[Box], x: float, y: float) -> tuple[Box, ...]:

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import TYPE_CHECKING
 
 import accuracy
 import labelled
 
+if TYPE_CHECKING:
+    from pathlib import Path
 
-def test_accuracy_is_measured_on_what_the_installed_command_left(tmp_path, astronaut_jpeg, monkeypatch, capsys):
+    import pytest
+
+
+def test_accuracy_is_measured_on_what_the_installed_command_left(
+    tmp_path: Path, astronaut_jpeg: bytes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "club").mkdir()
     (tmp_path / "club" / "a.jpg").write_bytes(astronaut_jpeg)
     labelled.write_set(

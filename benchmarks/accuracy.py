@@ -128,17 +128,17 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 # --- tables
 
 
-def report(rows: list[dict[str, Any]]) -> None:
+def report(rows: list[dict[str, Any]], *, brief: bool) -> None:
     """Print one table in brief, and one for each set and size."""
     methods = list(dict.fromkeys(row["method"] for row in rows))
     kinds = list(dict.fromkeys((row["set"], row["size"]) for row in rows))
     by = {(row["set"], row["size"], row["method"]): row for row in rows}
     bench.show(
         "Hidden % of all faces / from 16 pixels (held photos); without faces: false boxes a photo",
-        ("set", *methods),
-        [(f"{title}, {size}", *(_brief(by[title, size, method]) for method in methods)) for title, size in kinds],
+        ("set", "photos", "faces", *methods),
+        [_brief_row([by[title, size, method] for method in methods]) for title, size in kinds],
     )
-    for title, size in kinds:
+    for title, size in () if brief else kinds:
         _table(title, size, [by[title, size, method] for method in methods])
 
 
@@ -160,6 +160,11 @@ def _table(title: str, size: str, rows: list[dict[str, Any]]) -> None:
             print(f"\n{row['method']}: {row['unchanged']} boxes were reported, and nothing changed there.")
 
 
+def _brief_row(rows: list[dict[str, Any]]) -> tuple[object, ...]:
+    first = rows[0]
+    return f"{first['set']}, {first['size']}", first["photos"], first["faces"], *map(_brief, rows)
+
+
 def _brief(row: dict[str, Any]) -> str:
     held = f" ({row['held']} held)" if row["held"] else ""
     if not row["faces"]:
@@ -178,10 +183,11 @@ def main() -> None:
     parser.add_argument("--methods", default=DEFAULT, help="recipes, RECIPE/SENSITIVITY, reference, deface")
     parser.add_argument("--sizes", default=",".join(SIZES), help="with commas")
     parser.add_argument("--photos", type=int, help="at most so many photos of each set")
+    parser.add_argument("--brief", action="store_true", help="one table only")
     commands.add_options(parser)
     arguments = parser.parse_args()
     rows = measure(arguments)
-    report(rows)
+    report(rows, brief=arguments.brief)
     bench.finish(arguments, {"rows": rows})
 
 

@@ -5,7 +5,8 @@ Each method takes all of them in one run, in turns with the others, for some rou
 warm up, and no start counts, neither TensorFlow's nor ours. A photo's time is the time between its line and the one
 before, so that everything that the command does for a file is in it; processor time is that of its processes meanwhile.
 The best of the rounds counts, since whatever else the machine does only ever adds: on a busy machine the ratio of
-processor times is the one to trust. `--avx2` measures it all again with the instruction set held to AVX2, as on a home server.
+processor times is the one to trust. `--avx2` measures it all again with the instruction set held to AVX2, as it is on a
+home server.
 """
 
 from __future__ import annotations
@@ -128,9 +129,8 @@ def _one_run(argv: list[str], env: Mapping[str, str], measured: Measured) -> Non
         if at == 0:
             continue
         wall, cpu = line.seconds - lines[at - 1].seconds, seen.cpu_seconds[at] - seen.cpu_seconds[at - 1]
-        for best, value in (
-            (measured.wall_ms, wall * 1000), (measured.cpu_ms, cpu * 1000), (measured.own_ms, line.said["milliseconds"]),
-        ):  # fmt: skip
+        own = line.said["milliseconds"]
+        for best, value in ((measured.wall_ms, wall * 1000), (measured.cpu_ms, cpu * 1000), (measured.own_ms, own)):
             best[name] = min(value, best.get(name, value))
         measured.faces[name] = len(line.said["regions"])
         if not line.said["output"]:
@@ -178,7 +178,8 @@ def report(found: Mapping[tuple[str, str], Measured], megapixels: float) -> None
     )  # fmt: skip
     bench.show(
         "A crowd, and what a worker needs",
-        ("instructions, method", "ms for the crowd", "processor ms", "boxes in it", "peak resident MB", "seconds until it is ready"),
+        ("instructions, method", "ms for the crowd", "processor ms", "boxes in it", "peak resident MB",
+         "seconds until it is ready"),
         [(f"{name}, {method}", one.wall_ms[CROWD], one.cpu_ms[CROWD], one.faces[CROWD], one.peak_mb,
           one.ready_seconds if math.isfinite(one.ready_seconds) else "-") for (name, method), one in found.items()],
     )  # fmt: skip

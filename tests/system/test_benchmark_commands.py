@@ -31,4 +31,4 @@ def test_accuracy_is_measured_on_what_the_installed_command_left(
         ("as they are", 100.0, 0, 1),
         ("canvas", 100.0, 0, 1),
     ]
-    assert "| club, as they are | 100.0 / 100.0 |" in capsys.readouterr().out
+    assert "| club, as they are | 1 | 1 | 100.0 / 100.0 |" in capsys.readouterr().out

@@ -165,7 +165,7 @@ def cut(shot: Shot, side: int) -> Shot | None:
     face = max((face for face in shot.faces if face[3] >= LEAST_CUT_PX), key=left, default=None)
     if face is None or left(face) < LEAST_LEFT * rows * columns:
         return None
-    others = tuple(box for box in shot.faces if box is not face)
+    others = tuple(_around(box) for box in shot.faces if box is not face)
     return cropped(replace(shot, faces=(face,), ignored=(*shot.ignored, *others)), *frame(face))
 
 
@@ -177,6 +177,12 @@ def filling(shot: Shot, height: float) -> Shot | None:
     x, y, w, h = face
     close = cropped(shot, x - w * 0.2, y - h * 0.15, x + w * 1.2, y + h * 1.15)
     return lit(scaled(close, height / h), 1.0, 2.0)
+
+
+def _around(box: Box) -> Box:
+    """Grow a box by half on each side: what a redaction of that face may cover, margin and all."""
+    x, y, w, h = box
+    return x - w / 2, y - h / 2, 2 * w, 2 * h
 
 
 def bordered(shot: Shot, value: int) -> Shot:
@@ -280,7 +286,7 @@ def sorted_by_eye(photos: list[Labelled], chosen: dict[str, list[int]]) -> list[
         numbers = next((those for name, those in chosen.items() if photo.path.endswith(f"/{name}")), None)
         if numbers is not None:
             faces = tuple(photo.faces[number] for number in numbers)
-            others = tuple(face for number, face in enumerate(photo.faces) if number not in numbers)
+            others = tuple(_around(face) for number, face in enumerate(photo.faces) if number not in numbers)
             shots.append(replace(shot_of(photo), faces=faces, ignored=(*photo.ignored, *others)))
     return shots
 

@@ -41,7 +41,7 @@ def reference() -> Blur:
     cascade = cv2.CascadeClassifier(os.path.join(cv2.data.haarcascades, "haarcascade_frontalface_default.xml"))
 
     def blur(source: str, target: str) -> list[tuple[Box, float]]:
-        picture = cv2.imread(source)
+        picture = cv2.imread(source, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)  # as stored, as labels are
         found = cascade.detectMultiScale(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), 1.1, 4)
         crops = [picture[y : y + h, x : x + w].astype(np.float32)[None] for x, y, w, h in found]
         for (x, y, w, h), crop in zip(found, crops, strict=True):

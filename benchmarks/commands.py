@@ -50,6 +50,8 @@ class Commands:
         if method in PROGRAMS:
             python = self.deface if method == "deface" else sys.executable
             return [str(python), BESIDE, method, source, "--to", target]
+        if not os.access(self.faceblurd, os.X_OK):
+            raise SystemExit(f"{self.faceblurd}: no such command; pip install -e . puts it there, or say --faceblurd")
         os.makedirs(os.path.join(scratch, "root"), exist_ok=True)
         config = os.path.join(scratch, f"{method.replace('/', '-')}.yaml")
         with open(config, "w", encoding="utf-8") as file:

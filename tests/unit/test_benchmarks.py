@@ -85,8 +85,9 @@ def test_an_ignored_area_makes_a_box_on_it_not_false_and_hides_no_miss() -> None
 def test_every_face_of_a_held_photo_counts_as_shown() -> None:
     tally = Tally()
     tally.add(photo(FACE), [(10, 10, 20, 20)], 100, 100)
-    tally.add_held(photo(FACE, FACE, FACE))
+    tally.add_held(photo(FACE, FACE, FACE), "damaged")
     assert tally.row() | {"hidden": 25.0, "held": 1, "photos": 2, "faces": 4} == tally.row()
+    assert tally.held == ["photo.jpg (damaged)"]
 
 
 def test_false_boxes_are_counted_per_small_photo_of_a_canvas() -> None:
@@ -156,9 +157,9 @@ def test_a_box_that_was_reported_but_not_redacted_hides_nothing(tmp_path: Path) 
 
 @pytest.mark.parametrize("output", [None, "/nowhere/result.png"])
 def test_a_photo_whose_result_is_not_there_is_held(output: str | None) -> None:
-    said = {"path": "/a.png", "output": output, "regions": [], "milliseconds": 1}
+    said = {"path": "/a.png", "output": output, "reason": None, "regions": [], "milliseconds": 1}
     [tally] = accuracy.judge([accuracy.Set("a", "b", (Labelled("/a.png", (FACE,)),))], [commands.Line(said, 0.1)])
-    assert (tally.hidden(), len(tally.held)) == (0.0, 1)
+    assert (tally.hidden(), tally.held) == (0.0, ["a.png (no result)"])
 
 
 def test_a_command_that_fails_ends_the_benchmark_with_what_it_said() -> None:

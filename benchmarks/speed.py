@@ -1,296 +1,234 @@
-"""The reference method and our recipes, side by side on the same photos, stage by stage.
+"""The installed command beside the reference method: whole files of 12 megapixels, one worker, on the same photos.
 
-Reference: read and decode the photo with OpenCV, look for faces at full size with the Haar cascade, average-pool each
-face box with Keras, encode and write. Ours: what a worker does with a file, from reading to the fsync of the result.
-Each runs on one thread, warm, and in turns, so that a busy moment of the machine hits all of them.
+Ordinary photos (1 to 6 faces by their labels) are scaled up, with grain, and a crowd is packed from the same folders.
+Each method takes all of them in one run, in turns with the others, for some rounds; the first file of a run is there to
+warm up, and no start counts, neither TensorFlow's nor ours. A photo's time is the time between its line and the one
+before, so that everything that the command does for a file is in it; processor time is that of its processes meanwhile.
+The best of the rounds counts, since whatever else the machine does only ever adds: on a busy machine the ratio of
+processor times is the one to trust. `--avx2` measures it all again with the instruction set held to AVX2, as it is on a
+home server.
 """
 
 from __future__ import annotations
 
+import math
 import os
+import shutil
 import tempfile
 import time
-from collections import defaultdict
-from contextlib import contextmanager
-from functools import partial
-from typing import TYPE_CHECKING, Any
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read while TensorFlow loads
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import bench
-import cv2
-import numpy as np
+import commands
+import labelled
 import photos
-
-from faceblurd.config.recipes import BUILTIN_RECIPES, DEFAULT_RECIPE
-from faceblurd.imaging import geometry
-from faceblurd.imaging.detectors import open_detectors
-from faceblurd.imaging.formats import open_image
-from faceblurd.imaging.metadata import BARE
-from faceblurd.imaging.second_look import SecondLook
-from faceblurd.imaging.verification import verify, verify_clean
-from faceblurd.model import Fingerprint, Job, Mode, Staged
-from faceblurd.workers import job as worker
-from faceblurd.workers.toolbox import Toolbox
+import stages
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from faceblurd.imaging.detectors import Detector
-    from faceblurd.imaging.formats import Picture
-    from faceblurd.model import Recipe, Region
+    from labelled import Labelled
 
-    Run = Callable[[str, str], tuple[dict[str, float], int]]
-
-STAGES = ("read", "hash", "preview", "detect", "decode", "redact", "encode", "verify", "second look", "write", "fsync")
 REFERENCE = "reference"
-TARGET = 8.0
+DEFAULT = "reference,fast,balanced,thorough"
+WARM, CROWD = "0-warm", "crowd"
+ORDINARY_FACES = (1, 6)
+CROWD_SIZE = (4000, 3000)
+TICK_MS = 1000 / bench.TICKS_A_SECOND  # what processor time is counted in
+HELD_TO_AVX2 = {
+    "DNNL_MAX_CPU_ISA": "AVX2",  # OpenVINO's networks, and TensorFlow's pool
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "OPENCV_CPU_DISABLE": "AVX512-SKX",  # how cv2.getCPUFeaturesLine() spells it, the only one beyond AVX2
+    "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
+}
 
 
-class Stages:
-    """A stop watch that adds up by name, in milliseconds."""
+@dataclass
+class Measured:
+    """What one method did under one instruction set."""
 
-    def __init__(self) -> None:
-        """Start with nothing."""
-        self.milliseconds: dict[str, float] = defaultdict(float)
+    wall_ms: dict[str, float] = field(default_factory=dict)  # by photo, best of the rounds
+    cpu_ms: dict[str, float] = field(default_factory=dict)
+    own_ms: dict[str, float] = field(default_factory=dict)  # the worker's own account
+    faces: dict[str, int] = field(default_factory=dict)
+    held: set[str] = field(default_factory=set)
+    peak_mb: float = 0.0
+    ready_seconds: float = math.inf
 
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        """Time a block."""
-        start = time.perf_counter()
-        yield
-        self.milliseconds[name] += (time.perf_counter() - start) * 1000
-
-
-# --- the reference method
-
-
-class Reference:
-    """The plain way, with everything that can be loaded beforehand loaded."""
-
-    def __init__(self) -> None:
-        """Load TensorFlow, one pooling layer and the cascade."""
-        import tensorflow as tf  # noqa: PLC0415 - three seconds, not for --help
-
-        tf.config.threading.set_intra_op_parallelism_threads(1)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-        self._pool = tf.keras.layers.AveragePooling2D(pool_size=(20, 20), strides=(1, 1), padding="same")
-        cascade = os.path.join(cv2.data.haarcascades, "haarcascade_frontalface_default.xml")
-        self._cascade = cv2.CascadeClassifier(cascade)
-
-    def __call__(self, source: str, target: str) -> tuple[dict[str, float], int]:
-        """Blur one photo; return milliseconds by stage and the number of faces."""
-        stage = Stages()
-        with stage("whole"):
-            with stage("decode"):
-                picture = cv2.imread(source)
-            with stage("detect"):
-                boxes = self._cascade.detectMultiScale(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), 1.1, 4)
-            with stage("redact"):
-                for x, y, width, height in boxes:
-                    face = picture[y : y + height, x : x + width]
-                    picture[y : y + height, x : x + width] = self._pooled(face)
-            with stage("encode"):
-                cv2.imwrite(target, picture)
-        return stage.milliseconds, len(boxes)
-
-    def _pooled(self, face: Any) -> Any:  # noqa: ANN401 - arrays
-        return np.asarray(self._pool(face[np.newaxis].astype(np.float32)))[0].astype(np.uint8)
+    def ordinary(self) -> list[str]:
+        """List the ordinary photos."""
+        return [name for name in self.wall_ms if name != CROWD]
 
 
-# --- ours
+# --- photos
 
 
-class Ours:
-    """A recipe as a worker runs it. The whole is timed in one piece, then the stages, one by one, on the same photo."""
-
-    def __init__(self, recipe: Recipe) -> None:
-        """Open what a worker opens."""
-        self._recipe = recipe
-        self._toolbox = Toolbox.open((recipe,), ())
-        self._detectors = open_detectors(recipe.detection)
-        self._second_look = SecondLook.open(recipe.detection, ())
-
-    def __call__(self, source: str, target: str) -> tuple[dict[str, float], int]:
-        """Blur one photo; return milliseconds by stage and the number of faces."""
-        stage = Stages()
-        with stage("whole"):
-            found = self._whole(source, target)
-        self._in_stages(stage, source, target)
-        return stage.milliseconds, found
-
-    def _whole(self, source: str, target: str) -> int:
-        """Do what a worker does with its two descriptors."""
-        source_fd = os.open(source, os.O_RDONLY)
-        target_fd = os.open(target, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
-        try:
-            fingerprint = Fingerprint.from_stat(os.fstat(source_fd))
-            job = Job(1, source, self._recipe, Mode.MIRROR, fingerprint, None, 1 << 30)
-            result = worker.perform(job, source_fd, target_fd, lambda _: True, self._toolbox)
-        finally:
-            os.close(source_fd)
-            os.close(target_fd)
-        if not isinstance(result, Staged):
-            raise SystemExit(f"{source}: {result}")
-        return len(result.regions)
-
-    def _redacted(self, stage: Stages, picture: Picture, regions: list[Region]) -> bytes:
-        """Do what `workers.toolbox` does with a photo that shows faces, with a clock."""
-        recipe = self._recipe
-        with stage("redact"):
-            encoded = picture.redacted(regions, recipe.blur, BARE)
-        with stage("verify"):
-            again = verify(encoded, picture=picture, regions=regions, blur=recipe.blur, max_pixels=recipe.max_pixels)
-        with stage("second look"):
-            self._second_look.found_again(again, regions, longest_px=recipe.detection.working_size_px)
-        return encoded.data
-
-    def _in_stages(self, stage: Stages, source: str, target: str) -> None:
-        with stage("read"), open(source, "rb") as file:
-            content = file.read()
-        with stage("hash"):
-            worker.hashlib.blake2b(content, digest_size=32).hexdigest()
-        picture = open_image(content, max_pixels=self._recipe.max_pixels)
-        regions = _faces(stage, picture, self._detectors, self._recipe)
-        result = self._redacted(stage, picture, regions) if regions else _scrubbed(stage, picture)
-        with open(target, "wb") as file:
-            with stage("write"):
-                file.write(result)
-                file.flush()
-            with stage("hash"):
-                worker.hashlib.blake2b(result, digest_size=32).hexdigest()
-            with stage("fsync"):
-                os.fsync(file.fileno())
+def prepare(arguments: argparse.Namespace, into: str) -> None:
+    """Write the photos: one to warm up, the ordinary ones, and the crowd."""
+    known = [one for folder in arguments.folders for _, those in labelled.read_sets(folder) for one in those]
+    low, high = ORDINARY_FACES
+    ordinary = [one for one in known if low <= len(one.faces) <= high]
+    if not ordinary:
+        raise SystemExit(f"no photo with {low} to {high} labelled faces there")
+    step = max(1.0, len(ordinary) / arguments.photos)
+    for number in range(min(arguments.photos, len(ordinary))):
+        path = os.path.join(into, f"{number + 1:02}.jpg")
+        photos.save_jpeg(path, photos.scaled(ordinary[int(number * step)].path, arguments.megapixels))
+    shutil.copyfile(os.path.join(into, "01.jpg"), os.path.join(into, f"{WARM}.jpg"))
+    crowd = _crowd(known, arguments.crowd, into)
+    bench.say(f"{min(arguments.photos, len(ordinary))} ordinary photos, a crowd of {crowd} faces")
 
 
-def _faces(stage: Stages, picture: Picture, detectors: list[Detector], recipe: Recipe) -> list[Region]:
-    """Do what `imaging.finding.find_faces` does, with a clock."""
-    with stage("preview"):
-        preview = picture.preview(recipe.detection.working_size_px)
-    with stage("detect"):
-        found = [region for detector in detectors for region in detector.detect(preview)]
-    width, height = geometry.upright_size(picture.width, picture.height, orientation=picture.orientation)
-    by_x, by_y = width / preview.shape[1], height / preview.shape[0]
-    grown = (geometry.grow(geometry.scale(one, by_x=by_x, by_y=by_y), recipe.blur.margin) for one in found)
-    clipped = [region for one in grown if (region := geometry.clip(one, width=width, height=height))]
-    return geometry.merge(clipped, waste=0.15) if recipe.detection.merge else clipped
+def _crowd(known: Sequence[Labelled], faces: int, into: str) -> int:
+    """Pack photos with many faces until there are so many; return how many there are."""
+    chosen: list[Labelled] = []
+    for one in sorted(known, key=lambda one: -len(one.faces)):
+        if sum(len(each.faces) for each in chosen) >= faces:
+            break
+        chosen.append(one)
+    with tempfile.TemporaryDirectory() as scratch:
+        first = max(labelled.packed(chosen, scratch, CROWD_SIZE), key=lambda one: len(one.faces))
+        shutil.copyfile(first.path, os.path.join(into, f"{CROWD}.jpg"))
+    return len(first.faces)
 
 
-def _scrubbed(stage: Stages, picture: Picture) -> bytes:
-    with stage("encode"):
-        content = picture.scrubbed()
-    with stage("verify"):
-        verify_clean(content, picture=picture, max_pixels=1 << 40)
-    return content
+# --- runs
 
 
-# --- the comparison
+def measure(arguments: argparse.Namespace) -> dict[tuple[str, str], Measured]:
+    """Measure every method, in turns; return what each did by instruction set and method."""
+    programs = commands.Commands(arguments.faceblurd, arguments.deface, workers=1)
+    sets: dict[str, Mapping[str, str]] = {"own": dict(one.split("=", 1) for one in arguments.env)}
+    if arguments.avx2:
+        sets["AVX2"] = {**HELD_TO_AVX2, **dict(one.split("=", 1) for one in arguments.avx2_env)}
+    found = {(name, method): Measured() for name in sets for method in arguments.methods.split(",")}
+    with tempfile.TemporaryDirectory(prefix="faceblurd-speed-") as scratch:
+        source, target = os.path.join(scratch, "photos"), os.path.join(scratch, "out")
+        os.mkdir(source)
+        prepare(arguments, source)
+        for turn in range(arguments.rounds):
+            for (name, method), measured in found.items():
+                _one_run(programs.argv(method, source, target, scratch), sets[name], measured)
+                shutil.rmtree(target)
+                median = bench.median(measured.wall_ms[photo] for photo in measured.ordinary())
+                bench.say(f"round {turn + 1}, {name}, {method}: {median:.0f} ms")
+    return found
 
 
-def compare(methods: dict[str, Run], source: str, folder: str, repeats: int) -> dict[str, Any]:
-    """Run all methods on one photo in turns; return the best times by method and stage, and the numbers of faces.
-
-    The best of the repeats, since whatever else the machine does only ever adds to a time.
-    """
-    suffix = os.path.splitext(source)[1]
-    samples: dict[str, dict[str, list[float]]] = {name: defaultdict(list) for name in methods}
-    faces: dict[str, int] = {}
-    for _ in range(repeats):
-        for name, run in methods.items():
-            milliseconds, faces[name] = run(source, os.path.join(folder, f"out{suffix}"))
-            for stage, value in milliseconds.items():
-                samples[name][stage].append(value)
-    best = {name: {stage: min(values) for stage, values in by.items()} for name, by in samples.items()}
-    return {"photo": os.path.basename(source), "faces": faces, "milliseconds": best}
-
-
-def prepared(path: str, folder: str, megapixels: float | None) -> str:
-    """Return the photo to use: as it is, or a copy of another size."""
-    if megapixels is None:
-        return path
-    copy = os.path.join(folder, os.path.splitext(os.path.basename(path))[0] + ".jpg")
-    photos.save_jpeg(copy, photos.scaled(path, megapixels))
-    return copy
+def _one_run(argv: list[str], env: Mapping[str, str], measured: Measured) -> None:
+    seen = Seen(measured)
+    lines = commands.run(argv, env=env, watch=seen)
+    names = [os.path.splitext(os.path.basename(line.said["path"]))[0] for line in lines]
+    if names[0] != WARM:
+        raise SystemExit(f"{names[0]} came first: nothing was warm")
+    if seen.age is not None:
+        measured.ready_seconds = min(measured.ready_seconds, seen.age - lines[0].said["milliseconds"] / 1000)
+    for at, (name, line) in enumerate(zip(names, lines, strict=True)):
+        if at == 0:
+            continue
+        wall, cpu = line.seconds - lines[at - 1].seconds, seen.cpu_seconds[at] - seen.cpu_seconds[at - 1]
+        own = line.said["milliseconds"]
+        for best, value in ((measured.wall_ms, wall * 1000), (measured.cpu_ms, cpu * 1000), (measured.own_ms, own)):
+            best[name] = min(value, best.get(name, value))
+        measured.faces[name] = len(line.said["regions"])
+        if not line.said["output"]:
+            measured.held.add(name)
 
 
-def run_all(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """Compare on every photo, until the time is up."""
-    cv2.setNumThreads(1)
-    bench.say("loading TensorFlow and the recipes")
-    methods: dict[str, Run] = {REFERENCE: Reference()}
-    methods |= {name: Ours(BUILTIN_RECIPES[name]) for name in arguments.recipes.split(",")}
-    results: list[dict[str, Any]] = []
-    until = time.monotonic() + arguments.seconds
-    with tempfile.TemporaryDirectory(prefix="faceblurd-speed-") as folder:
-        chosen = photos.in_folder(arguments.folder, arguments.photos)
-        compare(methods, chosen[0], folder, 1)  # warm
-        for number, path in enumerate(chosen, start=1):
-            if time.monotonic() > until:
-                bench.say(f"time is up after {len(results)} photos")
-                break
-            source = prepared(path, folder, arguments.megapixels)
-            results.append(compare(methods, source, folder, arguments.repeats))
-            bench.say(f"{number}/{len(chosen)} {results[-1]['photo']}: {_in_brief(results[-1])}")
-    return results
+class Seen:
+    """What is seen of a command's processes at each of its lines."""
+
+    def __init__(self, measured: Measured) -> None:
+        """Note peak memory in `measured`."""
+        self._measured = measured
+        self.cpu_seconds: list[float] = []
+        self.age: float | None = None  # of the worker, at the first line
+
+    def __call__(self, pid: int) -> None:
+        """Look at what does the work: the worker, or the command itself where it has none."""
+        workers = bench.workers(pid)
+        self.cpu_seconds.append(sum(bench.cpu_seconds(each) for each in {pid, *workers}))
+        for each in workers or [pid]:
+            peak, age = _peak_and_age(each)
+            self._measured.peak_mb = max(self._measured.peak_mb, peak)
+            if workers and self.age is None:
+                self.age = age
 
 
-def _in_brief(result: dict[str, Any]) -> str:
-    whole = {name: by["whole"] for name, by in result["milliseconds"].items()}
-    return ", ".join(f"{name} {value:.0f} ms ({result['faces'][name]} faces)" for name, value in whole.items())
+def _peak_and_age(pid: int) -> tuple[float, float]:
+    with open(f"/proc/{pid}/status", encoding="utf-8") as file:
+        peak = next(int(line.split()[1]) * 1024 / 1e6 for line in file if line.startswith("VmHWM:"))
+    with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+        started = int(file.read().rpartition(")")[2].split()[19]) / bench.TICKS_A_SECOND
+    return peak, time.clock_gettime(time.CLOCK_BOOTTIME) - started
 
 
-def report(results: list[dict[str, Any]]) -> dict[str, float]:
-    """Print the tables; return the median ratio of each recipe."""
-    names = list(results[0]["milliseconds"])
+# --- tables
+
+
+def report(found: Mapping[tuple[str, str], Measured], megapixels: float) -> None:
+    """Print the tables."""
     bench.show(
-        f"Milliseconds by stage, median of {len(results)} photos",
-        ("stage", *names),
-        [(stage, *(_median_of(results, name, stage) for name in names)) for stage in (*STAGES, "whole")],
-    )
-    ratios = {name: partial(_ratio, name) for name in names[1:]}
-    bench.show(
-        "How many times as fast as the reference method (whole against whole)",
-        ("recipe", "median", "slowest photo", "fastest photo", "median, were Keras' pooling free"),
-        [(name, bench.median(map(of, results)), min(map(of, results)), max(map(of, results)),
-          bench.median(_ratio(name, each, but="redact") for each in results))
-         for name, of in ratios.items()],
+        f"Whole files of {megapixels:g} megapixels, 1 to 6 faces, one worker (`own`: the processor's own instructions)",
+        ("instructions, method", "times as fast as the reference", "slowest photo", "fastest photo",
+         "by processor time", "ms a photo, median", "of it the worker's", "processor ms", "held"),
+        list(_speeds(found)),
     )  # fmt: skip
     bench.show(
-        "Photo by photo", ("photo", *(f"{name} ms (faces)" for name in names)),
-        [(each["photo"], *(f"{each['milliseconds'][name]['whole']:.0f} ({each['faces'][name]})" for name in names))
-         for each in results],
+        "A crowd, and what a worker needs",
+        ("instructions, method", "ms for the crowd", "processor ms", "boxes in it", "peak resident MB",
+         "seconds until it is ready"),
+        [(f"{name}, {method}", one.wall_ms[CROWD], one.cpu_ms[CROWD], one.faces[CROWD], one.peak_mb,
+          one.ready_seconds if math.isfinite(one.ready_seconds) else "-") for (name, method), one in found.items()],
     )  # fmt: skip
-    return {name: bench.median(map(of, results)) for name, of in ratios.items()}
 
 
-def _median_of(results: list[dict[str, Any]], name: str, stage: str) -> float:
-    return bench.median(each["milliseconds"][name].get(stage, 0.0) for each in results)
+def _speeds(found: Mapping[tuple[str, str], Measured]) -> Iterator[tuple[object, ...]]:
+    for (name, method), one in found.items():
+        reference = found.get((name, REFERENCE))
+        times: tuple[object, ...] = ("-",) * 4
+        if reference is not None:
+            walls = ratios_of(reference.wall_ms, one.wall_ms, one.ordinary())
+            cpus = ratios_of(reference.cpu_ms, one.cpu_ms, one.ordinary())
+            times = (bench.median(walls), min(walls), max(walls), bench.median(cpus))
+        medians = (bench.median(those[photo] for photo in one.ordinary())
+                   for those in (one.wall_ms, one.own_ms, one.cpu_ms))  # fmt: skip
+        yield f"{name}, {method}", *times, *medians, len(one.held)
 
 
-def _ratio(name: str, result: dict[str, Any], *, but: str | None = None) -> float:
-    """Divide the reference's time by a recipe's; `but`: a stage that the reference gets for nothing."""
-    by = result["milliseconds"]
-    free = 0.0 if but is None else by[REFERENCE][but]
-    return float((by[REFERENCE]["whole"] - free) / by[name]["whole"])
+def ratios_of(reference: Mapping[str, float], ours: Mapping[str, float], names: Iterable[str]) -> list[float]:
+    """Divide the reference's times by ours, photo by photo."""
+    return [reference[name] / max(ours[name], TICK_MS) for name in names]
 
 
 def main() -> None:
     """Run."""
     parser = bench.parser(__doc__.partition("\n")[0])
-    parser.add_argument("folder", help="a folder of photos")
-    parser.add_argument("--megapixels", type=float, help="scale each photo to this size first (12: a phone's)")
-    parser.add_argument("--photos", type=int, default=8, help="at most so many photos")
-    parser.add_argument("--repeats", type=int, default=2, help="runs of each method on each photo")
-    parser.add_argument("--seconds", type=float, default=240, help="begin no further photo after this time")
-    parser.add_argument("--recipes", default="classic,fast,balanced", help="which recipes, with commas")
+    parser.add_argument("folders", nargs="+", help="folders with ann*.json and photos")
+    parser.add_argument("--megapixels", type=float, default=12, help="the ordinary photos are scaled to so many")
+    parser.add_argument("--photos", type=int, default=6, help="so many ordinary photos")
+    parser.add_argument("--crowd", type=int, default=300, help="faces in the crowd")
+    parser.add_argument("--rounds", type=int, default=2, help="runs of each method")
+    parser.add_argument("--methods", default=DEFAULT, help="recipes, reference, deface")
+    parser.add_argument("--avx2", action="store_true", help="measure with the instruction set held to AVX2 as well")
+    parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="for every command")
+    parser.add_argument("--avx2-env", action="append", default=[], metavar="NAME=VALUE", help="with --avx2 besides")
+    parser.add_argument("--stages", action="store_true", help="show instead where the time of our methods goes")
+    commands.add_options(parser)
     arguments = parser.parse_args()
-    results = run_all(arguments)
-    ratios = report(results)
-    met = "" if arguments.megapixels is None else f" (the aim at 12 megapixels is {TARGET:.0f})"
-    print(f"\nDefault recipe {DEFAULT_RECIPE}: {ratios.get(DEFAULT_RECIPE, 0):.1f} times as fast{met}")
-    bench.finish(arguments, {"ratios": ratios, "photos": results})
+    if arguments.stages:
+        with tempfile.TemporaryDirectory(prefix="faceblurd-speed-") as scratch:
+            prepare(arguments, scratch)
+            recipes = [method for method in arguments.methods.split(",") if method not in commands.PROGRAMS]
+            bench.finish(arguments, {"stages": stages.report(scratch, recipes)})
+        return
+    found = measure(arguments)
+    report(found, arguments.megapixels)
+    rows = [{"instructions": name, "method": method, **vars(one), "held": sorted(one.held)}
+            for (name, method), one in found.items()]  # fmt: skip
+    bench.finish(arguments, {"rows": rows})
 
 
 if __name__ == "__main__":

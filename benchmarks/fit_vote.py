@@ -160,7 +160,8 @@ def _write(path: str, beta: npt.NDArray[Any], bars: dict[str, float]) -> None:
     levels = "\n".join(f"    Sensitivity.{name}: {bar:.4f}," for name, bar in bars.items())
     with open(path, "w", encoding="utf-8") as file:
         file.write(
-            '"""The fitted numbers of the vote, as benchmarks/fit_vote.py wrote them (docs/accuracy.md: on what)."""\n\n'
+            '"""The fitted numbers of the vote, as benchmarks/fit_vote.py wrote them (docs/accuracy.md)."""\n'
+            "\n"
             "from __future__ import annotations\n\nfrom typing import TYPE_CHECKING, Final\n\n"
             "from faceblurd.model import Sensitivity\n\nif TYPE_CHECKING:\n    from collections.abc import Mapping\n\n"
             f"WEIGHTS: Final = (\n{weights}\n)\nBIAS: Final = {beta[-1]:.4f}\n"

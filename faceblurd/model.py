@@ -200,8 +200,8 @@ class DetectionSpec:
     """How faces are looked for.
 
     `working_size_px`: longest side of the decode that cascades and plugins search, None = full size; the networks
-    always see the whole photo. `turned`: what lies or stands on its head is looked for as well. `merge`: boxes that cover much
-    the same become one.
+    always see the whole photo. `turned`: what lies or stands on its head is looked for as well. `merge`: boxes
+    that cover much the same become one.
     """
 
     detectors: tuple[DetectorSpec, ...]

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 PEER = "deface"
 PEER_THRESHOLD = 0.2
 HIDDEN, FOUND = 0.6, 0.4
-MERGE_WASTE = 0.15
+MERGE_OVERLAP = 0.5
 SIZES = ((0, 16), (16, 32), (32, 64), (64, 128), (128, 600), (600, 1 << 30))
 
 
@@ -242,7 +242,7 @@ def hidden_area(found: list[Region], recipe: Recipe, width: int, height: int) ->
     """Mark what the recipe would redact."""
     grown = (geometry.grow(region, recipe.blur.margin) for region in found)
     clipped = [kept for region in grown if (kept := geometry.clip(region, width=width, height=height))]
-    merged = geometry.merge(clipped, waste=MERGE_WASTE) if recipe.detection.merge else clipped
+    merged = geometry.merge(clipped, overlap=MERGE_OVERLAP) if recipe.detection.merge else clipped
     covered = np.zeros((height, width), bool)
     for region in merged:
         covered[region.y : region.y + region.height, region.x : region.x + region.width] = True

@@ -175,7 +175,7 @@ def _faces(stage: Stages, picture: Picture, detectors: list[Detector], recipe: R
     by_x, by_y = width / preview.shape[1], height / preview.shape[0]
     grown = (geometry.grow(geometry.scale(one, by_x=by_x, by_y=by_y), recipe.blur.margin) for one in found)
     clipped = [region for one in grown if (region := geometry.clip(one, width=width, height=height))]
-    return geometry.merge(clipped, waste=0.15) if recipe.detection.merge else clipped
+    return geometry.merge(clipped, overlap=0.5) if recipe.detection.merge else clipped
 
 
 def _scrubbed(stage: Stages, picture: Picture) -> bytes:

@@ -9,12 +9,30 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from faceblurd.errors import UsageError
-from faceblurd.model import BlurSpec, CenterfaceSpec, DetectionSpec, HaarSpec, Recipe, YunetSpec
+from faceblurd.model import (
+    BlurMethod,
+    BlurSpec,
+    CenterfaceSpec,
+    DetectionSpec,
+    HaarSpec,
+    Recipe,
+    Shape,
+    YunetSpec,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 DEFAULT_RECIPE: Final = "balanced"
+
+BLURS: Final[Mapping[BlurMethod, BlurSpec]] = {
+    # 16 levels keep the shades of a face close to those of its neck; with 8, a face may look lit by another lamp.
+    BlurMethod.SOFT: BlurSpec(method=BlurMethod.SOFT, levels=16, margin=0.28, shape=Shape.ELLIPSE),
+    BlurMethod.AVERAGE_POOL: BlurSpec(method=BlurMethod.AVERAGE_POOL),
+    BlurMethod.MOSAIC: BlurSpec(method=BlurMethod.MOSAIC),
+    BlurMethod.SOLID: BlurSpec(method=BlurMethod.SOLID),
+}
+"""What each method does by default: a config that names another one than its recipe starts from here."""
 
 BUILTIN_RECIPES: Final[Mapping[str, Recipe]] = {
     # The reference method exactly: full-size grayscale, Haar (1.1, 4), a fixed 20 pixel window, no margin.
@@ -27,19 +45,19 @@ BUILTIN_RECIPES: Final[Mapping[str, Recipe]] = {
     "fast": Recipe(
         name="fast",
         detection=DetectionSpec(detectors=(YunetSpec(passes_px=(320, 640)),), working_size_px=640),
-        blur=BlurSpec(),
+        blur=BLURS[BlurMethod.SOFT],
     ),
     # YuNet at three or four scales of a scaled decode, weighed together, and a window that grows with the face.
     "balanced": Recipe(
         name="balanced",
         detection=DetectionSpec(detectors=(YunetSpec(),), working_size_px=1920),
-        blur=BlurSpec(),
+        blur=BLURS[BlurMethod.SOFT],
     ),
     # A second network beside YuNet, whose weights are installed separately.
     "thorough": Recipe(
         name="thorough",
         detection=DetectionSpec(detectors=(YunetSpec(), CenterfaceSpec()), working_size_px=1920),
-        blur=BlurSpec(),
+        blur=BLURS[BlurMethod.SOFT],
     ),
 }
 
@@ -56,12 +74,14 @@ def builtin_recipe(name: str) -> Recipe:
 def combine(
     base: Recipe, *, detection: Iterable[Mapping[str, Any]] = (), blur: Iterable[Mapping[str, Any]] = ()
 ) -> Recipe:
-    """Lay overrides over `base`, the later over the earlier; a `+` in the name says that something changed."""
-    changed = replace(
-        base,
-        detection=replace(base.detection, **_merged(detection)),
-        blur=replace(base.blur, **_merged(blur)),
-    )
+    """Lay overrides over `base`, the later over the earlier; a `+` in the name says that something changed.
+
+    Another method than the recipe's starts from its own defaults: what suits one does not suit another.
+    """
+    written = _merged(blur)
+    method = written.get("method", base.blur.method)
+    start = base.blur if method is base.blur.method else BLURS[method]
+    changed = replace(base, detection=replace(base.detection, **_merged(detection)), blur=replace(start, **written))
     return changed if changed.digest == base.digest else replace(changed, name=f"{base.name}+")
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from faceblurd.model import Region
 
-_RIM: Final = 0.625  # the share of the margin that fades; a tilted face reaches to 1.13 of its box's half, this to 1.2
+_RIM: Final = 2 / 3  # the share of the margin that fades; a tilted face reaches to 1.13 of its box's half, this to 1.19
 _BEYOND: Final = 0.5  # of its visible part, so much of a face that the picture's edge cuts is taken to lie beyond
 _MOST_READ: Final = 64  # rows and columns of each quarter: the mean of more of them rounds to the same
 _AT_ONCE: Final = 1 << 18  # samples, so that a face that fills the picture needs no copies of it
@@ -105,7 +105,7 @@ class Ellipse:
 
 
 @dataclass(frozen=True, slots=True)
-class _Fill:
+class Fill:
     """What a cover is made of: 2x2 shades; of each channel, what is added to them, and whether they count there."""
 
     shades: npt.NDArray[np.float64]
@@ -142,7 +142,7 @@ def lay(pixels: npt.NDArray[Any], ellipses: Sequence[Ellipse], levels: int | Non
     whole = pixels[:, :, None] if pixels.ndim == 2 else pixels  # noqa: PLR2004 - gray: rows and columns only
     order = sorted(ellipses, key=lambda one: one.area)
     windows = [one.window(whole.shape[1], whole.shape[0]) for one in order]
-    fills = [_fill(whole[window], levels, channels, flat=one.flat) for one, window in zip(order, windows, strict=True)]
+    fills = [read(whole[window], levels, channels, flat=one.flat) for one, window in zip(order, windows, strict=True)]
     for one, window, fill in zip(order, windows, fills, strict=True):
         _paint(whole, one, window, fill, channels)
 
@@ -153,7 +153,7 @@ def _span(start: int, end: int, length: int) -> tuple[float, float]:
     return start - (add if start <= 0 else 0), end + (add if end >= length else 0)
 
 
-def _fill(box: npt.NDArray[Any], levels: int | None, channels: Channels, *, flat: bool) -> _Fill:
+def read(box: npt.NDArray[Any], levels: int | None, channels: Channels, *, flat: bool) -> Fill:
     """Read the rounded means of the middle of a box: there is skin, not what is behind it."""
     count, top = box.shape[2], int(np.iinfo(box.dtype).max)
     colours = channels.colours(count)
@@ -162,16 +162,16 @@ def _fill(box: npt.NDArray[Any], levels: int | None, channels: Channels, *, flat
                          for rows in _halves(box.shape[0])])  # fmt: skip
     means = quarters.mean(axis=(0, 1))
     if channels.chroma is not None:
-        middle, finer = top // 2 + 1, step * channels.chroma / 2
-        return _Fill(np.zeros((2, 2)), (middle + _rounded(means[0] - middle, finer),), (False,))
+        middle, finer = top // 2 + 1, step * channels.chroma / 4
+        return Fill(np.zeros((2, 2)), (middle + _rounded(means[0] - middle, finer),), (False,))
     brightness = quarters[:, :, :colours].mean(axis=2)
     shades = np.array([[_rounded(value, step) for value in row] for row in brightness])
     if flat:
         shades[...] = _rounded(brightness.mean(), step)
     tint = means[:colours] - brightness.mean()
     rest = tuple(min(_rounded(value, step / 2), float(top)) for value in means[colours:])
-    offsets = (*(_rounded(value, step / 2) for value in tint), *rest)
-    return _Fill(shades, offsets, tuple(channel < colours for channel in range(count)))
+    offsets = (*(_rounded(value, step / 4) for value in tint), *rest)
+    return Fill(shades, offsets, tuple(channel < colours for channel in range(count)))
 
 
 def _rounded(value: float, step: float) -> float:
@@ -198,7 +198,7 @@ def _mean(part: npt.NDArray[Any], channels: Channels) -> npt.NDArray[np.float64]
 
 
 def _paint(
-    pixels: npt.NDArray[Any], ellipse: Ellipse, window: tuple[slice, slice], fill: _Fill, channels: Channels
+    pixels: npt.NDArray[Any], ellipse: Ellipse, window: tuple[slice, slice], fill: Fill, channels: Channels
 ) -> None:
     """Blend a fill over a window, some rows at a time."""
     rows, columns = window

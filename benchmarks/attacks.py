@@ -224,7 +224,7 @@ def _pool_matrices(region: Region, blur: BlurSpec) -> tuple[Any, Any]:
 def _halves(length: int) -> Pixels:
     """Write down what the soft ellipse takes of a side: the means of the two halves of its middle."""
     rows = np.zeros((2, length))
-    start, middle, end = length // 4, length // 2, length - length // 4
+    start, middle, end = length * 2 // 7, length // 2, length - length * 2 // 7
     rows[0, start:middle] = 1 / (middle - start)
     rows[1, middle:end] = 1 / (end - middle)
     return rows

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import cv2
 import numpy as np
 
-from faceblurd.imaging.soft import Channels, Ellipse, lay
+from faceblurd.imaging.soft import Channels, Ellipse, flat_colour, lay
 from faceblurd.model import ALWAYS, BlurMethod, Engine, Shape
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ PLAIN: Final = Channels()
 """Gray, or blue, green and red, perhaps with opacity."""
 
 _INT32_LIMIT = 2**31
-_FEW = 8  # levels of one flat colour
+_MOST = 16  # levels of one flat colour
 _TALL = 8
 _LAST_IS_OPACITY = (2, 4)
 
@@ -119,8 +119,7 @@ def _read(box: npt.NDArray[Any], region: Region, blur: BlurSpec, channels: Chann
     if blur.method is BlurMethod.SOLID:
         return _gray(box)
     if region.flat:
-        mean = box.mean(axis=(0, 1), keepdims=True).astype(box.dtype)
-        return quantise(mean, min(blur.levels or _FEW, _FEW), chroma=channels.chroma)
+        return flat_colour(box, min(blur.levels or _MOST, _MOST), channels)
     means = average_pool(
         np.ascontiguousarray(box),
         pool_size_px=window_px(region, blur),

@@ -8,7 +8,7 @@ what was there. Works on pixels and on single components (of a JPEG) alike; find
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -23,50 +23,53 @@ if TYPE_CHECKING:
     from faceblurd.model import Region
 
 _RIM: Final = 2 / 3  # the share of the margin that fades; a tilted face reaches to 1.13 of its box's half, this to 1.19
-_BEYOND: Final = 0.5  # of its visible part, so much of a face that the picture's edge cuts is taken to lie beyond
+_BEYOND: Final = 0.5  # of its visible part, so much of a face may lie beyond the picture's edge
 _MOST_READ: Final = 64  # rows and columns of each quarter: the mean of more of them rounds to the same
 _AT_ONCE: Final = 1 << 18  # samples, so that a face that fills the picture needs no copies of it
 _COLOURS: Final = 3
 _FLATTER: Final = 2  # one flat colour is rounded to steps twice as large
 
 
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom, in samples."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ellipse:
     """Where a cover lies, in samples of a picture or of one of its components.
 
-    `box`: left, top, right, bottom of what may change. `centre` and `half` (x, y) of where the rim ends, perhaps beyond
-    the box. `whole`: the share of the radius within which nothing shines through.
+    `box`: what may change; the rim ends at its sides. `beyond`: the same, as it would be if the face went on where the
+    box meets the picture's edge. `whole`: the share of the radius within which nothing shines through.
     """
 
-    box: tuple[float, float, float, float]
-    centre: tuple[float, float]
-    half: tuple[float, float]
+    box: Box
+    beyond: Box
     whole: float
     flat: bool = False
+    square: bool = False  # covered whole, to the corners of the box
 
     @classmethod
     def of(cls, region: Region, size: tuple[int, int], margin: float) -> Ellipse:
         """Return the ellipse in a region of a picture (width, height); `margin` is what the region was grown by.
 
-        Where the region meets the picture's edge, the face may go on beyond it: so does the ellipse. What is `always`
-        hidden is a box, and covered whole.
+        What is `always` hidden is a box, and covered whole.
         """
         right, bottom = region.x + region.width, region.y + region.height
-        across, down = _span(region.x, right, size[0]), _span(region.y, bottom, size[1])
+        add_x, add_y = _BEYOND * region.width, _BEYOND * region.height
+        beyond = (
+            region.x - (add_x if region.x <= 0 else 0), region.y - (add_y if region.y <= 0 else 0),
+            right + (add_x if right >= size[0] else 0), bottom + (add_y if bottom >= size[1] else 0),
+        )  # fmt: skip
         whole = (1 + 2 * margin * (1 - _RIM)) / (1 + 2 * margin)
-        by = math.sqrt(2) / whole if region.found_by == ALWAYS else 1.0
-        centre = (across[0] + across[1]) / 2, (down[0] + down[1]) / 2
-        half = (across[1] - across[0]) / 2 * by, (down[1] - down[0]) / 2 * by
-        return cls((region.x, region.y, right, bottom), centre, half, whole, region.flat)
+        return cls((region.x, region.y, right, bottom), beyond, whole, region.flat, region.found_by == ALWAYS)
 
     def on_plane(self, by_x: float, by_y: float, *, left: int, top: int) -> Ellipse:
         """Return the same on a plane that has `by` samples for each pixel, and begins at (left, top)."""
-        box = tuple(
-            value * by - off for value, by, off in zip(self.box, (by_x, by_y) * 2, (left, top) * 2, strict=True)
-        )
-        centre = self.centre[0] * by_x - left, self.centre[1] * by_y - top
-        half = self.half[0] * by_x, self.half[1] * by_y
-        return Ellipse(box, centre, half, self.whole, self.flat)  # type: ignore[arg-type]  # four values stay four
+
+        def mapped(box: Box) -> Box:
+            return box[0] * by_x - left, box[1] * by_y - top, box[2] * by_x - left, box[3] * by_y - top
+
+        return replace(self, box=mapped(self.box), beyond=mapped(self.beyond))
 
     @property
     def area(self) -> float:
@@ -84,24 +87,34 @@ class Ellipse:
 
         The rim rises as a parabola: with its flat end outside, no line shows where the change begins.
         """
-        down = (np.arange(rows.start, rows.stop, dtype=np.float32) + 0.5 - self.centre[1]) / self.half[1]
-        across = (np.arange(columns.start, columns.stop, dtype=np.float32) + 0.5 - self.centre[0]) / self.half[0]
-        cover = np.add.outer(down * down, across * across).astype(np.float32, copy=False)
+        if self.square:
+            return np.ones((rows.stop - rows.start, columns.stop - columns.start), np.float32)
+        down, across = self._off_centre(rows, 1), self._off_centre(columns, 0)
+        cover: npt.NDArray[np.float32] = np.add.outer(down * down, across * across)
         np.sqrt(cover, out=cover)
         np.subtract(1, cover, out=cover)
-        cover /= 1 - self.whole
+        cover /= np.float32(1 - self.whole)
         np.clip(cover, 0, 1, out=cover)
         return np.multiply(cover, cover, out=cover)
 
+    def _off_centre(self, span: slice, axis: int) -> npt.NDArray[np.float32]:
+        """Return how far along a side each sample of a span is from the centre, 1 where the rim ends.
+
+        The nearer of two centres counts: of the box, and of the one that goes on beyond the picture. So a face that is
+        cut by the edge is covered there, and one that only comes near it is covered all around.
+        """
+        at = np.arange(span.start, span.stop, dtype=np.float32) + np.float32(0.5)
+        ends = ((box[axis], box[axis + 2]) for box in (self.box, self.beyond))
+        one, other = (np.abs(at - np.float32((low + high) / 2)) / np.float32((high - low) / 2) for low, high in ends)
+        nearer: npt.NDArray[np.float32] = np.minimum(one, other)
+        return nearer
+
     def inner_box(self) -> tuple[int, int, int, int]:
-        """Return left, top, right and bottom of a box within which nothing shines through, from the region's corner."""
-        spans = []
-        for axis in (0, 1):
-            reach = self.half[axis] * self.whole / math.sqrt(2)
-            low, high = self.box[axis], self.box[axis + 2]
-            ends = max(low, self.centre[axis] - reach), min(high, self.centre[axis] + reach)
-            spans.append((math.ceil(ends[0] - low), math.floor(ends[1] - low)))
-        return spans[0][0], spans[1][0], spans[0][1], spans[1][1]
+        """Return left, top, right and bottom of a box in which nothing shines through, from the corner of `box`."""
+        share = 1.0 if self.square else self.whole / math.sqrt(2)
+        sides = (self.box[2] - self.box[0], self.box[3] - self.box[1])
+        cuts = [math.ceil(side * (1 - share) / 2) for side in sides]
+        return cuts[0], cuts[1], int(sides[0]) - cuts[0], int(sides[1]) - cuts[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,14 +160,17 @@ def lay(pixels: npt.NDArray[Any], ellipses: Sequence[Ellipse], levels: int | Non
         _paint(whole, one, window, fill, channels)
 
 
-def _span(start: int, end: int, length: int) -> tuple[float, float]:
-    """Return from where to where an ellipse reaches along one side: beyond the picture where its box meets the edge."""
-    add = _BEYOND * (end - start)
-    return start - (add if start <= 0 else 0), end + (add if end >= length else 0)
+def flat_colour(box: npt.NDArray[Any], levels: int | None, channels: Channels) -> npt.NDArray[Any]:
+    """Return the one rounded colour of a box, as one pixel (1x1 or 1x1xC)."""
+    whole = box[:, :, None] if box.ndim == 2 else box  # noqa: PLR2004 - gray: rows and columns only
+    fill = read(whole, levels, channels, flat=True)
+    values = np.array(fill.offsets) + np.array(fill.shaded) * fill.shades[0, 0]
+    colour: npt.NDArray[Any] = np.rint(values.clip(0, np.iinfo(box.dtype).max)).astype(box.dtype)
+    return colour.reshape(1, 1, *box.shape[2:])
 
 
 def read(box: npt.NDArray[Any], levels: int | None, channels: Channels, *, flat: bool) -> Fill:
-    """Read the rounded means of the middle of a box: there is skin, not what is behind it."""
+    """Read the rounded means of the middle of a box, three sevenths of each side: skin, and nothing from behind it."""
     count, top = box.shape[2], int(np.iinfo(box.dtype).max)
     colours = channels.colours(count)
     step = (top / (levels - 1) if levels else 1.0) * (_FLATTER if flat else 1)
@@ -180,7 +196,7 @@ def _rounded(value: float, step: float) -> float:
 
 def _halves(length: int) -> tuple[slice, slice]:
     """Return the two halves of the middle of a side; both the same where it is too short to be parted."""
-    start, middle, end = length // 4, length // 2, length - length // 4
+    start, middle, end = length * 2 // 7, length // 2, length - length * 2 // 7
     if start == middle:
         return slice(start, end), slice(start, end)
     step = max(1, (middle - start) // _MOST_READ)

@@ -239,8 +239,9 @@ def _paint(
 def _shading(start: float, end: float, span: slice) -> npt.NDArray[np.float32]:
     """Return the shares (2xN) that the first and the second shade of a side have in each sample of a span."""
     at = (np.arange(span.start, span.stop, dtype=np.float32) + 0.5 - start) / max(end - start, 1e-6)
-    second = np.clip(2 * at - 0.5, 0, 1).astype(np.float32)
-    return np.stack([1 - second, second])
+    second = np.clip(at, 0, 1)
+    second *= second * (3 - 2 * second)  # no line where a gradient begins or ends
+    return np.stack([1 - second, second]).astype(np.float32, copy=False)
 
 
 def _blend(channel: npt.NDArray[Any], cover: npt.NDArray[np.float32], painted: npt.NDArray[np.float32]) -> None:

@@ -27,7 +27,7 @@ _BEYOND: Final = 0.5  # of its visible part, so much of a face may lie beyond th
 _MOST_READ: Final = 64  # rows and columns of each quarter: the mean of more of them rounds to the same
 _AT_ONCE: Final = 1 << 18  # samples, so that a face that fills the picture needs no copies of it
 _COLOURS: Final = 3
-_FLATTER: Final = 2  # one flat colour is rounded to steps twice as large
+_FINER: Final = 2  # the eye sees a wrong hue sooner than a wrong shade, so hues are rounded to steps half as large
 
 
 Box = tuple[float, float, float, float]
@@ -173,20 +173,20 @@ def read(box: npt.NDArray[Any], levels: int | None, channels: Channels, *, flat:
     """Read the rounded means of the middle of a box, three sevenths of each side: skin, and nothing from behind it."""
     count, top = box.shape[2], int(np.iinfo(box.dtype).max)
     colours = channels.colours(count)
-    step = (top / (levels - 1) if levels else 1.0) * (_FLATTER if flat else 1)
+    step = top / (levels - 1) if levels else 1.0
     quarters = np.array([[_mean(box[rows, columns], channels) for columns in _halves(box.shape[1])]
                          for rows in _halves(box.shape[0])])  # fmt: skip
     means = quarters.mean(axis=(0, 1))
     if channels.chroma is not None:
-        middle, finer = top // 2 + 1, step * channels.chroma / 4
+        middle, finer = top // 2 + 1, step * channels.chroma / _FINER
         return Fill(np.zeros((2, 2)), (middle + _rounded(means[0] - middle, finer),), (False,))
     brightness = quarters[:, :, :colours].mean(axis=2)
     shades = np.array([[_rounded(value, step) for value in row] for row in brightness])
     if flat:
         shades[...] = _rounded(brightness.mean(), step)
     tint = means[:colours] - brightness.mean()
-    rest = tuple(min(_rounded(value, step / 2), float(top)) for value in means[colours:])
-    offsets = (*(_rounded(value, step / 4) for value in tint), *rest)
+    rest = tuple(min(_rounded(value, step / _FINER), float(top)) for value in means[colours:])
+    offsets = (*(_rounded(value, step / _FINER) for value in tint), *rest)
     return Fill(shades, offsets, tuple(channel < colours for channel in range(count)))
 
 

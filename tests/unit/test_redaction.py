@@ -298,7 +298,7 @@ def test_a_small_region_does_not_show_what_a_large_one_hides(method: BlurMethod)
         redact(each, order, BLURS[method])
     core = np.s_[30:70, 30:70]  # of a soft one, where nothing shines through
     covered = core if method is BlurMethod.SOFT else np.s_[10:90, 10:90]
-    allowed = 18 if method is BlurMethod.SOFT else 0  # a step of its rounding: other pixels make its means
+    allowed = 24 if method is BlurMethod.SOFT else 0  # a step of its rounding: other pixels make its means
     assert np.abs(picture[covered].astype(int) - other[covered]).max() <= allowed
 
 
@@ -311,7 +311,7 @@ def test_a_flat_region_has_one_colour_its_own_and_a_coarse_one(method: BlurMetho
     redact(picture, [replace(region(10, 10, 30, 40), flat=True)], blur)
     inner = picture[20:40, 18:32].reshape(-1, 3)
     assert len(np.unique(inner, axis=0)) == 1
-    assert np.abs(inner[0].astype(int) - (93, 117, 183)).max() <= 21  # half a step of brightness, less of the hue
+    assert np.abs(inner[0].astype(int) - (93, 117, 183)).max() <= 28  # half a step of brightness, less of the hue
 
 
 def test_what_is_always_hidden_is_a_box_whatever_the_shape() -> None:

@@ -27,7 +27,7 @@ _BEYOND: Final = 0.5  # of its visible part, so much of a face may lie beyond th
 _MOST_READ: Final = 64  # rows and columns of each quarter: the mean of more of them rounds to the same
 _AT_ONCE: Final = 1 << 18  # samples, so that a face that fills the picture needs no copies of it
 _COLOURS: Final = 3
-_FINER: Final = 2  # the eye sees a wrong hue sooner than a wrong shade, so hues are rounded to steps half as large
+_FINER: Final = 4  # the eye sees a wrong hue sooner than a wrong shade: hues are rounded to steps that much smaller
 
 
 Box = tuple[float, float, float, float]
@@ -131,11 +131,12 @@ class Channels:
     """What the channels of some pixels mean.
 
     `chroma`: differences of a colour from the brightness (Cb, Cr), in this scale. `inks`: a fourth channel is black,
-    not opacity.
+    not opacity. `few`: the file has few colours, of which a gradient would take bands of different hues.
     """
 
     chroma: float | None = None
     inks: bool = False
+    few: bool = False
 
     def colours(self, count: int) -> int:
         """Return how many of so many channels are colours; the one after them is black or opacity."""
@@ -182,7 +183,7 @@ def read(box: npt.NDArray[Any], levels: int | None, channels: Channels, *, flat:
         return Fill(np.zeros((2, 2)), (middle + _rounded(means[0] - middle, finer),), (False,))
     brightness = quarters[:, :, :colours].mean(axis=2)
     shades = np.array([[_rounded(value, step) for value in row] for row in brightness])
-    if flat:
+    if flat or channels.few:
         shades[...] = _rounded(brightness.mean(), step)
     tint = means[:colours] - brightness.mean()
     rest = tuple(min(_rounded(value, step / _FINER), float(top)) for value in means[colours:])

@@ -89,7 +89,8 @@ class TiffPicture:
             pixels = self.pixels(frame)
             mine = [region for region in wanted if region.frame == frame]
             page = self._pages[frame]
-            redact(upright_view(pixels, page.page.orientation), mine, blur, Channels(inks=page.mode == "CMYK"))
+            channels = Channels(inks=page.mode == "CMYK", few=page.mode == "P")
+            redact(upright_view(pixels, page.page.orientation), mine, blur, channels)
             fresh[frame] = self._pages[frame].encoded(pixels)
         data = with_rows(self._layout.scrubbed(scrub), fresh)
         return Encoded(data, lossless=True, regions=tuple(wanted))

@@ -20,7 +20,7 @@ import bench
 import cv2
 import numpy as np
 
-from faceblurd.config.recipes import BUILTIN_RECIPES, DEFAULT_RECIPE
+from faceblurd.config.recipes import BLURS, BUILTIN_RECIPES, DEFAULT_RECIPE
 from faceblurd.errors import SetupError
 from faceblurd.imaging.detectors import open_detector
 from faceblurd.imaging.geometry import clip, grow, scale
@@ -41,31 +41,39 @@ THRESHOLD = 0.3
 COPIES = 4
 """Samples of one face for the learned restoration: as it is, shifted, and both mirrored."""
 DEFAULT = BUILTIN_RECIPES[DEFAULT_RECIPE].blur
-SLIDING = replace(DEFAULT, stride_px=1, levels=None, pool_size_px=2)
-CELLS = replace(DEFAULT, method=BlurMethod.MOSAIC, levels=None, pool_size_px=2)
+POOL, MOSAIC, GREY = (BLURS[method] for method in (BlurMethod.AVERAGE_POOL, BlurMethod.MOSAIC, BlurMethod.SOLID))
+SLIDING = replace(POOL, stride_px=1, levels=None, pool_size_px=2)
+CELLS = replace(MOSAIC, levels=None, pool_size_px=2)
 
 REDACTIONS: dict[str, BlurSpec | None] = {
     "none": None,
-    "solid grey": replace(DEFAULT, method=BlurMethod.SOLID),
+    "solid grey": GREY,
     "default": DEFAULT,
     "classic": BUILTIN_RECIPES["classic"].blur,
 }
 """Measured at every height."""
+FLAT = "default, flat"
 VARIANTS: dict[str, BlurSpec | None] = {
-    "solid grey, ellipse": replace(DEFAULT, method=BlurMethod.SOLID, shape=Shape.ELLIPSE),
-    "default, ellipse": replace(DEFAULT, shape=Shape.ELLIPSE),
-    "default, mosaic of 1 cell": replace(DEFAULT, method=BlurMethod.MOSAIC),
-    "default, mosaic of 3 cells": replace(DEFAULT, method=BlurMethod.MOSAIC, pool_face_fraction=0.334),
-    "default, mosaic of 5 cells": replace(DEFAULT, method=BlurMethod.MOSAIC, pool_face_fraction=0.2),
-    "default, mosaic of 7 cells": replace(DEFAULT, method=BlurMethod.MOSAIC, pool_face_fraction=1 / 7, pool_size_px=2),
-    "default, window 0.2": replace(DEFAULT, pool_face_fraction=0.2),
-    "default, 16 levels": replace(DEFAULT, levels=16),
+    FLAT: DEFAULT,
+    "default, 8 levels": replace(DEFAULT, levels=8),
     "default, all levels": replace(DEFAULT, levels=None),
-    "default, no margin": replace(DEFAULT, margin=0.0),
-    "default, window 0.33": replace(DEFAULT, pool_face_fraction=0.334),
-    "default, sliding": replace(DEFAULT, stride_px=1),
+    "default, margin 0.2": replace(DEFAULT, margin=0.2),
+    "default, margin 0.1": replace(DEFAULT, margin=0.1),
+    "solid grey, ellipse": replace(GREY, shape=Shape.ELLIPSE),
+    "average pool": POOL,
+    "average pool, ellipse": replace(POOL, shape=Shape.ELLIPSE),
+    "average pool, window 0.33": replace(POOL, pool_face_fraction=0.334),
+    "average pool, window 0.2": replace(POOL, pool_face_fraction=0.2),
+    "average pool, 16 levels": replace(POOL, levels=16),
+    "average pool, all levels": replace(POOL, levels=None),
+    "average pool, no margin": replace(POOL, margin=0.0),
+    "average pool, sliding": replace(POOL, stride_px=1),
     "sliding 0.5, all levels": SLIDING,
     "sliding 0.25, all levels": replace(SLIDING, pool_face_fraction=0.25),
+    "mosaic of 1 cell": MOSAIC,
+    "mosaic of 3 cells": replace(MOSAIC, pool_face_fraction=0.334),
+    "mosaic of 5 cells": replace(MOSAIC, pool_face_fraction=0.2),
+    "mosaic of 7 cells": replace(MOSAIC, pool_face_fraction=1 / 7, pool_size_px=2),
     "mosaic of 15 cells, all levels": replace(CELLS, pool_face_fraction=1 / 15),
 }
 """Measured at one height: they scale with the face."""
@@ -96,7 +104,9 @@ class Study:
             ]
         if blur is not None:
             found["learned"] = self._naive(self._recogniser.describe(self._faces, self._learned(pictures, blur)))
-        if blur is not None and blur.method is not BlurMethod.SOLID and blur.shape is Shape.BOX:
+        if blur is not None and blur.method is BlurMethod.SOFT:
+            found |= self._rim(pictures, blur)
+        if blur is not None and _has_cells(blur):
             found["inverted"] = self._naive(self._recogniser.describe(self._faces, self._inverted(pictures, blur)))
         return found
 
@@ -119,9 +129,22 @@ class Study:
         clear = [face.pixels for face in self._faces]
         return self._pasted(pictures, attacks.inverted(clear, regions, blur, self._people), blur)
 
+    def _rim(self, pictures: Sequence[Pixels], blur: BlurSpec) -> dict[str, list[bool]]:
+        """Look at what shines through: with the fade taken off, and the bare rim without what is around it."""
+        regions = [grow(face.box, blur.margin) for face in self._faces]
+        pairs = list(zip(self._faces, pictures, regions, strict=True))
+        opened = [attacks.rim_opened(face.pixels, hidden, region, blur) for face, hidden, region in pairs]
+        alone = [attacks.rim_alone(face.pixels, region, blur) for face, _, region in pairs]
+        seen, bare = (self._recogniser.describe(self._faces, these) for these in (opened, alone))
+        return {"rim": self._naive(seen), "rim, parrot": self._same(seen), "bare rim": self._same(bare)}
+
     def _pasted(self, pictures: Sequence[Pixels], restored: Pixels, blur: BlurSpec) -> list[Pixels]:
         regions = [region_of(face.pixels, face.box, blur) for face in self._faces]
         return [attacks.pasted(*each) for each in zip(pictures, regions, restored, strict=True)]
+
+
+def _has_cells(blur: BlurSpec) -> bool:
+    return blur.method is BlurMethod.SOFT or (blur.method is not BlurMethod.SOLID and blur.shape is Shape.BOX)
 
 
 def region_of(bgr: Pixels, box: Region, blur: BlurSpec) -> Region:
@@ -222,9 +245,10 @@ def cell(found: dict[str, list[bool]], key: str) -> str:
 def table(height: int, results: dict[str, dict[str, list[bool]]], faces: Sequence[attacks.Face]) -> None:
     """Print one face height."""
     found = sorted({key for result in results.values() for key in result if key.startswith("found")})
-    keys = ["naive", "parrot", "pixels", "learned", "inverted", *found]
+    rims = ["rim", "rim, parrot", "bare rim"]
+    keys = ["naive", "parrot", "pixels", "learned", "inverted", *rims, *found]
     rows = [[name, *(cell(result, key) for key in keys)] for name, result in results.items()]
-    rows.append(["chance", *(f"{chance(faces):.0f}" for _ in range(5)), *("-" for _ in found)])
+    rows.append(["chance", *(f"{chance(faces):.0f}" for _ in keys if _ not in found), *("-" for _ in found)])
     bench.show(f"Faces of {height} px height, per cent of {len(faces)}", ["redaction", *keys], rows)
 
 
@@ -251,10 +275,11 @@ def run(arguments: argparse.Namespace) -> None:
     for height in arguments.heights:
         faces = [resized(face, height) for face in originals]
         study = Study(faces, recogniser, opened)
+        flat_study = Study([replace(face, box=replace(face.box, flat=True)) for face in faces], recogniser, opened)
         results = {}
         for name, blur in (REDACTIONS | (VARIANTS if height == VARIANTS_AT else {})).items():
             start = time.monotonic()
-            results[name] = study.measure(blur)
+            results[name] = (flat_study if name == FLAT else study).measure(blur)
             shares = ", ".join(f"{key} {cell(results[name], key)}" for key in results[name])
             bench.say(f"{height} px, {name}: {shares} ({time.monotonic() - start:.0f} s)")
         table(height, results, faces)

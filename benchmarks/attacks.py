@@ -6,7 +6,8 @@ inversion, the cells' values as they were before painting.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from faceblurd.imaging import soft
 from faceblurd.imaging.redaction import average_pool, quantise, window_px
 from faceblurd.model import BlurMethod
 
@@ -163,8 +165,41 @@ def inverted(clear_of: Sequence[Pixels], regions: Sequence[Region], blur: BlurSp
     return best
 
 
+def rim_opened(clear: Pixels, hidden: Pixels, region: Region, blur: BlurSpec) -> Pixels:
+    """Take the fade off a soft ellipse: where anything shines through, all of it does.
+
+    Better than any attacker could: what is left of a pixel after rounding and compression is less than the pixel.
+    """
+    opened, window, cover = hidden.copy(), *_covered(hidden, region, blur)
+    opened[window][cover < 1] = clear[window][cover < 1]
+    return opened
+
+
+def rim_alone(clear: Pixels, region: Region, blur: BlurSpec) -> Pixels:
+    """Keep nothing but what shines through the rim, opened: hair, ears and neck, no clothes and no background."""
+    alone, (window, cover) = np.full_like(clear, 128), _covered(clear, region, blur)
+    rim = (cover > 0) & (cover < 1)
+    alone[window][rim] = clear[window][rim]
+    return alone
+
+
+def _covered(bgr: Pixels, region: Region, blur: BlurSpec) -> tuple[Any, Pixels]:
+    """Return the window of a region's ellipse, and how much of each pixel in it is covered."""
+    height, width = bgr.shape[:2]
+    around = 1 + math.ceil(
+        blur.margin * (region.width + region.height)
+    )  # a photo that goes on: nothing is cut at its edge
+    moved = replace(region, x=region.x + around, y=region.y + around)
+    ellipse = soft.Ellipse.of(moved, (width + 2 * around, height + 2 * around), blur.margin)
+    rows, columns = ellipse.on_plane(1, 1, left=around, top=around).window(width, height)
+    return (rows, columns), ellipse.on_plane(1, 1, left=around, top=around).cover(rows, columns)
+
+
 def _cell_values(bgr: Pixels, region: Region, blur: BlurSpec) -> Pixels:
     part = np.ascontiguousarray(bgr[region.y : region.y + region.height, region.x : region.x + region.width])
+    if blur.method is BlurMethod.SOFT:
+        fill = soft.read(part, blur.levels, soft.Channels(), flat=region.flat)
+        return (fill.shades[:, :, None] + np.array(fill.offsets)).clip(0, 255) / 255
     window, stride = _steps(region, blur)
     values = average_pool(part, pool_size_px=window, stride_px=stride)
     return (values if blur.levels is None else quantise(values, blur.levels)).astype(np.float64) / 255
@@ -177,13 +212,25 @@ def _steps(region: Region, blur: BlurSpec) -> tuple[int, int]:
 
 def _pool_matrices(region: Region, blur: BlurSpec) -> tuple[Any, Any]:
     """Write the pool down as two matrices that act on GRID_PX rows and columns, each as its singular parts."""
-    window, stride = _steps(region, blur)
-    return tuple(  # type: ignore[return-value]
-        np.linalg.svd(_matrix(length, window, stride), full_matrices=False) for length in (region.height, region.width)
-    )
+    sides = (region.height, region.width)
+    rows = [
+        _halves(length) if blur.method is BlurMethod.SOFT else _rows(length, *_steps(region, blur)) for length in sides
+    ]
+    return tuple(
+        np.linalg.svd(each @ _cover(length), full_matrices=False) for each, length in zip(rows, sides, strict=True)
+    )  # type: ignore[return-value]
 
 
-def _matrix(length: int, window: int, stride: int) -> Pixels:
+def _halves(length: int) -> Pixels:
+    """Write down what the soft ellipse takes of a side: the means of the two halves of its middle."""
+    rows = np.zeros((2, length))
+    start, middle, end = length * 2 // 7, length // 2, length - length * 2 // 7
+    rows[0, start:middle] = 1 / (middle - start)
+    rows[1, middle:end] = 1 / (end - middle)
+    return rows
+
+
+def _rows(length: int, window: int, stride: int) -> Pixels:
     count = -(-length // stride)
     before = max((count - 1) * stride + window - length, 0) // 2
     rows = np.zeros((count, length))
@@ -191,11 +238,15 @@ def _matrix(length: int, window: int, stride: int) -> Pixels:
         start = index * stride - before
         span = slice(max(start, 0), min(start + window, length))
         rows[index, span] = 1 / (span.stop - span.start)
-    cuts = np.linspace(0, length, GRID_PX + 1)  # each grid line stands for the pixels that it covers
+    return rows
+
+
+def _cover(length: int) -> Pixels:
+    """Return how much of each pixel every line of the grid stands for."""
+    cuts = np.linspace(0, length, GRID_PX + 1)
     pixel = np.arange(length)[:, None]
-    cover = np.clip(np.minimum(pixel + 1, cuts[1:]) - np.maximum(pixel, cuts[:-1]), 0, None)
-    result: Pixels = rows @ cover
-    return result
+    cover: Pixels = np.clip(np.minimum(pixel + 1, cuts[1:]) - np.maximum(pixel, cuts[:-1]), 0, None)
+    return cover
 
 
 def _nearest(values: Pixels, down: Any, across: Any, mean: Pixels, noise: float) -> Pixels:  # noqa: ANN401

@@ -15,8 +15,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import os
 
-RECIPE_EPOCH = 3
+RECIPE_EPOCH = 4
 """Raised whenever the same settings would give other pixels, so that every file is looked at again."""
+
+
+ALWAYS = "always"
+"""What a region carries as `found_by` that the config names: it is hidden whole, as the box that it is."""
 
 
 class Mode(StrEnum):
@@ -214,6 +218,7 @@ class DetectionSpec:
 class BlurMethod(StrEnum):
     """How a region is hidden."""
 
+    SOFT = "soft"
     AVERAGE_POOL = "average_pool"
     MOSAIC = "mosaic"
     SOLID = "solid"
@@ -237,7 +242,8 @@ class Shape(StrEnum):
 class BlurSpec:
     """How a region is hidden.
 
-    The window is `pool_size_px`, or `pool_face_fraction` times the region's longer side where that is more (0: never).
+    `soft` is an ellipse in the face's own colour, and knows `levels` and `margin` only. For the others, the window is
+    `pool_size_px`, or `pool_face_fraction` times the region's longer side where that is more (0: never).
     `margin` is added on each side, as a fraction of the box's width and height. `allow_weak` decides no pixels: it
     is the config's leave to hide less than docs/anonymity.md asks for.
     """

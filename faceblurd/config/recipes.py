@@ -9,12 +9,22 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from faceblurd.errors import UsageError
-from faceblurd.model import BlurSpec, DetectionSpec, HaarSpec, NetworksSpec, Recipe
+from faceblurd.model import BlurMethod, BlurSpec, DetectionSpec, HaarSpec, NetworksSpec, Recipe, Shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 DEFAULT_RECIPE: Final = "balanced"
+
+BLURS: Final[Mapping[BlurMethod, BlurSpec]] = {
+    # With 16 levels, what they tell of the skin was more than grey tells (docs/anonymity.md); with 8, a face may look
+    # lit by another lamp than its neck.
+    BlurMethod.SOFT: BlurSpec(method=BlurMethod.SOFT, levels=12, margin=0.28, shape=Shape.ELLIPSE),
+    BlurMethod.AVERAGE_POOL: BlurSpec(method=BlurMethod.AVERAGE_POOL),
+    BlurMethod.MOSAIC: BlurSpec(method=BlurMethod.MOSAIC),
+    BlurMethod.SOLID: BlurSpec(method=BlurMethod.SOLID),
+}
+"""What each method does by default: a config that names another one than its recipe starts from here."""
 
 BUILTIN_RECIPES: Final[Mapping[str, Recipe]] = {
     # The reference method exactly: full-size grayscale, Haar (1.1, 4), a fixed 20 pixel window, no margin.
@@ -27,15 +37,19 @@ BUILTIN_RECIPES: Final[Mapping[str, Recipe]] = {
     "fast": Recipe(
         name="fast",
         detection=DetectionSpec(detectors=(NetworksSpec(named=0.2, enlarged=False),), turned=False),
-        blur=BlurSpec(),
+        blur=BLURS[BlurMethod.SOFT],
     ),
     # YuNet names places at half the photo's size, CenterFace decides there at the photo's own resolution.
-    "balanced": Recipe(name="balanced", detection=DetectionSpec(detectors=(NetworksSpec(),)), blur=BlurSpec()),
+    "balanced": Recipe(
+        name="balanced",
+        detection=DetectionSpec(detectors=(NetworksSpec(),)),
+        blur=BLURS[BlurMethod.SOFT],
+    ),
     # The same at twice the scale, where the photo has not more than 24 megapixels.
     "thorough": Recipe(
         name="thorough",
         detection=DetectionSpec(detectors=(NetworksSpec(first_look_megapixels=6.0, named=0.06),)),
-        blur=BlurSpec(),
+        blur=BLURS[BlurMethod.SOFT],
     ),
 }
 
@@ -52,12 +66,14 @@ def builtin_recipe(name: str) -> Recipe:
 def combine(
     base: Recipe, *, detection: Iterable[Mapping[str, Any]] = (), blur: Iterable[Mapping[str, Any]] = ()
 ) -> Recipe:
-    """Lay overrides over `base`, the later over the earlier; a `+` in the name says that something changed."""
-    changed = replace(
-        base,
-        detection=replace(base.detection, **_merged(detection)),
-        blur=replace(base.blur, **_merged(blur)),
-    )
+    """Lay overrides over `base`, the later over the earlier; a `+` in the name says that something changed.
+
+    Another method than the recipe's starts from its own defaults: what suits one does not suit another.
+    """
+    written = _merged(blur)
+    method = written.get("method", base.blur.method)
+    start = base.blur if method is base.blur.method else BLURS[method]
+    changed = replace(base, detection=replace(base.detection, **_merged(detection)), blur=replace(start, **written))
     return changed if changed.digest == base.digest else replace(changed, name=f"{base.name}+")
 
 

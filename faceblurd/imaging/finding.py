@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from faceblurd.imaging import geometry
 from faceblurd.imaging.formats.codecs import shrink
-from faceblurd.model import Region
+from faceblurd.model import ALWAYS, Region
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,16 +23,13 @@ if TYPE_CHECKING:
     from faceblurd.imaging.formats import Picture
     from faceblurd.model import Recipe, Zone
 
-ALWAYS: Final = "always"
-"""What a region carries as `found_by` that the config names."""
-
 _INSIDE: Final = 0.9  # a find counts as lying in a `never` zone from this share of its area
 _NEIGHBOURS: Final = 2  # frames before and after
-_WASTE: Final = 0.15  # two boxes become one where the box around them is larger than both by no more than this
+_SAME: Final = 0.5  # two boxes are of one face from this overlap (intersection over union); neighbours have 0.3 at most
 
 
 def find_faces(picture: Picture, detectors: Sequence[Detector], recipe: Recipe) -> list[Region]:
-    """Return regions in upright full-size pixels, grown by the margin, clipped, and united if the recipe says so.
+    """Return regions in upright full-size pixels, grown by the margin and clipped; one a face, if the recipe says so.
 
     The order is that of the detectors; the recipe's `always` zones come last, as they are. What is found in a frame of
     an animation is hidden in its neighbours too: a face does not leave for a twentieth of a second.
@@ -47,7 +44,7 @@ def find_faces(picture: Picture, detectors: Sequence[Detector], recipe: Recipe) 
 def _with_neighbours(found: Sequence[Sequence[Region]], frame: int) -> list[Region]:
     """Give what is hidden in a frame: its own finds, and those of the frames around it."""
     around = found[max(0, frame - _NEIGHBOURS) : frame + _NEIGHBOURS + 1]
-    return geometry.merge((replace(region, frame=frame) for regions in around for region in regions), waste=_WASTE)
+    return geometry.merge((replace(region, frame=frame) for regions in around for region in regions), overlap=_SAME)
 
 
 def _in_frame(picture: Picture, frame: int, search: _Search, recipe: Recipe) -> list[Region]:
@@ -63,8 +60,8 @@ def _in_frame(picture: Picture, frame: int, search: _Search, recipe: Recipe) -> 
     ]
     grown = (geometry.grow(region, recipe.blur.margin) for region in found)
     clipped = [kept for region in grown if (kept := geometry.clip(region, width=width, height=height))]
-    united = geometry.merge(clipped, waste=_WASTE) if recipe.detection.merge else clipped
-    regions = [*united, *_areas(recipe.zones.always, width, height)]
+    distinct = geometry.merge(clipped, overlap=_SAME) if recipe.detection.merge else clipped
+    regions = [*distinct, *_areas(recipe.zones.always, width, height)]
     return [replace(region, frame=frame) for region in regions]
 
 

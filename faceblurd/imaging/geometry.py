@@ -92,32 +92,27 @@ def covers_most(zone: Region, region: Region, *, share: float) -> bool:
     return _shared(zone, region) >= share * region.width * region.height
 
 
-def merge(regions: Iterable[Region], *, waste: float) -> list[Region]:
-    """Unite regions that overlap or touch, where the box around both adds little to what they hide.
+def merge(regions: Iterable[Region], *, overlap: float) -> list[Region]:
+    """Unite regions of one face: whose intersection over union is at least `overlap`.
 
-    `waste`: by how much the box around both may exceed their common area, as a fraction of it. Neighbours in a crowd
-    stay apart: the box around a chain of them would hide half the picture. The better score and its finder are kept.
+    Neighbours stay apart, however close: the box around them would hide what is between them. The better score and its
+    finder are kept.
     """
     merged: list[Region] = []
     for region in regions:
-        merged = _absorbed(merged, region, waste)
+        merged = _absorbed(merged, region, overlap)
     return merged
 
 
-def _absorbed(merged: list[Region], region: Region, waste: float) -> list[Region]:
-    """Add a region to a list, united with all that it meets, and with all that the union meets."""
+def _absorbed(merged: list[Region], region: Region, overlap: float) -> list[Region]:
+    """Add a region to a list, united with all that are the same face, and with all that the union is the same as."""
     for index, other in enumerate(merged):
-        both = _around(other, region)
-        area = other.width * other.height + region.width * region.height - _shared(other, region)
-        if _meet(other, region) and both.width * both.height <= (1 + waste) * area:
+        shared = _shared(other, region)
+        either = other.width * other.height + region.width * region.height - shared
+        if shared >= overlap * either:
             rest = merged[:index] + merged[index + 1 :]
-            return _absorbed(rest, both, waste)
+            return _absorbed(rest, _around(other, region), overlap)
     return [*merged, region]
-
-
-def _meet(one: Region, other: Region) -> bool:
-    beside = one.x <= other.x + other.width and other.x <= one.x + one.width
-    return beside and one.y <= other.y + other.height and other.y <= one.y + one.height
 
 
 def _around(one: Region, other: Region) -> Region:

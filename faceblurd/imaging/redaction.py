@@ -1,7 +1,8 @@
 """Hide regions: the average pool and its relatives, how coarse they are, and the outline of what is hidden.
 
-Owns what happens to pixels inside a region; finds no faces and knows no file formats. `average_pool` is exact integer
-arithmetic in the engine `opencv`; the engine `tensorflow` lives in `keras_pool` and is imported only when chosen.
+Owns what happens to pixels inside a region; finds no faces and knows no file formats. The soft ellipse lives in `soft`.
+`average_pool` is exact integer arithmetic in the engine `opencv`; the engine `tensorflow` lives in `keras_pool` and is
+imported only when chosen.
 
 What is painted is made of the cells' values alone: means of windows that share no pixel (unless the recipe lets them
 slide), rounded to a few levels. A sliding mean is a linear filter whose steps give the photo back (docs/anonymity.md).
@@ -10,38 +11,47 @@ slide), rounded to a few levels. A sliding mean is a linear filter whose steps g
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import cv2
 import numpy as np
 
-from faceblurd.model import BlurMethod, Engine, Shape
+from faceblurd.imaging.soft import Channels, Ellipse, flat_colour, lay
+from faceblurd.model import ALWAYS, BlurMethod, Engine, Shape
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     import numpy.typing as npt
 
     from faceblurd.model import BlurSpec, Region
 
+PLAIN: Final = Channels()
+"""Gray, or blue, green and red, perhaps with opacity."""
+
 _INT32_LIMIT = 2**31
+_MOST = 16  # levels of one flat colour
 _TALL = 8
 _LAST_IS_OPACITY = (2, 4)
 
 
-def redact(
-    upright: npt.NDArray[Any], regions: Iterable[Region], blur: BlurSpec, *, chroma: float | None = None
-) -> None:
-    """Hide `regions` in place on a view that may be turned or flipped, the coarsest window first.
+def redact(upright: npt.NDArray[Any], regions: Sequence[Region], blur: BlurSpec, channels: Channels = PLAIN) -> None:
+    """Hide `regions` in place on a view that may be turned or flipped.
 
-    So a small region that overlaps a large one sees only what the large one left. Regions with equal windows keep
-    their order, and an overlap is pooled twice: `classic` equals the plain loop `for box: img[box] = pool(img[box])`.
-    `chroma`: the pixels are differences of a colour from the brightness (Cb, Cr), in this scale; their middle is none.
+    Every region is made of the pixels as they came, whatever lies over it; all of them are read before the first is
+    painted, the coarsest window last and so on top. Regions with equal windows keep their order: `classic` equals the
+    plain loop `for box in boxes: result[box] = pool(img[box])`.
     """
-    for region in sorted(regions, key=lambda region: window_px(region, blur), reverse=True):
-        box = upright[region.y : region.y + region.height, region.x : region.x + region.width]
-        mask = _outline(region, blur, upright.shape)
-        painted = _solid(box) if blur.method is BlurMethod.SOLID else _cells(box, region, blur, chroma)
+    if blur.method is BlurMethod.SOFT:
+        size = upright.shape[1], upright.shape[0]
+        ellipses = [Ellipse.of(region, size, blur.margin) for region in regions]
+        lay(upright, ellipses, blur.levels, channels)
+        return
+    order = sorted(regions, key=lambda region: window_px(region, blur))
+    boxes = [upright[one.y : one.y + one.height, one.x : one.x + one.width] for one in order]
+    read = [_read(box, region, blur, channels) for box, region in zip(boxes, order, strict=True)]
+    for box, region, values in zip(boxes, order, read, strict=True):
+        mask, painted = _outline(region, blur, upright.shape), _blown_up(values, box, region, blur)
         if mask is None:
             box[...] = painted
         else:
@@ -52,9 +62,11 @@ def window_px(region: Region, blur: BlurSpec) -> int:
     """Return the pool window: `pool_size_px`, or the fraction of the region's longer side where that is more.
 
     A mosaic's window grows on until an odd number of cells covers that side: an even one parts the face between the
-    eyes.
+    eyes. The soft ellipse has two means to a side, however large.
     """
     longer = max(region.width, region.height)
+    if blur.method is BlurMethod.SOFT:
+        return -(-longer // 2)
     window = max(blur.pool_size_px, math.ceil(longer * blur.pool_face_fraction))
     while blur.method is BlurMethod.MOSAIC and math.ceil(longer / window) % 2 == 0:
         window += 1
@@ -78,7 +90,7 @@ def average_pool(
 def quantise(values: npt.NDArray[Any], levels: int, *, chroma: float | None = None) -> npt.NDArray[Any]:
     """Round to `levels` evenly spaced values; 0 and the largest stay what they are (an opaque area stays opaque).
 
-    With `chroma`, see `redact`: to the steps that a colour's distance from the brightness has, from the middle on.
+    With `chroma`, see `Channels`: to the steps that a colour's distance from the brightness has, from the middle on.
 
     In colour, the brightness is rounded, and how far each channel is off it: gray stays gray, where channels rounded
     one by one would turn it green or purple.
@@ -102,20 +114,37 @@ def _rounded(numerators: npt.NDArray[np.int64], by: int) -> npt.NDArray[np.int64
     return (2 * numerators + by) // (2 * by)
 
 
-def _cells(box: npt.NDArray[Any], region: Region, blur: BlurSpec, chroma: float | None) -> npt.NDArray[Any]:
-    """Paint a region with what is left of it: the cells' rounded means, as blocks or as a smooth gradient."""
-    window = window_px(region, blur)
-    stride = window if blur.stride_px is None or blur.method is BlurMethod.MOSAIC else blur.stride_px
-    means = average_pool(np.ascontiguousarray(box), pool_size_px=window, stride_px=stride, engine=blur.engine)
-    if blur.levels is not None:
-        means = quantise(means, blur.levels, chroma=chroma)
+def _read(box: npt.NDArray[Any], region: Region, blur: BlurSpec, channels: Channels) -> npt.NDArray[Any]:
+    """Return what is left of a region: the cells' rounded means, or one colour for all of it."""
+    if blur.method is BlurMethod.SOLID:
+        return _gray(box)
+    if region.flat:
+        return flat_colour(box, min(blur.levels or _MOST, _MOST), channels)
+    means = average_pool(
+        np.ascontiguousarray(box),
+        pool_size_px=window_px(region, blur),
+        stride_px=_stride(region, blur),
+        engine=blur.engine,
+    )
+    return means if blur.levels is None else quantise(means, blur.levels, chroma=channels.chroma)
+
+
+def _stride(region: Region, blur: BlurSpec) -> int:
+    return window_px(region, blur) if blur.stride_px is None or blur.method is BlurMethod.MOSAIC else blur.stride_px
+
+
+def _blown_up(values: npt.NDArray[Any], box: npt.NDArray[Any], region: Region, blur: BlurSpec) -> npt.NDArray[Any]:
+    """Paint a region with what was read of it: as one colour, as blocks, or as a smooth gradient."""
+    if blur.method is BlurMethod.SOLID or region.flat:
+        return np.broadcast_to(values, box.shape)
+    stride = _stride(region, blur)
     if blur.method is BlurMethod.MOSAIC:
-        rows, columns = (_cell_of_each(box.shape[axis], means.shape[axis], stride) for axis in (0, 1))
-        blocks: npt.NDArray[Any] = means[np.ix_(rows, columns)]
+        rows, columns = (_cell_of_each(box.shape[axis], values.shape[axis], stride) for axis in (0, 1))
+        blocks: npt.NDArray[Any] = values[np.ix_(rows, columns)]
         return blocks
     if stride == 1:
-        return means
-    smooth = cv2.resize(means, (box.shape[1], box.shape[0]), interpolation=cv2.INTER_LINEAR)
+        return values
+    smooth = cv2.resize(values, (box.shape[1], box.shape[0]), interpolation=cv2.INTER_LINEAR)
     return smooth.reshape(box.shape)
 
 
@@ -124,10 +153,10 @@ def _cell_of_each(length: int, cells: int, stride: int) -> npt.NDArray[np.intp]:
     return (np.arange(length) + (cells * stride - length) // 2) // stride
 
 
-def _solid(box: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return middle gray, opaque: nothing of what was there."""
+def _gray(box: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return middle gray, opaque, as one pixel: nothing of what was there."""
     top = int(np.iinfo(box.dtype).max)
-    gray = np.full_like(box, top // 2 + 1)
+    gray = np.full_like(box, top // 2 + 1, shape=(1, 1, *box.shape[2:]))
     if box.ndim == 3 and box.shape[2] in _LAST_IS_OPACITY:  # noqa: PLR2004 - rows, columns, channels (CMYK: black)
         gray[:, :, -1] = top
     return gray
@@ -184,11 +213,11 @@ def _outline(region: Region, blur: BlurSpec, shape: tuple[int, ...]) -> npt.NDAr
 
     The ellipse passes through the corners of the box that the detector gave (the region without its margin), so it
     covers that box whole, and is cut by the region. A region at the picture's edge was cut there, its centre is no
-    longer the face's: it is hidden whole.
+    longer the face's: it is hidden whole, and so is what is `always` hidden.
     """
     height, width = shape[:2]
     inside = region.x > 0 and region.y > 0 and region.x + region.width < width and region.y + region.height < height
-    if blur.shape is Shape.BOX or not inside:
+    if blur.shape is Shape.BOX or region.found_by == ALWAYS or not inside:
         return None
     reach = math.sqrt(2) / (1 + 2 * blur.margin) / 2
     half_x = max(region.width / 2, region.width * reach + 1)

@@ -13,6 +13,7 @@ import numpy as np
 
 from faceblurd.imaging.geometry import upright_view
 from faceblurd.imaging.redaction import window_px
+from faceblurd.imaging.soft import Ellipse
 from faceblurd.model import BlurMethod, Shape
 
 if TYPE_CHECKING:
@@ -43,15 +44,18 @@ def shown(
     as one; noise of a codec is not, since it does not resemble what was there.
     """
     one, other = upright_view(before, orientation), upright_view(after, orientation)
-    return next((region for region in regions if _share(one, other, region, blur) > SHOWN), None)
+    cores = ((region, list(_cores(region, blur, one.shape))) for region in regions)
+    return next((region for region, core in cores if _share(one, other, region, blur, core) > SHOWN), None)
 
 
-def _share(one: npt.NDArray[Any], other: npt.NDArray[Any], region: Region, blur: BlurSpec) -> float:
+def _share(
+    one: npt.NDArray[Any], other: npt.NDArray[Any], region: Region, blur: BlurSpec, cores: Sequence[tuple[slice, slice]]
+) -> float:
     """Return the largest share of detail that any tile of a region has kept."""
     width = max(window_px(region, blur) // 2, _BLOCK_PX) | 1
     box = np.s_[region.y : region.y + region.height, region.x : region.x + region.width]
     had, has = _detail(_gray(one[box]), width), _detail(_gray(other[box]), width)
-    return max((_kept(had[core], has[core], max(width // 2, _TILE_PX)) for core in _cores(region, blur)), default=0.0)
+    return max((_kept(had[core], has[core], max(width // 2, _TILE_PX)) for core in cores), default=0.0)
 
 
 def _kept(had: npt.NDArray[np.float32], has: npt.NDArray[np.float32], tile: int) -> float:
@@ -62,8 +66,13 @@ def _kept(had: npt.NDArray[np.float32], has: npt.NDArray[np.float32], tile: int)
     return float(np.where(power > _FLAT**2, common / np.maximum(power, 1), 0).max())
 
 
-def _cores(region: Region, blur: BlurSpec) -> Iterator[tuple[slice, slice]]:
+def _cores(region: Region, blur: BlurSpec, shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
     """Give the areas of a region that the redaction alone decides; of a mosaic, the inside of each cell."""
+    if blur.method is BlurMethod.SOFT:
+        left, top, right, bottom = Ellipse.of(region, (shape[1], shape[0]), blur.margin).inner_box()
+        if left < right and top < bottom:
+            yield slice(top, bottom), slice(left, right)
+        return
     share = _CORE if blur.shape is Shape.BOX else _ELLIPSE
     if blur.method is not BlurMethod.MOSAIC:
         yield _middle(region.height, share), _middle(region.width, share)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from faceblurd.config import BUILTIN_RECIPES, BlurConfig, Config, builtin_recipe
+from faceblurd.config.recipes import BLURS
 from faceblurd.config.values import Surroundings
 from faceblurd.errors import UsageError
-from faceblurd.model import BlurSpec, Engine, HaarSpec, NetworksSpec, Recipe, Shape
+from faceblurd.model import BlurMethod, BlurSpec, Engine, HaarSpec, NetworksSpec, Recipe, Shape
 
 
 def config_with(*, root: dict[str, Any] | None = None, **top: Any) -> Config:
@@ -34,7 +36,7 @@ def test_classic_is_the_reference_method() -> None:
 def test_balanced_searches_the_whole_photo_with_both_networks() -> None:
     balanced = builtin_recipe("balanced")
     assert balanced.detection.detectors == (NetworksSpec(),)
-    assert balanced.blur == BlurSpec()
+    assert balanced.blur == BLURS[BlurMethod.SOFT]
 
 
 def test_an_unknown_recipe_is_a_usage_error_that_lists_the_names() -> None:
@@ -53,12 +55,12 @@ def test_a_root_may_choose_its_own_recipe() -> None:
 
 def test_the_root_wins_over_the_top_which_wins_over_the_recipe_key_by_key() -> None:
     blur = recipe_with(blur={"pool_size_px": 30, "margin": 0.5}, root={"blur": {"margin": 0.0}}).blur
-    assert (blur.pool_size_px, blur.margin, blur.levels) == (30, 0.0, BlurSpec().levels)
+    assert (blur.pool_size_px, blur.margin, blur.levels) == (30, 0.0, 12)
 
 
 def test_an_override_marks_the_name_and_changes_the_digest() -> None:
-    changed = recipe_with(root={"blur": {"shape": "ellipse", "engine": "tensorflow"}})
-    assert (changed.name, changed.blur.shape, changed.blur.engine) == ("balanced+", Shape.ELLIPSE, Engine.TENSORFLOW)
+    changed = recipe_with(root={"blur": {"shape": "box", "engine": "tensorflow"}})
+    assert (changed.name, changed.blur.shape, changed.blur.engine) == ("balanced+", Shape.BOX, Engine.TENSORFLOW)
     assert changed.digest != builtin_recipe("balanced").digest
 
 

@@ -13,9 +13,9 @@ from faceblurd.config.strength import weak_settings
 from faceblurd.config.values import Surroundings
 
 WEAK: dict[str, dict[str, Any]] = {
-    "pool_face_fraction": {"pool_face_fraction": 0.49},
+    "pool_face_fraction": {"method": "average_pool", "pool_face_fraction": 0.49},
     "levels": {"levels": "all"},
-    "stride_px": {"stride_px": 1},
+    "stride_px": {"method": "average_pool", "stride_px": 1},
     "margin": {"margin": 0.0},
 }
 
@@ -56,6 +56,13 @@ def test_every_recipe_that_comes_with_faceblurd_is_accepted_and_only_classic_has
     assert BUILTIN_RECIPES[recipe].blur.allow_weak == (recipe == "classic")
 
 
+@pytest.mark.parametrize(("method", "least"), [("soft", 0.2), ("average_pool", 0.1), ("mosaic", 0.1), ("solid", 0.1)])
+def test_the_least_margin_is_that_of_the_method(method: str, least: float) -> None:
+    assert problems(blur={"method": method, "margin": least}) == []
+    (problem,) = problems(blur={"method": method, "margin": least - 0.01})
+    assert f"Write {least} or more." in problem.remedy
+
+
 def test_a_leave_for_one_root_is_none_for_the_others() -> None:
     assert [p.loc for p in problems(root={"blur": {"allow_weak": True}}, blur={"margin": 0.0})] == [("blur", "margin")]
 
@@ -65,10 +72,16 @@ def test_taking_the_leave_from_classic_names_all_that_is_weak_in_it() -> None:
     assert {problem.loc[-1] for problem in found} == set(WEAK)
 
 
-@pytest.mark.parametrize("method", ["mosaic", "solid"])
+UNUSED: dict[str, dict[str, Any]] = {
+    "mosaic": {"stride_px": 1},
+    "soft": {"stride_px": 1, "pool_face_fraction": 0.1},
+    "solid": {"stride_px": 1, "levels": "all", "pool_face_fraction": 0.1},
+}
+
+
+@pytest.mark.parametrize("method", UNUSED)
 def test_only_what_the_method_uses_is_judged(method: str) -> None:
-    unused = {"stride_px": 1} if method == "mosaic" else {"stride_px": 1, "levels": "all", "pool_face_fraction": 0.1}
-    assert problems(blur={"method": method, **unused}) == []
+    assert problems(blur={"method": method, **UNUSED[method]}) == []
     assert [p.loc[-1] for p in problems(blur={"method": method, "margin": 0.0})] == ["margin"]
 
 

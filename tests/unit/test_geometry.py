@@ -142,25 +142,26 @@ BOXES = st.builds(
 )  # fmt: skip
 
 
-@given(boxes=st.lists(BOXES, max_size=8), waste=st.floats(0, 0.5))
-def test_merging_uncovers_nothing_and_ends_where_no_pair_would_merge(boxes: list[Region], waste: float) -> None:
+@given(boxes=st.lists(BOXES, max_size=8), overlap=st.floats(0.3, 1))
+def test_merging_uncovers_nothing_and_ends_where_no_pair_would_merge(boxes: list[Region], overlap: float) -> None:
     def area(regions: list[Region]) -> Any:
         canvas = np.zeros((80, 80), bool)
         for one in regions:
             canvas[one.y : one.y + one.height, one.x : one.x + one.width] = True
         return canvas
 
-    merged = merge(boxes, waste=waste)
+    merged = merge(boxes, overlap=overlap)
     assert not (area(boxes) & ~area(merged)).any()
-    assert merge(merged, waste=waste) == merged
+    assert merge(merged, overlap=overlap) == merged
     assert max((one.score for one in merged), default=0) == max((one.score for one in boxes), default=0)
 
 
-def test_boxes_that_meet_unite_only_where_the_box_around_them_adds_little() -> None:
+def test_two_boxes_become_one_only_where_they_are_of_one_face() -> None:
     def box(x: int, y: int, *, side: int = 10, score: float = 0.5) -> Region:
         return Region(x, y, side, side, score, f"at {x}")
 
-    assert merge([box(0, 0), box(1, 1, score=0.9)], waste=0.15) == [Region(0, 0, 11, 11, 0.9, "at 1")]
-    assert merge([box(0, 0), box(10, 0)], waste=0.15) == [Region(0, 0, 20, 10, 0.5, "at 0")]  # they touch
-    assert len(merge([box(0, 0), box(11, 0)], waste=0.15)) == 2
-    assert len(merge([box(0, 0), box(8, 8)], waste=0.15)) == 2
+    assert merge([box(0, 0), box(1, 1, score=0.9)], overlap=0.5) == [Region(0, 0, 11, 11, 0.9, "at 1")]
+    side_by_side = [box(0, 0), box(10, 0), box(20, 0)]
+    assert merge(side_by_side, overlap=0.5) == side_by_side
+    cheek_to_cheek = [box(0, 0, side=16), box(8, 0, side=16)]  # with their margins
+    assert merge(cheek_to_cheek, overlap=0.5) == cheek_to_cheek

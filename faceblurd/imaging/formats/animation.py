@@ -19,6 +19,7 @@ from faceblurd.imaging.formats.bmp import swapped
 from faceblurd.imaging.formats.codecs import check_size, decoding, preview_of
 from faceblurd.imaging.geometry import upright_view
 from faceblurd.imaging.redaction import redact
+from faceblurd.imaging.soft import Channels
 from faceblurd.model import Reason
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Animation:
     orientation = 1
     frames: int
     animated = True
+    channels = Channels()
 
     def __init__(self, data: bytes) -> None:
         """Keep the bytes; the format reads the headers."""
@@ -115,12 +117,8 @@ class Hidden(Sequence["npt.NDArray[np.uint8]"]):
         mine = [region for region in self._regions if region.frame == frame]
         if mine:
             view = upright_view(pixels, self._picture.orientation)
-            redact(view, mine, self._blur)
-            painted = np.zeros(pixels.shape[:2], np.bool_)
-            for region in mine:
-                box = np.s_[region.y : region.y + region.height, region.x : region.x + region.width]
-                upright_view(painted, self._picture.orientation)[box] = True
-            self._picture.fitted(pixels, painted)
+            redact(view, mine, self._blur, self._picture.channels)
+            self._picture.fitted(pixels, (pixels != self._picture.composed(frame)).any(axis=2))
             pixels[pixels[:, :, 3] == 0] = 0
         return pixels
 

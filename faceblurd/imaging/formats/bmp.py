@@ -16,6 +16,7 @@ from faceblurd.imaging.formats.bmp_rows import PLAIN_MASKS, Rows
 from faceblurd.imaging.formats.codecs import check_size, pillow, preview_of, zero_tail
 from faceblurd.imaging.formats.still import Still
 from faceblurd.imaging.metadata import BARE, contains_picture
+from faceblurd.imaging.soft import Channels
 from faceblurd.model import Reason
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class BmpPicture(Still):
         table_at, entry = max(_FILE_HEADER + header, masks), 3 if core else 4
         self._used = min(table_at + colours * entry, max(self._start, table_at))
         palette = _palette(data[table_at : self._used], entry) if bits <= 8 else None  # noqa: PLR2004 - same
+        self.channels = Channels(few=palette is not None)
         self._rows = Rows(self.width, self.height, bits, height > 0, self._masks(bits, header), palette)
         self._end = self._start + (size if self._compression in _RLE else self._rows.stride * self.height)
         self._has_profile = header >= _WITH_PROFILE

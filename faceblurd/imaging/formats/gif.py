@@ -29,6 +29,7 @@ from faceblurd.imaging.formats.gif_blocks import (
 )
 from faceblurd.imaging.formats.gif_frames import Frames, has_more
 from faceblurd.imaging.metadata import BARE, Scrub, contains_picture
+from faceblurd.imaging.soft import Channels
 from faceblurd.model import Reason
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class GifPicture(Animation):
     """One frame or more."""
 
     format = "gif"
+    channels = Channels(few=True)
 
     def __init__(self, data: bytes) -> None:
         """Walk the blocks; nothing is decoded."""
@@ -73,8 +75,10 @@ class GifPicture(Animation):
             if len(np.union1d(outside, shades)) <= _SPARE:
                 break
         else:
-            common = outside[np.argsort(-counts)[:_FREQUENT]] if len(outside) > _SPARE else outside
-            shades = _nearest(shades, common)
+            common = outside[np.argsort(-counts)[:_FREQUENT]] if len(outside) > _COLOURS else outside
+            own, how_often = np.unique(shades, return_counts=True)  # the face's own colour first, then those of its rim
+            room = own[np.argsort(-how_often)[: max(0, _SPARE - len(outside))]]
+            shades = _nearest(shades, np.concatenate([common, room]))
         words[painted] = shades
 
     def write(self, frames: Sequence[npt.NDArray[np.uint8]], scrub: Scrub) -> tuple[bytes, str]:

@@ -39,6 +39,7 @@ from faceblurd.imaging.formats.jpeg_metadata import (
 )
 from faceblurd.imaging.formats.still import Still
 from faceblurd.imaging.metadata import BARE
+from faceblurd.imaging.soft import Channels
 from faceblurd.imaging.splice.huffman import SpliceError
 from faceblurd.imaging.splice.layout import read_layout
 from faceblurd.imaging.splice.painting import CHROMA, Paint
@@ -81,6 +82,7 @@ class JpegPicture(Still):
         self._frame = js.read_frame(data, self._segments)
         self.width, self.height = self._frame.width, self._frame.height
         self._mode = _CHANNELS.get(len(self._frame.components), "")
+        self.channels = Channels(inks=self._mode == "CMYK")
         frame = self._frame
         if frame.precision != 8 or not self._mode or frame.marker not in _DECODABLE:  # noqa: PLR2004 - bits
             kind = f"{frame.precision} bit, {len(frame.components)} components, SOF{frame.marker - 0xC0}"

@@ -14,6 +14,7 @@ from faceblurd.imaging.formats.codecs import check_size, decode_cv, preview_of
 from faceblurd.imaging.formats.png_chunks import SIGNATURE, Chunk
 from faceblurd.imaging.formats.still import Still
 from faceblurd.imaging.metadata import BARE, contains_picture, orientation_of, thumbnail_of
+from faceblurd.imaging.soft import Channels
 from faceblurd.model import Reason
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class PngPicture(Still):
         self._chunks = chunks
         self._header = png_chunks.read_header(self._chunks)
         self.width, self.height = self._header.width, self._header.height
+        self.channels = Channels(few=self._header.colour == png_rows.PALETTE)
         exif = next((chunk.body for chunk in self._chunks if chunk.kind == b"eXIf"), b"")
         self.orientation = orientation_of(exif)
         self._stored: npt.NDArray[Any] | None = None

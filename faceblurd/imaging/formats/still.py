@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from faceblurd.imaging.geometry import upright_view
 from faceblurd.imaging.metadata import BARE
 from faceblurd.imaging.redaction import redact
+from faceblurd.imaging.soft import Channels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +27,7 @@ class Still:
     height: int
     orientation: int
     frames = 1
+    channels = Channels()  # what those of `pixels` mean
     animated = False
 
     def size_of(self, frame: int) -> tuple[int, int, int]:  # noqa: ARG002 - there is one
@@ -47,5 +49,5 @@ class Still:
     def redacted(self, regions: Sequence[Region], blur: BlurSpec, scrub: Scrub) -> Encoded:
         """Hide upright regions."""
         pixels = self.pixels()
-        redact(upright_view(pixels, self.orientation), regions, blur)
+        redact(upright_view(pixels, self.orientation), regions, blur, self.channels)
         return replace(self.encode(pixels, scrub), intended=(pixels,))

@@ -21,6 +21,7 @@ from faceblurd.imaging.formats.tiff_pixels import TiffPixels
 from faceblurd.imaging.geometry import clip, scale, upright_size, upright_view
 from faceblurd.imaging.metadata import BARE
 from faceblurd.imaging.redaction import redact
+from faceblurd.imaging.soft import Channels
 from faceblurd.model import Reason
 
 if TYPE_CHECKING:
@@ -87,7 +88,9 @@ class TiffPicture:
         for frame in sorted({region.frame for region in wanted}):
             pixels = self.pixels(frame)
             mine = [region for region in wanted if region.frame == frame]
-            redact(upright_view(pixels, self._pages[frame].page.orientation), mine, blur)
+            page = self._pages[frame]
+            channels = Channels(inks=page.mode == "CMYK", few=page.mode == "P")
+            redact(upright_view(pixels, page.page.orientation), mine, blur, channels)
             fresh[frame] = self._pages[frame].encoded(pixels)
         data = with_rows(self._layout.scrubbed(scrub), fresh)
         return Encoded(data, lossless=True, regions=tuple(wanted))

@@ -15,8 +15,10 @@ import numpy as np
 
 from faceblurd.imaging import geometry
 from faceblurd.imaging.redaction import redact
+from faceblurd.imaging.soft import Channels, Ellipse, lay
 from faceblurd.imaging.splice.areas import BLOCK, Area, clusters, in_plane, touched, widened
 from faceblurd.imaging.splice.planes import grid, quantised, samples
+from faceblurd.model import BlurMethod
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,11 +68,16 @@ class _Sheet:
     width: int
     height: int
     regions: tuple[Region, ...]
+    ellipses: tuple[Ellipse, ...]  # the same, where they are soft: to fractions of a sample, not rounded outward
     blocks: slice
 
     def visible(self) -> npt.NDArray[np.uint8]:
         """Return the samples that belong to the picture."""
         return self.pixels[: self.height, : self.width]
+
+    def flattened(self) -> _Sheet:
+        """Return the same with one flat value for each ellipse."""
+        return replace(self, ellipses=tuple(replace(one, flat=True) for one in self.ellipses))
 
 
 def repaint(blocks: Blocks, layout: Layout, regions: Sequence[Region], paint: Paint) -> None:
@@ -91,7 +98,8 @@ def _repaint_patch(
 ) -> None:
     sheets: list[_Sheet] = []
     for plane in layout.planes:
-        sheet = _empty_sheet(plane, layout, regions, patch.area, after=sheets[-1].blocks.stop if sheets else 0)
+        after = sheets[-1].blocks.stop if sheets else 0
+        sheet = _empty_sheet(plane, layout, regions, patch.area, after=after, blur=paint.blur)
         read = samples(coefficients[patch.slots, sheet.blocks].reshape(-1, BLOCK * BLOCK), plane.steps)
         cells = grid(sheet.pixels, plane.horizontal, plane.vertical)
         cells[patch.where] = read.reshape(-1, plane.vertical, plane.horizontal, BLOCK, BLOCK)
@@ -101,14 +109,20 @@ def _repaint_patch(
         _write_back(sheet, coefficients, patch)
 
 
-def _empty_sheet(plane: Plane, layout: Layout, regions: Sequence[Region], box: Area, *, after: int) -> _Sheet:
+def _empty_sheet(
+    plane: Plane, layout: Layout, regions: Sequence[Region], box: Area, *, after: int, blur: BlurSpec
+) -> _Sheet:
     side_x, side_y = BLOCK * plane.horizontal, BLOCK * plane.vertical
     left, top = box.left * side_x, box.top * side_y
     pixels = np.zeros(((box.bottom - box.top) * side_y, (box.right - box.left) * side_x), np.uint8)
     mapped = (in_plane(region, plane, layout) for region in regions)
     local = tuple(replace(region, x=region.x - left, y=region.y - top) for region in mapped)
     width, height = min(plane.width - left, pixels.shape[1]), min(plane.height - top, pixels.shape[0])
-    return _Sheet(plane, pixels, width, height, local, slice(after, after + plane.horizontal * plane.vertical))
+    by = side_x / layout.mcu_width, side_y / layout.mcu_height
+    soft = (Ellipse.of(r, (layout.width, layout.height), blur.margin) for r in regions)
+    ellipses = tuple(one.on_plane(*by, left=left, top=top) for one in soft) if blur.method is BlurMethod.SOFT else ()
+    blocks = slice(after, after + plane.horizontal * plane.vertical)
+    return _Sheet(plane, pixels, width, height, local, ellipses, blocks)
 
 
 def _redact(sheets: list[_Sheet], layout: Layout, paint: Paint) -> None:
@@ -116,23 +130,28 @@ def _redact(sheets: list[_Sheet], layout: Layout, paint: Paint) -> None:
     alike = len({(sheet.plane.horizontal, sheet.plane.vertical) for sheet in sheets}) == 1
     if len(sheets) > 1 and alike and not paint.chroma:
         stacked = np.stack([sheet.visible() for sheet in sheets], axis=2)
-        _redact_pixels(stacked, sheets[0], layout, paint)
+        _redact_pixels(stacked, sheets[0], layout, paint, Channels(inks=True))
         for channel, sheet in enumerate(sheets):
             sheet.visible()[...] = stacked[:, :, channel]
         return
     for component, sheet in enumerate(sheets):
-        _redact_pixels(sheet.visible(), sheet, layout, paint, chroma=paint.chroma.get(component))
+        # Shades belong to the brightness alone. Where components are colours of different sizes, nobody has them all.
+        lone = sheet if not component and (paint.chroma or len(sheets) == 1) else sheet.flattened()
+        _redact_pixels(sheet.visible(), lone, layout, paint, Channels(paint.chroma.get(component)))
 
 
 def _redact_pixels(
-    pixels: npt.NDArray[np.uint8], sheet: _Sheet, layout: Layout, paint: Paint, *, chroma: float | None = None
+    pixels: npt.NDArray[np.uint8], sheet: _Sheet, layout: Layout, paint: Paint, channels: Channels
 ) -> None:
+    if paint.blur.method is BlurMethod.SOFT:  # the same whichever way up
+        lay(pixels, sheet.ellipses, paint.blur.levels, channels)
+        return
     upright = [
         geometry.to_upright(region, orientation=paint.orientation, width=sheet.width, height=sheet.height)
         for region in sheet.regions
     ]
     blur = _in_samples(paint.blur, sheet.plane, layout)
-    redact(geometry.upright_view(pixels, paint.orientation), upright, blur, chroma=chroma)
+    redact(geometry.upright_view(pixels, paint.orientation), upright, blur, channels)
 
 
 def _in_samples(blur: BlurSpec, plane: Plane, layout: Layout) -> BlurSpec:
@@ -163,8 +182,23 @@ def _met(sheet: _Sheet) -> npt.NDArray[np.bool_]:
     met = np.zeros((rows, columns), np.bool_)
     met[math.ceil(sheet.height / BLOCK) :] = True
     met[:, math.ceil(sheet.width / BLOCK) :] = True
-    for region in sheet.regions:
+    for ellipse in sheet.ellipses:
+        _meet(ellipse, met, sheet)
+    for region in sheet.regions if not sheet.ellipses else ():
         right, bottom = math.ceil((region.x + region.width) / BLOCK), math.ceil((region.y + region.height) / BLOCK)
         met[region.y // BLOCK : bottom, region.x // BLOCK : right] = True
     plane = sheet.plane
     return met.reshape(rows // plane.vertical, plane.vertical, -1, plane.horizontal).transpose(0, 2, 1, 3)
+
+
+def _meet(ellipse: Ellipse, met: npt.NDArray[np.bool_], sheet: _Sheet) -> None:
+    """Mark the blocks of which an ellipse covers something: those in the corners of its box keep their coefficients."""
+    rows, columns = ellipse.window(sheet.width, sheet.height)
+    up, left = rows.start // BLOCK, columns.start // BLOCK
+    down, right = math.ceil(rows.stop / BLOCK), math.ceil(columns.stop / BLOCK)
+    covered = np.zeros(((down - up) * BLOCK, (right - left) * BLOCK), np.bool_)
+    inside = np.s_[
+        rows.start - up * BLOCK : rows.stop - up * BLOCK, columns.start - left * BLOCK : columns.stop - left * BLOCK
+    ]
+    covered[inside] = ellipse.cover(rows, columns) > 0
+    met[up:down, left:right] |= covered.reshape(down - up, BLOCK, right - left, BLOCK).any(axis=(1, 3))

@@ -55,6 +55,8 @@ def window_px(region: Region, blur: BlurSpec) -> int:
     eyes.
     """
     longer = max(region.width, region.height)
+    if region.flat:
+        return max(blur.pool_size_px, longer)
     window = max(blur.pool_size_px, math.ceil(longer * blur.pool_face_fraction))
     while blur.method is BlurMethod.MOSAIC and math.ceil(longer / window) % 2 == 0:
         window += 1
@@ -105,7 +107,7 @@ def _rounded(numerators: npt.NDArray[np.int64], by: int) -> npt.NDArray[np.int64
 def _cells(box: npt.NDArray[Any], region: Region, blur: BlurSpec, chroma: float | None) -> npt.NDArray[Any]:
     """Paint a region with what is left of it: the cells' rounded means, as blocks or as a smooth gradient."""
     window = window_px(region, blur)
-    stride = window if blur.stride_px is None or blur.method is BlurMethod.MOSAIC else blur.stride_px
+    stride = window if blur.stride_px is None or blur.method is BlurMethod.MOSAIC or region.flat else blur.stride_px
     means = average_pool(np.ascontiguousarray(box), pool_size_px=window, stride_px=stride, engine=blur.engine)
     if blur.levels is not None:
         means = quantise(means, blur.levels, chroma=chroma)

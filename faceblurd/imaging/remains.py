@@ -1,99 +1,152 @@
-"""Measure what a redaction left of the detail that a region had.
+"""Say whether a hidden region holds more than the few numbers that its redaction may leave.
 
-Trusts nothing that the redaction says of itself: takes the pixels before and after, and asks how much of the one can
-be recognised in the other.
+Trusts nothing that the redaction says of itself, and compares with no other picture: a resemblance to what was there can
+be chance, a surface over two or three cells cannot. What such a surface does not explain is something else.
 """
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import cv2
 import numpy as np
 
-from faceblurd.imaging.geometry import upright_view
 from faceblurd.imaging.redaction import window_px
-from faceblurd.model import BlurMethod, Shape
+from faceblurd.model import BlurMethod
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     import numpy.typing as npt
 
     from faceblurd.model import BlurSpec, Region
 
-SHOWN: Final = 0.5
-"""The share of a tile's detail from which it counts as shown: 1 where nothing was done, 0.22 at most where a face was
-hidden (the average pool, on photos of crowds)."""
+CORE: Final = 0.5
+"""Of width and height: what lies in the middle is hidden whole, whatever the outline and however soft its rim."""
 
-_FLAT: Final = 6.0  # levels RMS: what has less detail than that shows nothing
-_CORE: Final = 0.75  # of width and height; at its edge, blocks of a JPEG hold the outside as well
-_ELLIPSE: Final = 0.7  # the largest box inside an ellipse
-_TILE_PX: Final = 16
-_BLOCK_PX: Final = 8
+_LEVELS: Final = 6.0  # RMS in a tile: what rounding, and colours cut at black and white, add to a smooth surface
+_AT_MOST: Final = 48  # rows and columns that are looked at
+_TILES: Final = 4  # along each side
+_FEW: Final = 64  # numbers; a surface of more is weak by choice and explains nearly anything
+_LEAST: Final = 6  # pixels of a tile that count: fewer say nothing
+_SOFTENED: Final = 0.25  # of a mosaic's cell, at its edge
 
 
-def shown(
-    before: npt.NDArray[Any], after: npt.NDArray[Any], regions: Sequence[Region], *, blur: BlurSpec, orientation: int
-) -> Region | None:
-    """Return the first of these upright regions in which detail of `before` is left in `after`, both as stored.
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Some pixels of a region: values (rows, columns, channels) in levels, and where in the region they lie."""
 
-    Detail is what differs from the mean of its surroundings, half a pool window wide. Of each tile of that size the
-    share is measured that survived: the projection of the detail after on the detail before. A weak blur is measured
-    as one; noise of a codec is not, since it does not resemble what was there.
+    values: npt.NDArray[np.float32]
+    rows: npt.NDArray[np.intp]
+    columns: npt.NDArray[np.intp]
+
+
+def shown(upright: npt.NDArray[Any], regions: Sequence[Region], blur: BlurSpec) -> list[Region]:
+    """Return those of these regions of one picture in which more is left than their redaction may leave."""
+    return [
+        region
+        for region in regions
+        if holds_more(sample_of(upright, region), region, others=_others(region, regions), blur=blur)
+    ]
+
+
+def _others(region: Region, regions: Iterable[Region]) -> list[Region]:
+    return [one for one in regions if one is not region]
+
+
+def sample_of(upright: npt.NDArray[Any], region: Region) -> Sample:
+    """Take an even sample of a region's middle, in levels of 8 bits."""
+    rows, columns = (_spread(length) for length in (region.height, region.width))
+    part = upright[np.ix_(rows + region.y, columns + region.x)]
+    levels = part.reshape(len(rows), len(columns), -1).astype(np.float32) * np.float32(255 / np.iinfo(part.dtype).max)
+    return Sample(levels, rows, columns)
+
+
+def _spread(length: int) -> npt.NDArray[np.intp]:
+    """Choose places in the middle of a length."""
+    cut = int(length * (1 - CORE) / 2)
+    inner = length - 2 * cut
+    return cut + np.unique(np.linspace(0, inner - 1, min(inner, _AT_MOST)).astype(np.intp))
+
+
+def holds_more(
+    sample: Sample, region: Region, *, others: Iterable[Region], blur: BlurSpec, codec: float = 0.0
+) -> bool:  # fmt: skip
+    """Say whether a region's sample has more in it than the surface of its redaction.
+
+    Pixels that another region covers say nothing of this one. `codec`: levels RMS that the quantisation may add.
     """
-    one, other = upright_view(before, orientation), upright_view(after, orientation)
-    return next((region for region in regions if _share(one, other, region, blur) > SHOWN), None)
+    surfaces = [
+        _surface(sample.rows, region.height, region, blur),
+        _surface(sample.columns, region.width, region, blur),
+    ]
+    if surfaces[0].shape[1] * surfaces[1].shape[1] > _FEW:
+        return False
+    seen = _clear(sample, region, others)
+    for axis, surface in enumerate(surfaces):
+        seen &= np.expand_dims(surface.any(axis=1), 1 - axis)
+    return _unexplained(sample.values, seen, surfaces) > _LEVELS + codec
 
 
-def _share(one: npt.NDArray[Any], other: npt.NDArray[Any], region: Region, blur: BlurSpec) -> float:
-    """Return the largest share of detail that any tile of a region has kept."""
-    width = max(window_px(region, blur) // 2, _BLOCK_PX) | 1
-    box = np.s_[region.y : region.y + region.height, region.x : region.x + region.width]
-    had, has = _detail(_gray(one[box]), width), _detail(_gray(other[box]), width)
-    return max((_kept(had[core], has[core], max(width // 2, _TILE_PX)) for core in _cores(region, blur)), default=0.0)
+def _clear(sample: Sample, region: Region, others: Iterable[Region]) -> npt.NDArray[np.bool_]:
+    """Say which pixels lie in this region alone."""
+    clear = np.ones(sample.values.shape[:2], np.bool_)
+    y, x = sample.rows + region.y, sample.columns + region.x
+    for other in others:
+        inside_y = (y >= other.y) & (y < other.y + other.height)
+        inside_x = (x >= other.x) & (x < other.x + other.width)
+        clear &= ~np.logical_and.outer(inside_y, inside_x)
+    return clear
 
 
-def _kept(had: npt.NDArray[np.float32], has: npt.NDArray[np.float32], tile: int) -> float:
-    """Return the largest share over the tiles that have any detail to speak of."""
-    size = (max(1, had.shape[1] // tile), max(1, had.shape[0] // tile))
-    power = cv2.resize(had * had, size, interpolation=cv2.INTER_AREA)
-    common = cv2.resize(had * has, size, interpolation=cv2.INTER_AREA)
-    return float(np.where(power > _FLAT**2, common / np.maximum(power, 1), 0).max())
+def _surface(places: npt.NDArray[np.intp], length: int, region: Region, blur: BlurSpec) -> npt.NDArray[np.float32]:
+    """Return how much each cell of a side counts at some places along it: (places, cells); nowhere, near an edge."""
+    if region.flat or blur.method is BlurMethod.SOLID:
+        return np.ones((len(places), 1), np.float32)
+    window = window_px(region, blur)
+    if blur.method is BlurMethod.MOSAIC:
+        return _blocks(places, length, window)
+    cells = math.ceil(length / (blur.stride_px or window))
+    if cells > _FEW:
+        return np.ones((len(places), cells), np.float32)
+    ramps = cv2.resize(np.eye(cells, dtype=np.float32), (cells, length), interpolation=cv2.INTER_LINEAR)
+    return np.ascontiguousarray(ramps.reshape(length, cells)[places])
 
 
-def _cores(region: Region, blur: BlurSpec) -> Iterator[tuple[slice, slice]]:
-    """Give the areas of a region that the redaction alone decides; of a mosaic, the inside of each cell."""
-    share = _CORE if blur.shape is Shape.BOX else _ELLIPSE
-    if blur.method is not BlurMethod.MOSAIC:
-        yield _middle(region.height, share), _middle(region.width, share)
-        return
-    rows, columns = (_cells(length, window_px(region, blur), share) for length in (region.height, region.width))
-    yield from ((row, column) for row in rows for column in columns)
+def _blocks(places: npt.NDArray[np.intp], length: int, window: int) -> npt.NDArray[np.float32]:
+    """Give the cells of a mosaic, which lie as 'same' pads, without what is near their edges."""
+    at = (places + (-length % window) // 2 + 0.5) / window
+    cells = np.zeros((len(places), math.ceil(length / window)), np.float32)
+    inner = np.abs(at % 1 - 0.5) < 0.5 - _SOFTENED
+    cells[inner, at[inner].astype(np.intp)] = 1
+    return cells
 
 
-def _middle(length: int, share: float) -> slice:
-    cut = int(length * (1 - share) / 2)
-    return slice(cut, length - cut)
+def _unexplained(
+    values: npt.NDArray[np.float32], seen: npt.NDArray[np.bool_], surfaces: Sequence[npt.NDArray[np.float32]]
+) -> float:
+    """Fit the surface that explains most; return the largest RMS, over the tiles, of what is left."""
+    if not seen.any():
+        return 0.0
+    rows, columns = surfaces
+    cells = rows.shape[1] * columns.shape[1]
+    weights = (rows[:, None, :, None] * columns[None, :, None, :]).reshape(-1, cells)
+    chosen, wanted = weights[seen.ravel()], values.reshape(-1, values.shape[2])[seen.ravel()]
+    # OpenCV: numpy's products would wake a thread for each core.
+    both = cv2.gemm(chosen, np.hstack([chosen, wanted]), 1, None, 0, flags=cv2.GEMM_1_T)  # type: ignore[call-overload]  # no summand
+    _, fit = cv2.solve(both[:, :cells] + np.eye(cells, dtype=np.float32) * 1e-3, both[:, cells:], flags=cv2.DECOMP_SVD)
+    left = np.zeros(values.shape, np.float32)
+    left[seen] = wanted - cv2.gemm(chosen, fit, 1, None, 0)  # type: ignore[call-overload]  # as above
+    return _largest(left, seen)
 
 
-def _cells(length: int, window: int, share: float) -> list[slice]:
-    """Give the inner halves of a mosaic's cells along one side, as far as they lie in the middle."""
-    first = -((-length % window) // 2)  # as 'same' pads
-    core, inset = _middle(length, share), window // 4
-    starts = range(first + inset, length, window)
-    inner = (slice(max(at, core.start), min(at + window - 2 * inset, core.stop)) for at in starts)
-    return [one for one in inner if one.stop > one.start]
-
-
-def _detail(gray: npt.NDArray[np.float32], width: int) -> npt.NDArray[np.float32]:
-    """Subtract from each pixel the mean of the box around it."""
-    size = [min(width, 2 * length + 1) for length in reversed(gray.shape)]  # OpenCV keeps as many rows as that
-    mean = cv2.blur(gray, size, borderType=cv2.BORDER_REFLECT)
-    return np.subtract(gray, mean, dtype=np.float32)
-
-
-def _gray(box: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """Give the mean of all channels in levels from 0 to 255."""
-    mean = box if box.ndim == 2 else box.mean(axis=2)  # noqa: PLR2004 - rows and columns only
-    return np.ascontiguousarray(mean, np.float32) * np.float32(255 / np.iinfo(box.dtype).max)
+def _largest(left: npt.NDArray[np.float32], seen: npt.NDArray[np.bool_]) -> float:
+    """Return the largest RMS of any tile."""
+    largest = 0.0
+    for band, there in zip(np.array_split(left, _TILES), np.array_split(seen, _TILES), strict=True):
+        for tile, count in zip(np.array_split(band, _TILES, 1), np.array_split(there, _TILES, 1), strict=True):
+            if (pixels := int(np.count_nonzero(count))) >= _LEAST:
+                largest = max(largest, float(np.sqrt((tile * tile).sum() / (pixels * left.shape[2]))))
+    return largest

@@ -82,14 +82,27 @@ class Animation:
         """Hide upright regions, frame by frame."""
         hidden = Hidden(self, regions, blur)
         data, note = self.write(hidden, scrub)
-        return Encoded(data, lossless=not note, note=note, intended=hidden)
+        return Encoded(data, lossless=not note, note=note)
 
     def write(self, frames: Sequence[npt.NDArray[np.uint8]], scrub: Scrub) -> tuple[bytes, str]:
         """Return a file with these composed frames; and why it is not lossless, empty where it is."""
         raise NotImplementedError
 
-    def fitted(self, pixels: npt.NDArray[np.uint8], painted: npt.NDArray[np.bool_]) -> None:
+    def with_copies(self, regions: Sequence[Region]) -> list[Region]:
+        """Return them: frames are no copies."""
+        return list(regions)
+
+    def fitted(self, pixels: npt.NDArray[Any], before: npt.NDArray[Any], regions: Sequence[Region]) -> None:  # noqa: ARG002 - what was painted is known
         """Change what was painted, in place, to what the format can hold."""
+        painted = np.zeros(pixels.shape[:2], np.bool_)
+        for region in regions:
+            box = np.s_[region.y : region.y + region.height, region.x : region.x + region.width]
+            upright_view(painted, self.orientation)[box] = True
+        self.fit(pixels, painted)
+        pixels[pixels[:, :, 3] == 0] = 0
+
+    def fit(self, pixels: npt.NDArray[np.uint8], painted: npt.NDArray[np.bool_]) -> None:
+        """Give what was painted, in place, the colours that the format can hold."""
 
     def thumbnails(self) -> list[bytes]:
         """Return none: animations carry no thumbnails."""
@@ -116,12 +129,7 @@ class Hidden(Sequence["npt.NDArray[np.uint8]"]):
         if mine:
             view = upright_view(pixels, self._picture.orientation)
             redact(view, mine, self._blur)
-            painted = np.zeros(pixels.shape[:2], np.bool_)
-            for region in mine:
-                box = np.s_[region.y : region.y + region.height, region.x : region.x + region.width]
-                upright_view(painted, self._picture.orientation)[box] = True
-            self._picture.fitted(pixels, painted)
-            pixels[pixels[:, :, 3] == 0] = 0
+            self._picture.fitted(pixels, pixels, mine)
         return pixels
 
 

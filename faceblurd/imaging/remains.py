@@ -1,7 +1,7 @@
 """Say whether a hidden region holds more than the few numbers that its redaction may leave.
 
-Trusts nothing that the redaction says of itself, and compares with no other picture: a resemblance to what was there can
-be chance, a surface over two or three cells cannot. What such a surface does not explain is something else.
+Trusts nothing that the redaction says of itself, and compares with no other picture: a resemblance to what was there
+can be chance, a surface over two or three cells cannot. What such a surface does not explain is something else.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ _AT_MOST: Final = 48  # rows and columns that are looked at
 _TILES: Final = 4  # along each side
 _FEW: Final = 64  # numbers; a surface of more is weak by choice and explains nearly anything
 _LEAST: Final = 6  # pixels of a tile that count: fewer say nothing
+_STEADY: Final = 1e-3  # cells that no pixel speaks of would make the fit unsolvable
 _SOFTENED: Final = 0.25  # of a mosaic's cell, at its edge
 
 
@@ -134,11 +135,10 @@ def _unexplained(
     cells = rows.shape[1] * columns.shape[1]
     weights = (rows[:, None, :, None] * columns[None, :, None, :]).reshape(-1, cells)
     chosen, wanted = weights[seen.ravel()], values.reshape(-1, values.shape[2])[seen.ravel()]
-    # OpenCV: numpy's products would wake a thread for each core.
-    both = cv2.gemm(chosen, np.hstack([chosen, wanted]), 1, None, 0, flags=cv2.GEMM_1_T)  # type: ignore[call-overload]  # no summand
-    _, fit = cv2.solve(both[:, :cells] + np.eye(cells, dtype=np.float32) * 1e-3, both[:, cells:], flags=cv2.DECOMP_SVD)
+    steady = np.eye(cells, dtype=np.float32) * _STEADY
+    fit = np.linalg.solve(chosen.T @ chosen + steady, chosen.T @ wanted)
     left = np.zeros(values.shape, np.float32)
-    left[seen] = wanted - cv2.gemm(chosen, fit, 1, None, 0)  # type: ignore[call-overload]  # as above
+    left[seen] = wanted - chosen @ fit
     return _largest(left, seen)
 
 

@@ -181,8 +181,11 @@ def _pixels(picture: Picture, frame: int) -> npt.NDArray[Any]:
 def _is_what_was(before: npt.NDArray[Any], meant: npt.NDArray[Any], after: npt.NDArray[Any]) -> bool:
     """Say whether any tile of a region is much nearer to what was there than to what was meant.
 
-    Both are known, so no codec's noise is taken for a face: it would have to be the difference of the two.
+    Both are known, so no codec's noise is taken for a face: it would have to be the difference of the two. What is far
+    from both is no noise either, unless so few pixels hold it that the colours around it bled into all of them.
     """
+    if min(after.shape[:2]) >= _TILE_PX and _distance(after, meant) > _TOLERANCE:
+        return True
     from_meant, from_before = _tiles(after, meant), _tiles(after, before)
     return bool(((from_meant > _VISIBLE) & (from_meant > _NEARER * from_before)).any())
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from faceblurd.imaging.splice.surgery import Interval
     from faceblurd.model import Region
 
-_LIKELY_BITS = 512  # of a block: what was painted takes a tenth of it
+_LIKELY_BITS = 128  # of a block: what was painted takes a tenth of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,8 @@ class Comparison:
     """What a result holds.
 
     `regions`: as stored; `unlike`: the places of those whose blocks are not what hiding them gives; `written`,
-    `before`: the blocks of both files. `same_bits`: all else is the original bit by bit; False where the tables changed,
-    and nobody compared it.
+    `before`: the blocks of both files. `same_bits`: all else is the original bit by bit; False where the tables
+    changed, and nobody compared it.
     """
 
     regions: tuple[Region, ...]
@@ -152,10 +152,12 @@ def _aligned(bits: npt.NDArray[np.uint8], start: int, length: int) -> npt.NDArra
         raise complaint(SHORT)
     shift, rest = np.uint8(start & 7), length & 7
     raw = bits[start >> 3 : (start + length + 7) >> 3]
-    moved = raw << shift
+    moved = raw
     if shift:
+        moved = raw << shift
         moved[:-1] |= raw[1:] >> np.uint8(8 - shift)
     cut = moved[: (length + 7) >> 3]
     if rest:
+        cut = cut if shift else cut.copy()
         cut[-1] &= np.uint8(0xFF << (8 - rest) & 0xFF)
     return cut

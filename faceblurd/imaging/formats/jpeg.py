@@ -191,11 +191,11 @@ class JpegPicture(Still):
         """Whether the first component is the brightness."""
         return self._mode == "L" or self._is_ycc()
 
-    def coded(self) -> bytes:
+    def coded(self) -> tuple[bytes, bool, int | None]:
         """Return all that decides how the picture looks: what is not metadata, and what says how to read colours."""
-        meaning = {js.APP0, js.APP14}
-        chosen = (s for s in self._segments if s.marker in meaning or not (js.is_app(s.marker) or s.marker == js.COM))
-        return b"".join(self._data[s.start : s.end] for s in chosen)
+        chosen = (s for s in self._segments if not js.is_app(s.marker) and s.marker != js.COM)
+        said = has_jfif(self._data, self._segments), adobe_transform(self._data, self._segments)
+        return (b"".join(self._data[s.start : s.end] for s in chosen), *said)
 
     def upper(self, rows: int, *, by: int) -> npt.NDArray[Any]:
         """Decode the first rows only, at 1, a half, a quarter or an eighth: BGR as stored. Costs as they do."""

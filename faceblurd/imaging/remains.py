@@ -46,15 +46,7 @@ class Sample:
 
 def shown(upright: npt.NDArray[Any], regions: Sequence[Region], blur: BlurSpec) -> list[Region]:
     """Return those of these regions of one picture in which more is left than their redaction may leave."""
-    return [
-        region
-        for region in regions
-        if holds_more(sample_of(upright, region), region, others=_others(region, regions), blur=blur)
-    ]
-
-
-def _others(region: Region, regions: Iterable[Region]) -> list[Region]:
-    return [one for one in regions if one is not region]
+    return [one for one in regions if holds_more(sample_of(upright, one), one, among=regions, blur=blur)]
 
 
 def sample_of(upright: npt.NDArray[Any], region: Region) -> Sample:
@@ -73,31 +65,33 @@ def _spread(length: int) -> npt.NDArray[np.intp]:
 
 
 def holds_more(
-    sample: Sample, region: Region, *, others: Iterable[Region], blur: BlurSpec, codec: float = 0.0
-) -> bool:  # fmt: skip
+    sample: Sample, region: Region, *, among: Iterable[Region], blur: BlurSpec, codec: float = 0.0, reach: int = 0
+) -> bool:
     """Say whether a region's sample has more in it than the surface of its redaction.
 
-    Pixels that another region covers say nothing of this one. `codec`: levels RMS that the quantisation may add.
+    Pixels that another region covers, `reach` pixels more on each side, say nothing of this one. `codec`: levels RMS
+    that the quantisation may add.
     """
-    surfaces = [
-        _surface(sample.rows, region.height, region, blur),
-        _surface(sample.columns, region.width, region, blur),
-    ]
+    sides = ((sample.rows, region.height), (sample.columns, region.width))
+    surfaces = [_surface(places, length, region, blur) for places, length in sides]
     if surfaces[0].shape[1] * surfaces[1].shape[1] > _FEW:
         return False
-    seen = _clear(sample, region, others)
+    seen = _clear(sample, region, among, reach)
     for axis, surface in enumerate(surfaces):
         seen &= np.expand_dims(surface.any(axis=1), 1 - axis)
     return _unexplained(sample.values, seen, surfaces) > _LEVELS + codec
 
 
-def _clear(sample: Sample, region: Region, others: Iterable[Region]) -> npt.NDArray[np.bool_]:
+def _clear(sample: Sample, region: Region, among: Iterable[Region], reach: int) -> npt.NDArray[np.bool_]:
     """Say which pixels lie in this region alone."""
     clear = np.ones(sample.values.shape[:2], np.bool_)
-    y, x = sample.rows + region.y, sample.columns + region.x
-    for other in others:
-        inside_y = (y >= other.y) & (y < other.y + other.height)
-        inside_x = (x >= other.x) & (x < other.x + other.width)
+    right, bottom = region.x + region.width + reach, region.y + region.height + reach
+    for other in among:
+        beside = other.x >= right or other.x + other.width + reach <= region.x
+        if other is region or beside or other.y >= bottom or other.y + other.height + reach <= region.y:
+            continue
+        y, x = sample.rows + region.y - other.y + reach, sample.columns + region.x - other.x + reach
+        inside_y, inside_x = (y >= 0) & (y < other.height + 2 * reach), (x >= 0) & (x < other.width + 2 * reach)
         clear &= ~np.logical_and.outer(inside_y, inside_x)
     return clear
 

@@ -62,7 +62,7 @@ def check(
     unlike, layout = set(comparison.unlike), comparison.layout
     if not blur.allow_weak:
         planes = layout.planes[:1] if picture.has_luma else layout.planes
-        unlike |= {place for place in range(len(regions)) if _holds_more(comparison, place, planes, blur)}
+        unlike |= _holding_more(comparison, planes, blur)
     seen = again.upper(_rows(comparison), by=by)
     if picture.has_luma and layout.planes[0].horizontal * BLOCK == layout.mcu_width:
         _expect_seen(comparison, cv2.cvtColor(seen, cv2.COLOR_BGR2GRAY), by)
@@ -77,30 +77,21 @@ def _rows(comparison: Comparison) -> int:
     return min(math.ceil(lowest / step) * step, comparison.layout.height)
 
 
-def _holds_more(comparison: Comparison, place: int, planes: Sequence[Plane], blur: BlurSpec) -> bool:
-    """Say whether the blocks inside a region hold more than its redaction may leave."""
+def _holding_more(comparison: Comparison, planes: Sequence[Plane], blur: BlurSpec) -> set[int]:
+    """Return the places of the regions whose inner blocks hold more than their redaction may leave."""
+    found: set[int] = set()
     first = 0
     for plane in planes:
         mapped = [in_plane(region, plane, comparison.layout) for region in comparison.regions]
-        mine, others = mapped[place], [_with_blocks(one) for at, one in enumerate(mapped) if at != place]
-        sample = _sample(comparison.written, plane, first, mine)
-        codec = math.sqrt(float(((plane.steps[:_SMOOTH] / 2) ** 2).sum())) / BLOCK
         scaled = _in_samples(blur, plane, comparison.layout)
-        if sample and holds_more(sample, mine, others=others, blur=scaled, codec=codec):
-            return True
+        codec = math.sqrt(float(((plane.steps[:_SMOOTH] / 2) ** 2).sum())) / BLOCK
+        for place, region in enumerate(mapped):
+            sample = _sample(comparison.written, plane, first, region)
+            # The other samples of a block that another region meets were written anew as well.
+            if sample and holds_more(sample, region, among=mapped, blur=scaled, codec=codec, reach=BLOCK):
+                found.add(place)
         first += plane.horizontal * plane.vertical
-    return False
-
-
-def _with_blocks(region: Region) -> Region:
-    """Add the blocks that a region meets, whose other samples were written anew as well."""
-    return replace(
-        region,
-        x=region.x - BLOCK,
-        y=region.y - BLOCK,
-        width=region.width + 2 * BLOCK,
-        height=region.height + 2 * BLOCK,
-    )
+    return found
 
 
 def _in_samples(blur: BlurSpec, plane: Plane, layout: Layout) -> BlurSpec:

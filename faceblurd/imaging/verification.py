@@ -162,10 +162,10 @@ def _examine_pixels(
         _compare_outside(meant, after, regions, orientation)
     elif (noise := _distance(after, meant)) > _TOLERANCE:
         raise refused("The picture is not the one that was written")
-    views = [upright_view(array, orientation) for array in (before, meant, after)]
+    views = tuple(upright_view(array, orientation) for array in (before, meant, after))
     if lossless:
         return [one for one in regions if one in more or not np.array_equal(views[1][_box(one)], views[2][_box(one)])]
-    return [one for one in regions if one in more or _is_what_was(*(view[_box(one)] for view in views), noise)]
+    return [one for one in regions if one in more or _is_what_was(views, _box(one), noise)]
 
 
 def _box(region: Region) -> tuple[slice, slice]:
@@ -179,28 +179,32 @@ def _pixels(picture: Picture, frame: int) -> npt.NDArray[Any]:
         raise refused(error.message) from error
 
 
-def _is_what_was(
-    before: npt.NDArray[Any], meant: npt.NDArray[Any], after: npt.NDArray[Any], noise: float
-) -> bool:  # fmt: skip
-    """Say whether any tile of a region is much nearer to what was there than to what was meant.
+def _is_what_was(views: tuple[npt.NDArray[Any], ...], box: tuple[slice, slice], noise: float) -> bool:
+    """Say whether a region, or any tile of it, is much nearer to what was there than to what was meant.
 
     Both are known, so no codec's noise is taken for a face: it would have to be the difference of the two. What is far
     from both is none either (`noise`: of the whole picture), unless so few pixels hold it that the colours around it
     bled into all of them.
     """
+    before, meant, after = (view[box] for view in views)
     if min(after.shape[:2]) >= _TILE_PX and _distance(after, meant) > _TOLERANCE + 2 * noise:
         return True
-    from_meant, from_before = _tiles(after, meant), _tiles(after, before)
-    return bool(((from_meant > _VISIBLE) & (from_meant > _NEARER * from_before)).any())
+    for size in ((1, 1), tuple(max(1, length // _TILE_PX) for length in reversed(after.shape[:2]))):
+        from_meant, from_before = _spreads(after, meant, size), _spreads(after, before, size)
+        if ((from_meant > _VISIBLE) & (from_meant > _NEARER * from_before)).any():
+            return True
+    return False
 
 
-def _tiles(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """Return the RMS difference in each tile, in levels of 8 bits."""
-    squared = (one.astype(np.float32) - other) ** 2
-    flat = squared if squared.ndim == 2 else squared.mean(axis=2)  # noqa: PLR2004 - rows and columns only
-    size = [max(1, length // _TILE_PX) for length in reversed(flat.shape)]
-    means = cv2.resize(flat, size, interpolation=cv2.INTER_AREA)
-    rms: npt.NDArray[np.float32] = np.sqrt(means) * np.float32(255 / np.iinfo(one.dtype).max)
+def _spreads(one: npt.NDArray[Any], other: npt.NDArray[Any], size: Sequence[int]) -> npt.NDArray[np.float32]:
+    """Return the RMS difference in each of so many tiles, in levels of 8 bits; one shade for another is none."""
+    differs = (one.astype(np.float32) - other).reshape(*one.shape[:2], -1) * np.float32(255 / np.iinfo(one.dtype).max)
+    spread = np.zeros(tuple(reversed(size)), np.float32)
+    for channel in range(differs.shape[2]):
+        plane = np.ascontiguousarray(differs[:, :, channel])
+        mean = cv2.resize(plane, size, interpolation=cv2.INTER_AREA)
+        spread += cv2.resize(plane * plane, size, interpolation=cv2.INTER_AREA) - mean * mean
+    rms: npt.NDArray[np.float32] = np.sqrt(np.maximum(spread, 0) / differs.shape[2])
     return rms
 
 

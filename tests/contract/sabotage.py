@@ -197,9 +197,9 @@ def wrong_regions(patch: pytest.MonkeyPatch, picture: Picture, way: str) -> Iter
 def wrong_paint(patch: pytest.MonkeyPatch, _: Picture, way: str) -> Iterator[None]:
     """Let the painting itself go wrong, below all that keeps books."""
 
-    def painted(upright: Any, regions: Any, blur: Any, **more: Any) -> None:
+    def painted(upright: Any, regions: Any, *more: Any, **named: Any) -> None:
         listed = list(regions)
-        redact(upright, WAYS[way](listed) if listed else [], blur, **more)
+        redact(upright, WAYS[way](listed) if listed else [], *more, **named)
 
     with patch.context() as inside:
         for module in (still, tiff, animation, painting):

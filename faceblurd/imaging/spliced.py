@@ -84,11 +84,10 @@ def _holding_more(comparison: Comparison, planes: Sequence[Plane], blur: BlurSpe
     for plane in planes:
         mapped = [in_plane(region, plane, comparison.layout) for region in comparison.regions]
         scaled = _in_samples(blur, plane, comparison.layout)
-        codec = math.sqrt(float(((plane.steps[:_SMOOTH] / 2) ** 2).sum())) / BLOCK
         for place, region in enumerate(mapped):
-            sample = _sample(comparison.written, plane, first, region)
+            sample, codec = _sample(comparison.written, plane, first, region)
             # The other samples of a block that another region meets were written anew as well.
-            if sample and holds_more(sample, region, among=mapped, blur=scaled, codec=codec, reach=BLOCK):
+            if holds_more(sample, region, among=mapped, blur=scaled, codec=codec, reach=BLOCK):
                 found.add(place)
         first += plane.horizontal * plane.vertical
     return found
@@ -100,26 +99,36 @@ def _in_samples(blur: BlurSpec, plane: Plane, layout: Layout) -> BlurSpec:
     return replace(blur, pool_size_px=math.ceil(blur.pool_size_px * by), stride_px=stride)
 
 
-def _sample(blocks: Blocks, plane: Plane, first: int, region: Region) -> Sample | None:
-    """Decode some blocks in the middle of a region, or what it has that lies inside it; None where none does."""
-    rows, columns = _inner(region.y, region.height, CORE), _inner(region.x, region.width, CORE)
-    if not len(rows) or not len(columns):
-        return None
+def _sample(blocks: Blocks, plane: Plane, first: int, region: Region) -> tuple[Sample, float]:
+    """Decode some of the middle of a region; and say how much noise, in levels RMS, its quantisation may add.
+
+    Blocks that lie in the middle whole hold a smooth surface, and nothing that quantises badly. Others hold the rim.
+    """
+    spans = [_core(region.y, region.height), _core(region.x, region.width)]
+    inner = [_chosen(-(-start // BLOCK), end // BLOCK) for start, end in spans]
+    smooth = all(len(one) for one in inner)
+    rows, columns = inner if smooth else (_chosen(start // BLOCK, -(-end // BLOCK)) for start, end in spans)
     read = samples(_coefficients(blocks, plane, first, rows, columns).reshape(-1, BLOCK * BLOCK), plane.steps)
-    pixels = read.reshape(len(rows), len(columns), BLOCK, BLOCK).transpose(0, 2, 1, 3)
-    values = pixels.reshape(len(rows) * BLOCK, len(columns) * BLOCK, 1).astype(np.float32)
+    values = read.reshape(len(rows), len(columns), BLOCK, BLOCK).transpose(0, 2, 1, 3)
+    values = values.reshape(len(rows) * BLOCK, len(columns) * BLOCK, 1).astype(np.float32)
     y, x = ((BLOCK * part[:, None] + np.arange(BLOCK)).ravel() for part in (rows, columns))
-    return Sample(values, y - region.y, x - region.x)
+    keep_y, keep_x = ((at >= start) & (at < end) for at, (start, end) in zip((y, x), spans, strict=True))
+    steps = plane.steps[:_SMOOTH] / 2 if smooth else plane.steps / math.sqrt(12)  # at most; and what is to be expected
+    codec = math.sqrt(float((steps**2).sum())) / BLOCK
+    return Sample(values[keep_y][:, keep_x], y[keep_y] - region.y, x[keep_x] - region.x), codec
 
 
-def _inner(start: int, length: int, share: float) -> npt.NDArray[np.intp]:
-    """Choose the blocks in the middle share of a length; where none fits in there, the middle one that fits at all."""
-    whole = np.arange(math.ceil(start / BLOCK), (start + length) // BLOCK)
-    cut = length * (1 - share) / 2
-    core = whole[(whole * BLOCK >= start + cut) & (whole * BLOCK + BLOCK <= start + length - cut)]
-    if not len(core):
-        return whole[len(whole) // 2 : len(whole) // 2 + 1]
-    return core[np.unique(np.linspace(0, len(core) - 1, min(len(core), _MOST_BLOCKS)).astype(np.intp))]
+def _core(start: int, length: int) -> tuple[int, int]:
+    """Return from where to where the middle of a length reaches."""
+    cut = int(length * (1 - CORE) / 2)
+    return start + cut, start + length - cut
+
+
+def _chosen(start: int, end: int) -> npt.NDArray[np.intp]:
+    """Choose evenly among the blocks of a span; none where it is empty."""
+    if end <= start:
+        return np.zeros(0, np.intp)
+    return start + np.unique(np.linspace(0, end - start - 1, min(end - start, _MOST_BLOCKS)).astype(np.intp))
 
 
 def _coefficients(
@@ -140,8 +149,8 @@ def _expect_seen(comparison: Comparison, gray: npt.NDArray[Any], by: int) -> Non
     means = cv2.resize(gray[: high * cells, : wide * cells], (wide, high), interpolation=cv2.INTER_AREA)
     for region in comparison.regions:
         mine = in_plane(region, plane, comparison.layout)
-        rows, columns = (_inner(at, length, 1.0) for at, length in ((mine.y, mine.height), (mine.x, mine.width)))
-        rows, columns = rows[rows < high], columns[columns < wide]
+        sides = ((mine.y, mine.height, high), (mine.x, mine.width, wide))
+        rows, columns = (_chosen(-(-at // BLOCK), min((at + length) // BLOCK, most)) for at, length, most in sides)
         if not len(rows) or not len(columns):
             continue
         seen = means[np.ix_(rows, columns)].astype(np.float32)

@@ -92,6 +92,11 @@ def covers_most(zone: Region, region: Region, *, share: float) -> bool:
     return _shared(zone, region) >= share * region.width * region.height
 
 
+def shares(one: Region, other: Region) -> bool:
+    """Say whether two regions have a pixel in common."""
+    return _shared(one, other) > 0
+
+
 def merge(regions: Iterable[Region], *, waste: float) -> list[Region]:
     """Unite regions that overlap or touch, where the box around both adds little to what they hide.
 

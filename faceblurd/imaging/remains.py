@@ -1,7 +1,8 @@
 """Say whether a hidden region holds more than the few numbers that its redaction may leave.
 
 Trusts nothing that the redaction says of itself, and compares with no other picture: a resemblance to what was there
-can be chance, a surface over two or three cells cannot. What such a surface does not explain is something else.
+can be chance, a surface over two or three cells cannot. What such a surface does not explain is something else. Only
+where noise drowns that is a region compared with both what was there and what was meant.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 CORE: Final = 0.5
 """Of width and height: what lies in the middle is hidden whole, whatever the outline and however soft its rim."""
 
+TILE_PX: Final = 16
+
+_VISIBLE: Final = 8.0  # levels RMS in a tile: less than that from what was meant shows nothing
+_NEARER: Final = 2.0  # so many times nearer to what was there than to what was meant: no codec does that by chance
 _LEVELS: Final = 6.0  # RMS in a tile: what rounding, and colours cut at black and white, add to a smooth surface
 _AT_MOST: Final = 48  # rows and columns that are looked at
 _TILES: Final = 4  # along each side
@@ -52,17 +57,51 @@ def shown(upright: npt.NDArray[Any], regions: Sequence[Region], blur: BlurSpec) 
 
 def sample_of(upright: npt.NDArray[Any], region: Region) -> Sample:
     """Take an even sample of a region's middle, in levels of 8 bits."""
-    rows, columns = (_spread(length) for length in (region.height, region.width))
-    part = upright[np.ix_(rows + region.y, columns + region.x)]
+    sides = ((region.y, region.height, upright.shape[0]), (region.x, region.width, upright.shape[1]))
+    rows, columns = (_spread(*core(*side)) for side in sides)
+    part = upright[np.ix_(rows, columns)]
     levels = part.reshape(len(rows), len(columns), -1).astype(np.float32) * np.float32(255 / np.iinfo(part.dtype).max)
-    return Sample(levels, rows, columns)
+    return Sample(levels, rows - region.y, columns - region.x)
 
 
-def _spread(length: int) -> npt.NDArray[np.intp]:
-    """Choose places in the middle of a length."""
-    cut = int(length * (1 - CORE) / 2)
-    inner = length - 2 * cut
-    return cut + np.unique(np.linspace(0, inner - 1, min(inner, _AT_MOST)).astype(np.intp))
+def core(start: int, length: int, whole: int) -> tuple[int, int]:
+    """Return from where to where the middle of a region reaches along one side of a picture, `whole` pixels long.
+
+    What the picture's edge cuts goes on beyond it: there, the middle of what is visible is not the middle.
+    """
+    end = start + length
+    low, high = start - (length // 2 if start <= 0 else 0), end + (length // 2 if end >= whole else 0)
+    cut = int((high - low) * (1 - CORE) / 2)
+    return max(start, low + cut), min(end, high - cut)
+
+
+def _spread(start: int, end: int) -> npt.NDArray[np.intp]:
+    """Choose places evenly in a span."""
+    return np.unique(np.linspace(start, end - 1, min(end - start, _AT_MOST)).astype(np.intp))
+
+
+def shows_what_was(before: npt.NDArray[Any], meant: npt.NDArray[Any], after: npt.NDArray[Any]) -> bool:
+    """Say whether a region, or any tile of it, is much nearer to what was there than to what was meant.
+
+    Both are known, so no codec's noise is taken for a face: it would have to be the difference of the two.
+    """
+    for size in ((1, 1), tuple(max(1, length // TILE_PX) for length in reversed(after.shape[:2]))):
+        from_meant, from_before = _spreads(after, meant, size), _spreads(after, before, size)
+        if ((from_meant > _VISIBLE) & (from_meant > _NEARER * from_before)).any():
+            return True
+    return False
+
+
+def _spreads(one: npt.NDArray[Any], other: npt.NDArray[Any], size: Sequence[int]) -> npt.NDArray[np.float32]:
+    """Return the RMS difference in each of so many tiles, in levels of 8 bits; one shade for another is none."""
+    differs = (one.astype(np.float32) - other).reshape(*one.shape[:2], -1) * np.float32(255 / np.iinfo(one.dtype).max)
+    spread = np.zeros(tuple(reversed(size)), np.float32)
+    for channel in range(differs.shape[2]):
+        plane = np.ascontiguousarray(differs[:, :, channel])
+        mean = cv2.resize(plane, size, interpolation=cv2.INTER_AREA)
+        spread += cv2.resize(plane * plane, size, interpolation=cv2.INTER_AREA) - mean * mean
+    rms: npt.NDArray[np.float32] = np.sqrt(np.maximum(spread, 0) / differs.shape[2])
+    return rms
 
 
 def holds_more(

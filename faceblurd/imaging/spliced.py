@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 import cv2
 import numpy as np
 
-from faceblurd.imaging.remains import CORE, Sample, holds_more
+from faceblurd.imaging import geometry
+from faceblurd.imaging.redaction import redact
+from faceblurd.imaging.remains import Sample, core, holds_more, shows_what_was
 from faceblurd.imaging.splice.areas import BLOCK, changed, in_plane
 from faceblurd.imaging.splice.huffman import SpliceError
 from faceblurd.imaging.splice.planes import samples
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 _MIDDLE: Final = 128
 _SMOOTH: Final = 6  # the first coefficients, all that a smooth surface has
+_ENOUGH: Final = 16  # blocks: fewer may all be of a smooth cheek
 _MOST_BLOCKS: Final = 12  # along a side of a region
 _APART: Final = 12.0  # levels, mean over a region's blocks
 
@@ -84,13 +87,57 @@ def _holding_more(comparison: Comparison, planes: Sequence[Plane], blur: BlurSpe
     for plane in planes:
         mapped = [in_plane(region, plane, comparison.layout) for region in comparison.regions]
         scaled = _in_samples(blur, plane, comparison.layout)
+        codec = math.sqrt(float(((plane.steps[:_SMOOTH] / 2) ** 2).sum())) / BLOCK
         for place, region in enumerate(mapped):
-            sample, codec = _sample(comparison.written, plane, first, region)
+            sample = _sample(comparison.written, plane, first, region)
             # The other samples of a block that another region meets were written anew as well.
-            if holds_more(sample, region, among=mapped, blur=scaled, codec=codec, reach=BLOCK):
+            if sample is None:
+                wrong = _shows_what_was(comparison, plane, first, mapped, place, scaled)
+            else:
+                wrong = holds_more(sample, region, among=mapped, blur=scaled, codec=codec, reach=BLOCK)
+            if wrong:
                 found.add(place)
         first += plane.horizontal * plane.vertical
     return found
+
+
+def _shows_what_was(
+    comparison: Comparison, plane: Plane, first: int, mapped: Sequence[Region], place: int, blur: BlurSpec
+) -> bool:
+    """Say whether a region that has few blocks to itself shows rather what was there.
+
+    What was meant is painted here, on the samples of the component, a block more on each side; not where others lie.
+    """
+    region = mapped[place]
+    around = replace(
+        region,
+        x=region.x - BLOCK,
+        y=region.y - BLOCK,
+        width=region.width + 2 * BLOCK,
+        height=region.height + 2 * BLOCK,
+    )
+    if any(geometry.shares(around, other) for at, other in enumerate(mapped) if at != place):
+        return False
+    ends = region.y + region.height, region.x + region.width
+    rows, columns = (
+        np.arange(max(start // BLOCK - 1, 0), min(-(-end // BLOCK) + 1, -(-whole // BLOCK)))
+        for start, end, whole in zip((region.y, region.x), ends, (plane.height, plane.width), strict=True)
+    )
+    before, after = (_decoded(part, plane, first, rows, columns) for part in (comparison.before, comparison.written))
+    top, left = int(rows[0]) * BLOCK, int(columns[0]) * BLOCK
+    meant = before.copy()
+    redact(meant, [replace(region, x=region.x - left, y=region.y - top)], blur)
+    box = np.s_[region.y - top : ends[0] - top, region.x - left : ends[1] - left]
+    return shows_what_was(before[box], meant[box], after[box])
+
+
+def _decoded(
+    blocks: Blocks, plane: Plane, first: int, rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp]
+) -> npt.NDArray[np.uint8]:
+    """Decode blocks into samples side by side; those that were not read show anything."""
+    read = samples(_coefficients(blocks, plane, first, rows, columns).reshape(-1, BLOCK * BLOCK), plane.steps)
+    side_by_side = read.reshape(len(rows), len(columns), BLOCK, BLOCK).transpose(0, 2, 1, 3)
+    return np.ascontiguousarray(side_by_side.reshape(len(rows) * BLOCK, len(columns) * BLOCK))
 
 
 def _in_samples(blur: BlurSpec, plane: Plane, layout: Layout) -> BlurSpec:
@@ -99,29 +146,19 @@ def _in_samples(blur: BlurSpec, plane: Plane, layout: Layout) -> BlurSpec:
     return replace(blur, pool_size_px=math.ceil(blur.pool_size_px * by), stride_px=stride)
 
 
-def _sample(blocks: Blocks, plane: Plane, first: int, region: Region) -> tuple[Sample, float]:
-    """Decode some of the middle of a region; and say how much noise, in levels RMS, its quantisation may add.
+def _sample(blocks: Blocks, plane: Plane, first: int, region: Region) -> Sample | None:
+    """Decode some blocks that lie in the middle of a region whole; None where there are too few.
 
-    Blocks that lie in the middle whole hold a smooth surface, and nothing that quantises badly. Others hold the rim.
+    A smooth surface is all that they hold, so that it quantises well; others hold the rim, and what is beside it.
     """
-    spans = [_core(region.y, region.height), _core(region.x, region.width)]
-    inner = [_chosen(-(-start // BLOCK), end // BLOCK) for start, end in spans]
-    smooth = all(len(one) for one in inner)
-    rows, columns = inner if smooth else (_chosen(start // BLOCK, -(-end // BLOCK)) for start, end in spans)
-    read = samples(_coefficients(blocks, plane, first, rows, columns).reshape(-1, BLOCK * BLOCK), plane.steps)
-    values = read.reshape(len(rows), len(columns), BLOCK, BLOCK).transpose(0, 2, 1, 3)
-    values = values.reshape(len(rows) * BLOCK, len(columns) * BLOCK, 1).astype(np.float32)
+    sides = ((region.y, region.height, plane.height), (region.x, region.width, plane.width))
+    spans = [core(*side) for side in sides]
+    rows, columns = (_chosen(-(-start // BLOCK), end // BLOCK) for start, end in spans)
+    if len(rows) * len(columns) < _ENOUGH:
+        return None
+    values = _decoded(blocks, plane, first, rows, columns)[:, :, None].astype(np.float32)
     y, x = ((BLOCK * part[:, None] + np.arange(BLOCK)).ravel() for part in (rows, columns))
-    keep_y, keep_x = ((at >= start) & (at < end) for at, (start, end) in zip((y, x), spans, strict=True))
-    steps = plane.steps[:_SMOOTH] / 2 if smooth else plane.steps / math.sqrt(12)  # at most; and what is to be expected
-    codec = math.sqrt(float((steps**2).sum())) / BLOCK
-    return Sample(values[keep_y][:, keep_x], y[keep_y] - region.y, x[keep_x] - region.x), codec
-
-
-def _core(start: int, length: int) -> tuple[int, int]:
-    """Return from where to where the middle of a length reaches."""
-    cut = int(length * (1 - CORE) / 2)
-    return start + cut, start + length - cut
+    return Sample(values, y - region.y, x - region.x)
 
 
 def _chosen(start: int, end: int) -> npt.NDArray[np.intp]:
@@ -136,6 +173,7 @@ def _coefficients(
 ) -> npt.NDArray[np.int16]:
     """Return the blocks at these rows and columns of a component: (rows, columns, 64)."""
     slots = blocks.place[np.ix_(rows // plane.vertical, columns // plane.horizontal)]
+    slots = np.minimum(slots, len(blocks.coefficients) - 1)
     inside = first + np.add.outer(rows % plane.vertical * plane.horizontal, columns % plane.horizontal)
     chosen: npt.NDArray[np.int16] = blocks.coefficients[slots, inside]
     return chosen

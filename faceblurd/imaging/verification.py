@@ -20,7 +20,7 @@ from faceblurd.imaging.formats import open_image
 from faceblurd.imaging.formats.jpeg import JpegPicture
 from faceblurd.imaging.geometry import upright_view
 from faceblurd.imaging.redaction import redact
-from faceblurd.imaging.remains import shown
+from faceblurd.imaging.remains import TILE_PX, shown, shows_what_was
 from faceblurd.imaging.scrub import Scrub
 from faceblurd.imaging.splice.huffman import SpliceError
 from faceblurd.imaging.thumbnail import redacted_thumbnail, replacement
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
     from faceblurd.model import BlurSpec, Region
 
 _TOLERANCE: Final = 16.0  # levels, mean over a picture: what the coarsest quantisation does to it
-_TILE_PX: Final = 16
-_VISIBLE: Final = 8.0  # levels RMS in a tile: less than that from what was meant shows nothing
-_NEARER: Final = 2.0  # so many times nearer to what was there than to what was meant: no codec does that by chance
 _STRIP_ROWS: Final = 256  # compared at a time: differences of a whole picture would take as much memory as its pixels
 _LOOKED_AT_PX: Final = 24  # of a region's shorter side, at least, in what the second look sees
 _REDUCTIONS: Final = (8, 4, 2, 1)
@@ -165,7 +162,7 @@ def _examine_pixels(
     views = tuple(upright_view(array, orientation) for array in (before, meant, after))
     if lossless:
         return [one for one in regions if one in more or not np.array_equal(views[1][_box(one)], views[2][_box(one)])]
-    return [one for one in regions if one in more or _is_what_was(views, _box(one), noise)]
+    return [one for one in regions if one in more or _is_wrong(views, _box(one), noise)]
 
 
 def _box(region: Region) -> tuple[slice, slice]:
@@ -179,33 +176,14 @@ def _pixels(picture: Picture, frame: int) -> npt.NDArray[Any]:
         raise refused(error.message) from error
 
 
-def _is_what_was(views: tuple[npt.NDArray[Any], ...], box: tuple[slice, slice], noise: float) -> bool:
-    """Say whether a region, or any tile of it, is much nearer to what was there than to what was meant.
+def _is_wrong(views: tuple[npt.NDArray[Any], ...], box: tuple[slice, slice], noise: float) -> bool:
+    """Say whether a region shows what was there, or something else than what was meant; `noise`: of the whole picture.
 
-    Both are known, so no codec's noise is taken for a face: it would have to be the difference of the two. What is far
-    from both is none either (`noise`: of the whole picture), unless so few pixels hold it that the colours around it
-    bled into all of them.
+    Where few pixels hold it, the colours around it may have bled into all of them.
     """
     before, meant, after = (view[box] for view in views)
-    if min(after.shape[:2]) >= _TILE_PX and _distance(after, meant) > _TOLERANCE + 2 * noise:
-        return True
-    for size in ((1, 1), tuple(max(1, length // _TILE_PX) for length in reversed(after.shape[:2]))):
-        from_meant, from_before = _spreads(after, meant, size), _spreads(after, before, size)
-        if ((from_meant > _VISIBLE) & (from_meant > _NEARER * from_before)).any():
-            return True
-    return False
-
-
-def _spreads(one: npt.NDArray[Any], other: npt.NDArray[Any], size: Sequence[int]) -> npt.NDArray[np.float32]:
-    """Return the RMS difference in each of so many tiles, in levels of 8 bits; one shade for another is none."""
-    differs = (one.astype(np.float32) - other).reshape(*one.shape[:2], -1) * np.float32(255 / np.iinfo(one.dtype).max)
-    spread = np.zeros(tuple(reversed(size)), np.float32)
-    for channel in range(differs.shape[2]):
-        plane = np.ascontiguousarray(differs[:, :, channel])
-        mean = cv2.resize(plane, size, interpolation=cv2.INTER_AREA)
-        spread += cv2.resize(plane * plane, size, interpolation=cv2.INTER_AREA) - mean * mean
-    rms: npt.NDArray[np.float32] = np.sqrt(np.maximum(spread, 0) / differs.shape[2])
-    return rms
+    far = min(after.shape[:2]) >= TILE_PX and _distance(after, meant) > _TOLERANCE + 2 * noise
+    return far or shows_what_was(before, meant, after)
 
 
 def _compare_outside(

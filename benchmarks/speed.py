@@ -29,7 +29,7 @@ from faceblurd.imaging.detectors import open_detectors
 from faceblurd.imaging.formats import open_image
 from faceblurd.imaging.metadata import BARE
 from faceblurd.imaging.second_look import SecondLook
-from faceblurd.imaging.verification import verify, verify_clean
+from faceblurd.imaging.verification import examine, verify_clean
 from faceblurd.model import Fingerprint, Job, Mode, Staged
 from faceblurd.workers import job as worker
 from faceblurd.workers.toolbox import Toolbox
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     Run = Callable[[str, str], tuple[dict[str, float], int]]
 
-STAGES = ("read", "hash", "preview", "detect", "decode", "redact", "encode", "verify", "second look", "write", "fsync")
+STAGES = ("read", "hash", "preview", "detect", "decode", "redact", "encode", "verify", "write", "fsync")
 REFERENCE = "reference"
 TARGET = 8.0
 
@@ -142,9 +142,10 @@ class Ours:
         with stage("redact"):
             encoded = picture.redacted(regions, recipe.blur, BARE)
         with stage("verify"):
-            again = verify(encoded, picture=picture, regions=regions, blur=recipe.blur, max_pixels=recipe.max_pixels)
-        with stage("second look"):
-            self._second_look.found_again(again, regions, longest_px=recipe.detection.working_size_px)
+            examine(
+                encoded, picture=picture, regions=regions, blur=recipe.blur, max_pixels=recipe.max_pixels,
+                look=self._second_look,
+            )  # fmt: skip
         return encoded.data
 
     def _in_stages(self, stage: Stages, source: str, target: str) -> None:

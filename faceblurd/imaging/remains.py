@@ -27,11 +27,13 @@ if TYPE_CHECKING:
 CORE: Final = 0.5
 """Of width and height: what lies in the middle is hidden whole, whatever the outline and however soft its rim."""
 
+NOISE: Final = 6.0
+"""Levels RMS in a tile: what rounding, and colours cut at black and white, add to a smooth surface."""
+
 TILE_PX: Final = 16
 
 _VISIBLE: Final = 8.0  # levels RMS in a tile: less than that from what was meant shows nothing
 _NEARER: Final = 2.0  # so many times nearer to what was there than to what was meant: no codec does that by chance
-_LEVELS: Final = 6.0  # RMS in a tile: what rounding, and colours cut at black and white, add to a smooth surface
 _AT_MOST: Final = 48  # rows and columns that are looked at
 _TILES: Final = 4  # along each side
 _FEW: Final = 64  # numbers; a surface of more is weak by choice and explains nearly anything
@@ -105,12 +107,12 @@ def _spreads(one: npt.NDArray[Any], other: npt.NDArray[Any], size: Sequence[int]
 
 
 def holds_more(
-    sample: Sample, region: Region, *, among: Iterable[Region], blur: BlurSpec, codec: float = 0.0, reach: int = 0
+    sample: Sample, region: Region, *, among: Iterable[Region], blur: BlurSpec, noise: float = NOISE, reach: int = 0
 ) -> bool:
     """Say whether a region's sample has more in it than the surface of its redaction.
 
-    Pixels that another region covers, `reach` pixels more on each side, say nothing of this one. `codec`: levels RMS
-    that the quantisation may add.
+    Pixels that another region covers, `reach` pixels more on each side, say nothing of this one. `noise`: levels RMS
+    that rounding and quantisation may add.
     """
     sides = ((sample.rows, region.height), (sample.columns, region.width))
     surfaces = [_surface(places, length, region, blur) for places, length in sides]
@@ -119,7 +121,7 @@ def holds_more(
     seen = _clear(sample, region, among, reach)
     for axis, surface in enumerate(surfaces):
         seen &= np.expand_dims(surface.any(axis=1), 1 - axis)
-    return _unexplained(sample.values, seen, surfaces) > _LEVELS + codec
+    return _unexplained(sample.values, seen, surfaces) > noise
 
 
 def _clear(sample: Sample, region: Region, among: Iterable[Region], reach: int) -> npt.NDArray[np.bool_]:

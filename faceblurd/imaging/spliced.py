@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 _MIDDLE: Final = 128
 _SMOOTH: Final = 6  # the first coefficients, all that a smooth surface has
-_ENOUGH: Final = 16  # blocks: fewer may all be of a smooth cheek
+_LARGE_PX: Final = 160
+_ROUNDING: Final = 3.0  # levels RMS: of samples that are no colours, and are cut nowhere
 _MOST_BLOCKS: Final = 12  # along a side of a region
 _APART: Final = 12.0  # levels, mean over a region's blocks
 
@@ -87,15 +88,12 @@ def _holding_more(comparison: Comparison, planes: Sequence[Plane], blur: BlurSpe
     for plane in planes:
         mapped = [in_plane(region, plane, comparison.layout) for region in comparison.regions]
         scaled = _in_samples(blur, plane, comparison.layout)
-        codec = math.sqrt(float(((plane.steps[:_SMOOTH] / 2) ** 2).sum())) / BLOCK
+        noise = _ROUNDING + math.sqrt(float(((plane.steps[:_SMOOTH] / 2) ** 2).sum())) / BLOCK
         for place, region in enumerate(mapped):
             sample = _sample(comparison.written, plane, first, region)
             # The other samples of a block that another region meets were written anew as well.
-            if sample is None:
-                wrong = _shows_what_was(comparison, plane, first, mapped, place, scaled)
-            else:
-                wrong = holds_more(sample, region, among=mapped, blur=scaled, codec=codec, reach=BLOCK)
-            if wrong:
+            more = sample and holds_more(sample, region, among=mapped, blur=scaled, noise=noise, reach=BLOCK)
+            if more or _shows_what_was(comparison, plane, first, mapped, place, scaled):
                 found.add(place)
         first += plane.horizontal * plane.vertical
     return found
@@ -104,11 +102,13 @@ def _holding_more(comparison: Comparison, planes: Sequence[Plane], blur: BlurSpe
 def _shows_what_was(
     comparison: Comparison, plane: Plane, first: int, mapped: Sequence[Region], place: int, blur: BlurSpec
 ) -> bool:
-    """Say whether a region that has few blocks to itself shows rather what was there.
+    """Say whether a region that is not large shows rather what was there: it has few blocks of its own to look at.
 
     What was meant is painted here, on the samples of the component, a block more on each side; not where others lie.
     """
     region = mapped[place]
+    if max(region.width, region.height) > _LARGE_PX:
+        return False
     around = replace(
         region,
         x=region.x - BLOCK,
@@ -147,14 +147,14 @@ def _in_samples(blur: BlurSpec, plane: Plane, layout: Layout) -> BlurSpec:
 
 
 def _sample(blocks: Blocks, plane: Plane, first: int, region: Region) -> Sample | None:
-    """Decode some blocks that lie in the middle of a region whole; None where there are too few.
+    """Decode some blocks that lie in the middle of a region whole; None where there is none.
 
     A smooth surface is all that they hold, so that it quantises well; others hold the rim, and what is beside it.
     """
     sides = ((region.y, region.height, plane.height), (region.x, region.width, plane.width))
     spans = [core(*side) for side in sides]
     rows, columns = (_chosen(-(-start // BLOCK), end // BLOCK) for start, end in spans)
-    if len(rows) * len(columns) < _ENOUGH:
+    if not len(rows) or not len(columns):
         return None
     values = _decoded(blocks, plane, first, rows, columns)[:, :, None].astype(np.float32)
     y, x = ((BLOCK * part[:, None] + np.arange(BLOCK)).ravel() for part in (rows, columns))

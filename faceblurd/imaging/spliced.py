@@ -64,9 +64,7 @@ def check(
     """
     comparison = picture.compared(again, regions, blur)
     unlike, layout = set(comparison.unlike), comparison.layout
-    if not blur.allow_weak:
-        planes = layout.planes[:1] if picture.has_luma else layout.planes
-        unlike |= _holding_more(comparison, planes, blur)
+    unlike |= _holding_more(comparison, layout.planes[:1] if picture.has_luma else layout.planes, blur)
     seen = again.upper(_rows(comparison), by=by)
     if picture.has_luma and layout.planes[0].horizontal * BLOCK == layout.mcu_width:
         _expect_seen(comparison, cv2.cvtColor(seen, cv2.COLOR_BGR2GRAY), by)
@@ -90,7 +88,7 @@ def _holding_more(comparison: Comparison, planes: Sequence[Plane], blur: BlurSpe
         scaled = _in_samples(blur, plane, comparison.layout)
         noise = _ROUNDING + math.sqrt(float(((plane.steps[:_SMOOTH] / 2) ** 2).sum())) / BLOCK
         for place, region in enumerate(mapped):
-            sample = _sample(comparison.written, plane, first, region)
+            sample = None if blur.allow_weak else _sample(comparison.written, plane, first, region)
             # The other samples of a block that another region meets were written anew as well.
             more = sample and holds_more(sample, region, among=mapped, blur=scaled, noise=noise, reach=BLOCK)
             if more or _shows_what_was(comparison, plane, first, mapped, place, scaled):
@@ -102,12 +100,12 @@ def _holding_more(comparison: Comparison, planes: Sequence[Plane], blur: BlurSpe
 def _shows_what_was(
     comparison: Comparison, plane: Plane, first: int, mapped: Sequence[Region], place: int, blur: BlurSpec
 ) -> bool:
-    """Say whether a region that is not large shows rather what was there: it has few blocks of its own to look at.
+    """Say whether a region shows rather what was there: asked of those that have few blocks of their own, or are weak.
 
     What was meant is painted here, on the samples of the component, a block more on each side; not where others lie.
     """
     region = mapped[place]
-    if max(region.width, region.height) > _LARGE_PX:
+    if max(region.width, region.height) > _LARGE_PX and not blur.allow_weak:
         return False
     around = replace(
         region,

@@ -33,6 +33,7 @@ NOISE: Final = 6.0
 TILE_PX: Final = 16
 
 _VISIBLE: Final = 8.0  # levels RMS in a tile: less than that from what was meant shows nothing
+_NOISES: Final = 3.0
 _NEARER: Final = 2.0  # so many times nearer to what was there than to what was meant: no codec does that by chance
 _AT_MOST: Final = 48  # rows and columns that are looked at
 _TILES: Final = 4  # along each side
@@ -82,14 +83,18 @@ def _spread(start: int, end: int) -> npt.NDArray[np.intp]:
     return np.unique(np.linspace(start, end - 1, min(end - start, _AT_MOST)).astype(np.intp))
 
 
-def shows_what_was(before: npt.NDArray[Any], meant: npt.NDArray[Any], after: npt.NDArray[Any]) -> bool:
+def shows_what_was(
+    before: npt.NDArray[Any], meant: npt.NDArray[Any], after: npt.NDArray[Any], *, noise: float = 0.0
+) -> bool:
     """Say whether a region, or any tile of it, is much nearer to what was there than to what was meant.
 
-    Both are known, so no codec's noise is taken for a face: it would have to be the difference of the two.
+    Both are known, so no codec's noise is taken for a face: it would have to be the difference of the two. `noise`:
+    levels that a codec adds anywhere; one so coarse leaves a block as it was where hiding changes less than that.
     """
+    visible = max(_VISIBLE, _NOISES * noise)
     for size in ((1, 1), tuple(max(1, length // TILE_PX) for length in reversed(after.shape[:2]))):
         from_meant, from_before = _spreads(after, meant, size), _spreads(after, before, size)
-        if ((from_meant > _VISIBLE) & (from_meant > _NEARER * from_before)).any():
+        if ((from_meant > visible) & (from_meant > _NEARER * from_before)).any():
             return True
     return False
 

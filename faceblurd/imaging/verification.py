@@ -183,7 +183,7 @@ def _is_wrong(views: tuple[npt.NDArray[Any], ...], box: tuple[slice, slice], noi
     """
     before, meant, after = (view[box] for view in views)
     far = min(after.shape[:2]) >= TILE_PX and _distance(after, meant) > _TOLERANCE + 2 * noise
-    return far or shows_what_was(before, meant, after)
+    return far or shows_what_was(before, meant, after, noise=noise)
 
 
 def _compare_outside(

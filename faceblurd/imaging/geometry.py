@@ -87,6 +87,11 @@ def mirrored(region: Region, *, width: int) -> Region:
     return replace(region, x=width - region.x - region.width)
 
 
+def shares(one: Region, other: Region) -> bool:
+    """Say whether two regions have a pixel in common."""
+    return _shared(one, other) > 0
+
+
 def covers_most(zone: Region, region: Region, *, share: float) -> bool:
     """Say whether at least `share` of the region lies inside the zone."""
     return _shared(zone, region) >= share * region.width * region.height

@@ -22,8 +22,8 @@ from faceblurd.imaging.redaction import average_pool
 from faceblurd.imaging.second_look import SecondLook
 from faceblurd.imaging.splice import library
 from faceblurd.imaging.thumbnail import redacted_thumbnail
-from faceblurd.imaging.verification import reopened, verify, verify_clean
-from faceblurd.model import BlurMethod, Verify
+from faceblurd.imaging.verification import examine, reopened, unlike, verify_clean
+from faceblurd.model import Verify
 from faceblurd.plugins.host import PluginHost
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 SAMPLE: Final = 8
 """One file in so many is looked at closely where `verify: sampled`."""
 
-_FOUND_AGAIN: Final = "a hidden face was found again and is solid gray now"
+_ROUNDS: Final = 3  # as they were; those in doubt flat; and once more, for those that only then came into doubt
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,26 +100,36 @@ class Toolbox:
         return find_faces(picture, detectors, recipe)
 
     def _redacted(self, picture: Picture, regions: list[Region], recipe: Recipe, *, thorough: bool) -> Made:
-        """Hide regions, and look at the result; what is found in it again becomes solid gray."""
-        encoded, again = _checked(picture, regions, recipe, _scrub(picture, regions, recipe), thorough=thorough)
-        if thorough and not recipe.blur.allow_weak:
-            encoded = self._looked_at(encoded, again, regions, recipe)
+        """Hide regions, and look at the result; what is in doubt there is hidden by one flat colour instead."""
+        encoded = self._hidden(picture, regions, recipe, thorough=thorough)
         hidden = regions if encoded.regions is None else encoded.regions
         stored = tuple(_as_stored(region, picture) for region in hidden)
         return Made(encoded.data, stored, encoded.lossless, encoded.note)
 
-    def _looked_at(self, encoded: Encoded, result: Picture, regions: list[Region], recipe: Recipe) -> Encoded:
-        """Search a result for the faces that were hidden in it; give one in which none is found."""
-        look = self._second_looks[recipe.digest]
-        found = look.found_again(result, regions, longest_px=recipe.detection.working_size_px)
-        shown = look.found_in_thumbnails(result, regions)
-        if not found and not shown:
+    def _hidden(self, picture: Picture, regions: list[Region], recipe: Recipe, *, thorough: bool) -> Encoded:
+        """Give a file in which no region is in doubt. Raises ImageError NOT_VERIFIED where there is none.
+
+        Each round starts from the original. A region becomes flat once, and one flat colour holds no face: so the
+        second look is asked once, and what the check itself doubts after that is more than a region.
+        """
+        scrub = _scrub(picture, regions, recipe)
+        if not thorough:
+            encoded = picture.redacted(regions, recipe.blur, scrub)
+            reopened(encoded.data, picture, recipe.max_pixels)
             return encoded
-        solid = replace(recipe, blur=replace(recipe.blur, method=BlurMethod.SOLID))
-        scrub = _scrub(result, found, solid)
-        final, _ = _checked(result, found, solid, replace(scrub, thumbnail=None) if shown else scrub, thorough=True)
-        note = "; ".join(filter(None, [encoded.note, _FOUND_AGAIN if found else ""]))
-        return replace(encoded, data=final.data, lossless=encoded.lossless and final.lossless, note=note)
+        look: SecondLook | None = self._second_looks[recipe.digest]
+        for _ in range(_ROUNDS):
+            encoded = picture.redacted(regions, recipe.blur, scrub)
+            examined = examine(
+                encoded, picture=picture, regions=regions, blur=recipe.blur, max_pixels=recipe.max_pixels, look=look
+            )
+            doubted = {*examined.unlike, *examined.found}
+            if not doubted:
+                return encoded
+            copies = not doubted <= set(regions)  # what shows a region once more
+            regions = [replace(one, flat=True) if copies or one in doubted else one for one in regions]
+            scrub, look = _scrub(picture, regions, recipe), None
+        raise unlike(examined.unlike)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,17 +147,6 @@ class _PluginRegions:
 def is_thorough(content: bytes, level: Verify) -> bool:
     """Say whether the result for this file is looked at closely; a sample is the same files at every try."""
     return level is Verify.FULL or (level is Verify.SAMPLED and zlib.crc32(content) % SAMPLE == 0)
-
-
-def _checked(
-    picture: Picture, regions: list[Region], recipe: Recipe, scrub: Scrub, *, thorough: bool
-) -> tuple[Encoded, Picture]:
-    """Hide regions, and open the result as a stranger would."""
-    encoded = picture.redacted(regions, recipe.blur, scrub)
-    if not thorough:
-        return encoded, reopened(encoded.data, picture, recipe.max_pixels)
-    again = verify(encoded, picture=picture, regions=regions, blur=recipe.blur, max_pixels=recipe.max_pixels)
-    return encoded, again
 
 
 def _as_stored(region: Region, picture: Picture) -> Region:

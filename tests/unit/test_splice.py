@@ -22,9 +22,9 @@ from faceblurd.imaging.formats.codecs import library_warnings
 from faceblurd.imaging.metadata import BARE
 from faceblurd.imaging.redaction import redact
 from faceblurd.imaging.splice import surgery
-from faceblurd.imaging.splice.areas import in_plane
+from faceblurd.imaging.splice.areas import Area, in_plane
 from faceblurd.imaging.splice.fallback import FallbackCoder
-from faceblurd.imaging.splice.layout import read_layout, stream_of
+from faceblurd.imaging.splice.layout import read_layout
 from faceblurd.imaging.splice.painting import CHROMA, Paint
 from faceblurd.imaging.splice.planes import grid, samples
 from faceblurd.model import BlurMethod, BlurSpec, Region, Shape
@@ -135,10 +135,8 @@ def planes_of(data: bytes) -> tuple[Layout, list[npt.NDArray[np.uint8]]]:
     """Decode every component as it is stored, with the loop in Python."""
     segments = js.scan(data)
     layout = read_layout(data, segments, js.read_frame(data, segments))
-    stream = stream_of(layout, layout.dc, layout.ac)
-    everything = np.ones(layout.across * layout.down, np.uint8)
-    work = surgery._Work(data, layout, stream, FallbackCoder, everything)
-    coefficients = work.read((layout.down, layout.across)).coefficients
+    everything = Area(0, 0, layout.across, layout.down)
+    coefficients = surgery.Reading(data, layout, [everything], FallbackCoder).blocks.coefficients
     planes, first = [], 0
     for plane in layout.planes:
         last = first + plane.horizontal * plane.vertical
@@ -270,7 +268,6 @@ def test_a_progressive_file_is_encoded_anew_and_the_note_says_why(options: dict[
     encoded = open_image(out.getvalue(), max_pixels=MAX).redacted([Region(8, 8, 30, 30, 1, "test")], BlurSpec(), BARE)
     assert not encoded.lossless
     assert why in encoded.note
-    assert encoded.intended is not None
 
 
 def test_noise_in_a_progressive_file_of_the_best_quality_is_encoded_anew_as_well() -> None:

@@ -10,25 +10,25 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 WEIGHTS: Final = (
-    -0.0615,  # yunet
-    0.0511,  # yunet_second
-    1.9217,  # centerface
-    0.2823,  # centerface_second
-    -0.5747,  # small
-    0.0394,  # large
-    0.4227,  # small_centerface
-    -0.2013,  # large_centerface
-    -0.2919,  # small_yunet
-    0.0551,  # large_yunet
-    -0.6480,  # enlarged
-    -0.0116,  # enlarged_centerface
-    -0.9466,  # turned
-    -0.7257,  # lit
-    2.4318,  # crowd
+    -0.0552,  # yunet
+    -0.0179,  # yunet_second
+    1.9207,  # centerface
+    0.2917,  # centerface_second
+    -0.5374,  # small
+    0.0304,  # large
+    0.4049,  # small_centerface
+    -0.2045,  # large_centerface
+    -0.2944,  # small_yunet
+    0.0647,  # large_yunet
+    -0.6950,  # enlarged
+    0.0140,  # enlarged_centerface
+    -0.7044,  # turned
+    -0.7485,  # lit
+    2.4227,  # crowd
 )
-BIAS: Final = -4.1132
+BIAS: Final = -4.1035
 BARS: Final[Mapping[Sensitivity, float]] = {
-    Sensitivity.LOW: 0.7155,
-    Sensitivity.NORMAL: 0.4600,
-    Sensitivity.HIGH: 0.2814,
+    Sensitivity.LOW: 0.7225,
+    Sensitivity.NORMAL: 0.4685,
+    Sensitivity.HIGH: 0.2793,
 }

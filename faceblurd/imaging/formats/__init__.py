@@ -32,14 +32,12 @@ __all__ = ["Encoded", "Picture", "open_image", "sniff"]
 class Encoded:
     """A result. `lossless`: every pixel outside the regions is as it was; `note`: what a person should know.
 
-    `intended`: the stored pixels after redaction, an array a frame, None where nobody made them all. `regions`: the
-    upright boxes that really changed, None where they are those that were asked for.
+    `regions`: the upright boxes that really changed, None where they are those that were asked for.
     """
 
     data: bytes
     lossless: bool
     note: str = ""
-    intended: Sequence[npt.NDArray[Any]] | None = None
     regions: tuple[Region, ...] | None = None
 
 
@@ -82,6 +80,12 @@ class Picture(Protocol):
 
     def pixels(self, frame: int = 0) -> npt.NDArray[Any]:
         """Return all pixels as stored, writable, at their own depth (uint8 or uint16), HxW or HxWxC in BGR(A) order."""
+
+    def with_copies(self, regions: Sequence[Region]) -> list[Region]:
+        """Return what must be hidden for these: they themselves, and what shows the same in reduced copies."""
+
+    def fitted(self, pixels: npt.NDArray[Any], before: npt.NDArray[Any], regions: Sequence[Region]) -> None:
+        """Change stored pixels of the regions' frame, in place, to what the format holds; `before`: the original's."""
 
     def redacted(self, regions: Sequence[Region], blur: BlurSpec, scrub: Scrub) -> Encoded:
         """Return a file of the same format with these upright regions hidden and its metadata scrubbed."""

@@ -84,14 +84,24 @@ class Animation:
         """Hide upright regions, frame by frame."""
         hidden = Hidden(self, regions, blur)
         data, note = self.write(hidden, scrub)
-        return Encoded(data, lossless=not note, note=note, intended=hidden)
+        return Encoded(data, lossless=not note, note=note)
 
     def write(self, frames: Sequence[npt.NDArray[np.uint8]], scrub: Scrub) -> tuple[bytes, str]:
         """Return a file with these composed frames; and why it is not lossless, empty where it is."""
         raise NotImplementedError
 
-    def fitted(self, pixels: npt.NDArray[np.uint8], painted: npt.NDArray[np.bool_]) -> None:
+    def with_copies(self, regions: Sequence[Region]) -> list[Region]:
+        """Return them: frames are no copies."""
+        return list(regions)
+
+    def fitted(self, pixels: npt.NDArray[Any], before: npt.NDArray[Any], regions: Sequence[Region]) -> None:  # noqa: ARG002 - what differs was painted
         """Change what was painted, in place, to what the format can hold."""
+        painted = (pixels != before).any(axis=2)
+        self.fit(pixels, painted)
+        pixels[pixels[:, :, 3] == 0] = 0
+
+    def fit(self, pixels: npt.NDArray[np.uint8], painted: npt.NDArray[np.bool_]) -> None:
+        """Give what was painted, in place, the colours that the format can hold."""
 
     def thumbnails(self) -> list[bytes]:
         """Return none: animations carry no thumbnails."""
@@ -118,8 +128,7 @@ class Hidden(Sequence["npt.NDArray[np.uint8]"]):
         if mine:
             view = upright_view(pixels, self._picture.orientation)
             redact(view, mine, self._blur, self._picture.channels)
-            self._picture.fitted(pixels, (pixels != self._picture.composed(frame)).any(axis=2))
-            pixels[pixels[:, :, 3] == 0] = 0
+            self._picture.fitted(pixels, self._picture.composed(frame), mine)
         return pixels
 
 

@@ -20,9 +20,12 @@ from faceblurd.imaging.soft import Channels
 from faceblurd.model import Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
 
     from faceblurd.imaging.metadata import Scrub
+    from faceblurd.model import Region
 
 _FILE_HEADER, _CORE_HEADER, _INFO_HEADER, _WITH_ALPHA, _WITH_PROFILE = 14, 12, 40, 56, 124
 # With another one, programs disagree where the palette starts: what is all black to one shows a face to the next.
@@ -131,6 +134,10 @@ class BmpPicture(Still):
             return Encoded(self._built(rows), lossless=True)
         note = "the rows are no longer run-length coded"
         return Encoded(self._built(rows, compression=_PLAIN), lossless=True, note=note)
+
+    def fitted(self, pixels: npt.NDArray[Any], before: npt.NDArray[Any], regions: Sequence[Region]) -> None:  # noqa: ARG002 - the rows say it all
+        """Give what was painted the colours that the palette or the depth has."""
+        self._rows.painted(pixels, self._cells())
 
     def scrubbed(self, scrub: Scrub = BARE) -> bytes:  # noqa: ARG002 - see metadata.Scrub
         """Keep header, palette, rows and profile; blank what lies between them and drop what follows."""

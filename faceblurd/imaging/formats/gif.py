@@ -65,7 +65,7 @@ class GifPicture(Animation):
             self._composer = Frames(self._data, self._gif)
         return self._composer.composed(frame)
 
-    def fitted(self, pixels: npt.NDArray[np.uint8], painted: npt.NDArray[np.bool_]) -> None:
+    def fit(self, pixels: npt.NDArray[np.uint8], painted: npt.NDArray[np.bool_]) -> None:
         """Give what was painted colours that the frame has room for, and no opacity in between."""
         pixels[painted, 3] = np.where(pixels[painted, 3] < _OPAQUE, 0, 255)
         words = _words(pixels)

@@ -40,10 +40,12 @@ from faceblurd.imaging.formats.jpeg_metadata import (
 from faceblurd.imaging.formats.still import Still
 from faceblurd.imaging.metadata import BARE
 from faceblurd.imaging.soft import Channels
+from faceblurd.imaging.splice.areas import touched
+from faceblurd.imaging.splice.comparison import compare
 from faceblurd.imaging.splice.huffman import SpliceError
 from faceblurd.imaging.splice.layout import read_layout
 from faceblurd.imaging.splice.painting import CHROMA, Paint
-from faceblurd.imaging.splice.surgery import splice
+from faceblurd.imaging.splice.surgery import Reading, splice
 from faceblurd.model import Reason
 
 if TYPE_CHECKING:
@@ -52,6 +54,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from faceblurd.imaging.metadata import Scrub
+    from faceblurd.imaging.splice.comparison import Comparison
+    from faceblurd.imaging.splice.layout import Layout
     from faceblurd.model import BlurSpec, Region
 
 _CHANNELS = {1: "L", 3: "RGB", 4: "CMYK"}
@@ -68,6 +72,8 @@ _SAMPLING = {(1, 1): 0, (2, 1): 1, (2, 2): 2}  # luma's factors over chroma's ->
 _HARMLESS = "extraneous bytes before marker"  # padding that some cameras write; no pixel is missing
 _RGB_IDS = (82, 71, 66)
 _YCCK = 2  # Adobe's transform
+_HEIGHT_AT = 5  # where the rows are in a frame header
+_SMALL_PX = 640  # kept: thumbnails are made of it, and checked with it
 
 
 class JpegPicture(Still):
@@ -90,9 +96,19 @@ class JpegPicture(Still):
         if (scans := sum(segment.marker == js.SOS for segment in self._segments)) > _MAX_SCANS:
             raise ImageError(Reason.TOO_LARGE, f"The JPEG has {scans} scans, more than {_MAX_SCANS}")
         self.orientation = orientation(self._data, self._segments)
+        self._reading: Reading | None = None
+        self._small: tuple[int, npt.NDArray[Any]] | None = None
 
     def preview(self, longest_px: int | None, frame: int = 0) -> npt.NDArray[Any]:  # noqa: ARG002 - there is one
         """Decode at a half, a quarter or an eighth where that is enough, which costs a third of a full decode."""
+        if self._small and self._small[0] == longest_px:
+            return self._small[1].copy()
+        shown = self._preview(longest_px)
+        if longest_px is not None and longest_px <= _SMALL_PX:
+            self._small = longest_px, shown.copy()
+        return shown
+
+    def _preview(self, longest_px: int | None) -> npt.NDArray[Any]:
         if self._mode == "CMYK":
             stored = self._cmyk_as_bgr(longest_px)
         else:
@@ -100,10 +116,10 @@ class JpegPicture(Still):
             stored = self._decode(_REDUCED[by])
         return preview_of(stored, orientation=self.orientation, longest_px=longest_px)
 
-    def _decode(self, flags: int) -> npt.NDArray[Any]:
+    def _decode(self, flags: int, data: bytes | None = None) -> npt.NDArray[Any]:
         """Decode with OpenCV; a warning of its JPEG library counts as a failure, since it goes on with gray."""
         with library_warnings() as warned:
-            array = decode_cv(self._data, flags | cv2.IMREAD_IGNORE_ORIENTATION, what="JPEG")
+            array = decode_cv(data or self._data, flags | cv2.IMREAD_IGNORE_ORIENTATION, what="JPEG")
         if harm := [line for line in warned if _HARMLESS not in line]:
             raise ImageError(Reason.DAMAGED, f"The JPEG is damaged: {harm[0]}", retryable=True)
         return array
@@ -135,19 +151,59 @@ class JpegPicture(Still):
 
     def _spliced(self, regions: Sequence[Region], blur: BlurSpec, scrub: Scrub) -> Encoded:
         """Replace the blocks that the regions meet. Raises SpliceError."""
-        layout = read_layout(self._data, self._segments, self._frame)
-        size = {"orientation": self.orientation, "width": self.width, "height": self.height}
-        stored = [geometry.to_stored(region, **size) for region in regions]
-        inside = [cut for one in stored if (cut := geometry.clip(one, width=self.width, height=self.height))]
-        paint = Paint(blur, self.orientation, CHROMA if self._is_ycc() else {})
-        done = splice(self._data, layout, inside, paint)
+        reading, inside, paint = self._read(regions, blur)
+        layout = reading.layout
+        done = splice(self._data, layout, inside, paint, reading=reading)
         kept = kept_segments(self._data, self._segments, keep_adobe=True, scrub=scrub)
         parts = (
             (done.tables, self._data[segment.start : layout.start], done.scan) if segment.marker == js.SOS else (part,)
             for segment, part in kept
         )
         data = b"".join((b"\xff\xd8", *(piece for several in parts for piece in several), b"\xff\xd9"))
+        size = {"orientation": self.orientation, "width": self.width, "height": self.height}
         return Encoded(data, lossless=True, regions=tuple(geometry.to_upright(r, **size) for r in done.regions))
+
+    def _read(self, regions: Sequence[Region], blur: BlurSpec) -> tuple[Reading, list[Region], Paint]:
+        """Read what upright regions touch, once for the redaction and its check. Raises SpliceError."""
+        size = {"orientation": self.orientation, "width": self.width, "height": self.height}
+        stored = [geometry.to_stored(region, **size) for region in regions]
+        inside = [cut for one in stored if (cut := geometry.clip(one, width=self.width, height=self.height))]
+        layout = self.layout() if self._reading is None else self._reading.layout
+        areas = tuple(touched(region, layout) for region in inside)
+        if self._reading is None or self._reading.areas != areas:
+            self._reading = Reading(self._data, layout, areas)
+        return self._reading, inside, Paint(blur, self.orientation, CHROMA if self._is_ycc() else {})
+
+    def layout(self) -> Layout:
+        """Read what the headers say of the scan. Raises SpliceError where its blocks cannot be replaced."""
+        return read_layout(self._data, self._segments, self._frame)
+
+    def compared(self, again: JpegPicture, regions: Sequence[Region], blur: BlurSpec) -> Comparison:
+        """Compare a spliced result with what hiding upright regions gives. Raises SpliceError where more changed."""
+        reading, inside, paint = self._read(regions, blur)
+        return compare(reading, again.whole, again.layout(), inside, paint)
+
+    @property
+    def whole(self) -> bytes:
+        """The bytes up to the end marker."""
+        return self._data
+
+    @property
+    def has_luma(self) -> bool:
+        """Whether the first component is the brightness."""
+        return self._mode == "L" or self._is_ycc()
+
+    def coded(self) -> tuple[bytes, bool, int | None]:
+        """Return all that decides how the picture looks: what is not metadata, and what says how to read colours."""
+        chosen = (s for s in self._segments if not js.is_app(s.marker) and s.marker != js.COM)
+        said = has_jfif(self._data, self._segments), adobe_transform(self._data, self._segments)
+        return (b"".join(self._data[s.start : s.end] for s in chosen), *said)
+
+    def upper(self, rows: int, *, by: int) -> npt.NDArray[Any]:
+        """Decode the first rows only, at 1, a half, a quarter or an eighth: BGR as stored. Costs as they do."""
+        place = next(s.start for s in self._segments if s.marker == self._frame.marker) + _HEIGHT_AT
+        data = self._data[:place] + min(rows, self.height).to_bytes(2, "big") + self._data[place + 2 :]
+        return self._decode(_REDUCED[by], data)
 
     def encode(self, pixels: npt.NDArray[Any], scrub: Scrub = BARE) -> Encoded:
         """Encode with the file's own tables, and put its scrubbed segments before the new scan."""

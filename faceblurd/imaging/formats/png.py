@@ -18,9 +18,12 @@ from faceblurd.imaging.soft import Channels
 from faceblurd.model import Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
 
     from faceblurd.imaging.metadata import Scrub
+    from faceblurd.model import Region
 
 _LEVEL = 4  # measured on 12 MP: level 1 is 15 % larger, level 9 four times as slow
 
@@ -88,6 +91,11 @@ class PngPicture(Still):
         size = (self._header.width, self._header.height, self._header.depth, self._header.colour, 0, 0, 0)
         header = Chunk(b"IHDR", struct.pack(">IIBBBBB", *size))
         return Encoded(_join([header, *before, *rows, *after, Chunk(b"IEND", b"")]), lossless=True)
+
+    def fitted(self, pixels: npt.NDArray[Any], before: npt.NDArray[Any], regions: Sequence[Region]) -> None:  # noqa: ARG002 - what differs was painted
+        """Give what was painted the colours that the type has."""
+        if png_rows.is_special(self._header):
+            png_rows.written(pixels, self._header, self._chunks, before)
 
     def _metadata(self, scrub: Scrub) -> tuple[list[Chunk], list[Chunk]]:
         """Return the chunks that may stay beside new pixels, before and after the place of the rows."""

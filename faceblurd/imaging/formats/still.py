@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from faceblurd.imaging.geometry import upright_view
@@ -46,8 +45,15 @@ class Still:
         """Return the embedded thumbnails that may stay once they are redacted: none, unless the format has some."""
         return []
 
+    def with_copies(self, regions: Sequence[Region]) -> list[Region]:
+        """Return them: there is one picture."""
+        return list(regions)
+
+    def fitted(self, pixels: npt.NDArray[Any], before: npt.NDArray[Any], regions: Sequence[Region]) -> None:
+        """Change nothing, unless the format holds fewer colours than a redaction paints."""
+
     def redacted(self, regions: Sequence[Region], blur: BlurSpec, scrub: Scrub) -> Encoded:
         """Hide upright regions."""
         pixels = self.pixels()
         redact(upright_view(pixels, self.orientation), regions, blur, self.channels)
-        return replace(self.encode(pixels, scrub), intended=(pixels,))
+        return self.encode(pixels, scrub)

@@ -83,7 +83,7 @@ class TiffPicture:
 
     def redacted(self, regions: Sequence[Region], blur: BlurSpec, scrub: Scrub) -> Encoded:
         """Hide upright regions, page by page; a page without any keeps its bytes."""
-        wanted = self._with_copies(regions)
+        wanted = self.with_copies(regions)
         fresh: dict[int, bytes] = {}
         for frame in sorted({region.frame for region in wanted}):
             pixels = self.pixels(frame)
@@ -99,7 +99,7 @@ class TiffPicture:
         """Return the file with these pixels in its first page."""
         return Encoded(with_rows(self._layout.scrubbed(scrub), {0: self._pages[0].encoded(pixels)}), lossless=True)
 
-    def _with_copies(self, regions: Sequence[Region]) -> list[Region]:
+    def with_copies(self, regions: Sequence[Region]) -> list[Region]:
         """Add to the reduced copies what is hidden in the pages that have their shape."""
         added = [
             copied
@@ -109,6 +109,10 @@ class TiffPicture:
             if region.frame != frame and (copied := self._copied(region, frame))
         ]
         return [*regions, *added]
+
+    def fitted(self, pixels: npt.NDArray[Any], before: npt.NDArray[Any], regions: Sequence[Region]) -> None:  # noqa: ARG002 - all pixels are mapped alike
+        """Give what was painted in a page the colours that it has."""
+        self._pages[regions[0].frame].fit(pixels)
 
     def _copied(self, region: Region, frame: int) -> Region | None:
         (width, height), (to_width, to_height) = self._upright(region.frame), self._upright(frame)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from faceblurd.imaging.formats.tiff_page import TiffPage
 
 _DEPTHS: Final = {"1": 1, "L": 8, "P": 8, "RGB": 8, "RGBA": 8, "CMYK": 8, "I;16": 16, "I;16B": 16}
+_FEW: Final = frozenset({"1", "P"})
 _COLOURS: Final = frozenset({"RGB", "RGBA"})
 _DEEP: Final = 16
 _LOSSLESS: Final = {
@@ -67,11 +68,14 @@ class TiffPixels:
 
     def _with_pillow(self, data: bytes) -> npt.NDArray[Any]:
         with pillow(data, "TIFF") as image:
-            if self.mode == "1":
-                return np.array(image.convert("L"))
-            if self.mode == "P":
-                return swapped(np.array(image.convert("RGB")))
-            array = np.array(image)
+            return self._of(image)
+
+    def _of(self, image: Image.Image) -> npt.NDArray[Any]:
+        if self.mode == "1":
+            return np.array(image.convert("L"))
+        if self.mode == "P":
+            return swapped(np.array(image.convert("RGB")))
+        array = np.array(image)
         return swapped(array) if self.mode in _COLOURS else array.astype(array.dtype.newbyteorder("="))
 
     def encoded(self, pixels: npt.NDArray[Any]) -> bytes:
@@ -97,6 +101,11 @@ class TiffPixels:
         if not done:
             raise ImageError(Reason.DAMAGED, "The TIFF does not encode")
         return encoded.tobytes()
+
+    def fit(self, pixels: npt.NDArray[Any]) -> None:
+        """Change pixels, in place, to the colours that a palette, or black and white, has."""
+        if self.mode in _FEW:
+            pixels[...] = self._of(self.image(np.ascontiguousarray(pixels)))
 
     def image(self, array: npt.NDArray[Any]) -> Image.Image:
         """Wrap pixels for Pillow."""

@@ -5,7 +5,7 @@ Owns the order and the bookkeeping of MCUs and restart intervals. Intervals with
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from faceblurd.imaging.splice.areas import Area
     from faceblurd.imaging.splice.coding import Coder, Walk
     from faceblurd.imaging.splice.huffman import Table
     from faceblurd.imaging.splice.layout import Layout, Stream
@@ -40,7 +41,7 @@ class Spliced:
 
 
 @dataclass(frozen=True, slots=True)
-class _Interval:
+class Interval:
     """A restart interval that was read: its bits, where its runs lie, and its MCUs in `Blocks.coefficients`."""
 
     bits: bytes
@@ -60,17 +61,14 @@ def splice(
     paint: Paint,
     *,
     coder_for: Callable[[Stream], Coder] = best_coder,
+    reading: Reading | None = None,
 ) -> Spliced:
-    """Hide stored regions of a JPEG. Raises SpliceError when its bits make no sense."""
+    """Hide stored regions of a JPEG, of which `reading` is what they touch. Raises SpliceError for senseless bits."""
     areas = [touched(region, layout) for region in regions]
-    mask = np.zeros((layout.down, layout.across), np.bool_)
-    for area in areas:
-        mask[area.top : area.bottom, area.left : area.right] = True
-    stream = stream_of(layout, layout.dc, layout.ac)
-    work = _Work(data, layout, stream, coder_for, _with_next(mask, layout))
-    blocks = work.read(mask.shape)
-    repaint(blocks, layout, regions, paint)
-    scan, tables = work.written(blocks.coefficients)
+    reading = reading or Reading(data, layout, areas, coder_for)
+    coefficients = reading.blocks.coefficients.copy()
+    repaint(replace(reading.blocks, coefficients=coefficients), layout, regions, paint)
+    scan, tables = reading.written(coefficients)
     return Spliced(scan, tables, tuple(changed(a, r, layout) for a, r in zip(areas, regions, strict=True)))
 
 
@@ -86,78 +84,83 @@ def _with_next(mask: npt.NDArray[np.bool_], layout: Layout) -> npt.NDArray[np.ui
     return joined
 
 
-class _Work:
-    """One scan under the knife."""
+class Reading:
+    """What some areas of a scan hold, and where it lies in the scan's bits. Nothing in it changes."""
 
     def __init__(
-        self, data: bytes, layout: Layout, stream: Stream, coder_for: Callable[[Stream], Coder],
-        wanted: npt.NDArray[np.uint8],
-    ) -> None:  # fmt: skip
-        self._data, self._layout, self._stream, self._coder_for = data, layout, stream, coder_for
-        self._coder = coder_for(stream)
-        self._spans = intervals(data, layout)
-        self._wanted = wanted
-        self._taken = np.concatenate([[0], np.cumsum(wanted, dtype=np.int32)])  # wanted MCUs before each one
-        self._every = layout.every or len(wanted)
-        self._read: dict[int, _Interval] = {}
-
-    def read(self, shape: tuple[int, ...]) -> Blocks:
-        """Read the intervals that hold a wanted MCU."""
+        self, data: bytes, layout: Layout, areas: Sequence[Area], coder_for: Callable[[Stream], Coder] = best_coder
+    ) -> None:
+        """Read the intervals that meet an area. Raises SpliceError when the bits make no sense."""
+        self.data, self.layout, self.areas = data, layout, tuple(areas)
+        self.stream = stream_of(layout, layout.dc, layout.ac)
+        self.coder_for, self._coder = coder_for, coder_for(self.stream)
+        self.spans = intervals(data, layout)
+        self.touched = np.zeros((layout.down, layout.across), np.bool_)
+        for area in areas:
+            self.touched[area.top : area.bottom, area.left : area.right] = True
+        self._wanted = _with_next(self.touched, layout)
+        self._taken = np.concatenate([[0], np.cumsum(self._wanted, dtype=np.int32)])  # wanted MCUs before each one
+        self._every = layout.every or len(self._wanted)
+        self.intervals: dict[int, Interval] = {}
         count = int(np.count_nonzero(self._wanted))
-        coefficients = np.zeros((count, len(self._stream.component), 64), np.int16)
+        coefficients = np.zeros((count, len(self.stream.component), 64), np.int16)
         for number in np.unique(self._wanted.nonzero()[0] // self._every).tolist():
-            self._read[number] = self._walked(number, coefficients)
-        return Blocks(coefficients, self._taken[:-1].reshape(shape))
+            self.intervals[number] = self._walked(number, coefficients)
+        self.blocks = Blocks(coefficients, self._taken[:-1].reshape(self.touched.shape))
 
-    def _walked(self, number: int, coefficients: npt.NDArray[np.int16]) -> _Interval:
+    def _walked(self, number: int, coefficients: npt.NDArray[np.int16]) -> Interval:
         first = number * self._every
         wanted = self._wanted[first : first + self._every]
         taken = slice(int(self._taken[first]), int(self._taken[first + len(wanted)]))
-        bits = self._coder.unstuffed(interval_bytes(self._data, self._spans[number]))
-        return _Interval(bits, self._coder.walk(bits, wanted, coefficients[taken]), taken)
+        bits = self._coder.unstuffed(interval_bytes(self.data, self.spans[number]))
+        return Interval(bits, self._coder.walk(bits, wanted, coefficients[taken]), taken)
 
     def written(self, coefficients: npt.NDArray[np.int16]) -> tuple[bytes, bytes]:
         """Return the new scan, and the tables that it needs besides those that the file has."""
         try:
-            return self._scan(self._coder, coefficients, source=None), b""
+            return self._scan(self._coder, coefficients, self.intervals, source=None), b""
         except MissingCodesError:  # an optimised table has only the symbols that its own scan needed
             return self._with_more_codes(coefficients)
 
     def _with_more_codes(self, coefficients: npt.NDArray[np.int16]) -> tuple[bytes, bytes]:
         """Write with tables that have the missing symbols too."""
         dc, ac = self._extended_tables(coefficients)
-        stream = stream_of(self._layout, dc, ac)
-        pairs = zip((*self._stream.dc, *self._stream.ac), (*stream.dc, *stream.ac), strict=True)
+        stream = stream_of(self.layout, dc, ac)
+        pairs = zip((*self.stream.dc, *self.stream.ac), (*stream.dc, *stream.ac), strict=True)
         kept = all(old.agrees_with(new) for old, new in pairs)
         if not kept:  # the codes of the whole scan change, so every interval is read
-            for number in set(range(len(self._spans))) - set(self._read):
-                self._read[number] = self._walked(number, coefficients)
-        scan = self._scan(self._coder_for(stream), coefficients, source=None if kept else self._coder)
-        old = [*self._layout.dc.items(), *self._layout.ac.items()]
+            rest = set(range(len(self.spans))) - set(self.intervals)
+            every = {**self.intervals, **{number: self._walked(number, coefficients) for number in rest}}
+        else:
+            every = self.intervals
+        scan = self._scan(self.coder_for(stream), coefficients, every, source=None if kept else self._coder)
+        old = [*self.layout.dc.items(), *self.layout.ac.items()]
         new = [*dc.items(), *ac.items()]
         return scan, b"".join(table.segment(identifier) for identifier, table in new if (identifier, table) not in old)
 
     def _extended_tables(self, coefficients: npt.NDArray[np.int16]) -> tuple[dict[int, Table], dict[int, Table]]:
-        dc, ac = dict(self._layout.dc), dict(self._layout.ac)
-        for interval in self._read.values():
+        dc, ac = dict(self.layout.dc), dict(self.layout.ac)
+        for interval in self.intervals.values():
             try:
                 self._coder.write(interval.bits, interval.walk, coefficients[interval.taken])
             except MissingCodesError as missing:
-                for plane, of_dc, of_ac in zip(self._layout.planes, missing.dc, missing.ac, strict=True):
+                for plane, of_dc, of_ac in zip(self.layout.planes, missing.dc, missing.ac, strict=True):
                     dc[plane.dc] = dc[plane.dc].extended(of_dc)
                     ac[plane.ac] = ac[plane.ac].extended(of_ac)
         return dc, ac
 
-    def _scan(self, coder: Coder, coefficients: npt.NDArray[np.int16], *, source: Coder | None) -> bytes:
-        return b"".join(self._pieces(coder, coefficients, source))
+    def _scan(
+        self, coder: Coder, coefficients: npt.NDArray[np.int16], read: dict[int, Interval], *, source: Coder | None
+    ) -> bytes:
+        return b"".join(self._pieces(coder, coefficients, read, source))
 
     def _pieces(
-        self, coder: Coder, coefficients: npt.NDArray[np.int16], source: Coder | None
+        self, coder: Coder, coefficients: npt.NDArray[np.int16], read: dict[int, Interval], source: Coder | None
     ) -> Iterator[bytes | memoryview]:
-        view, copied = memoryview(self._data), self._layout.start
-        for number, interval in sorted(self._read.items()):
-            start, end = self._spans[number]
+        view, copied = memoryview(self.data), self.layout.start
+        for number, interval in sorted(read.items()):
+            start, end = self.spans[number]
             yield view[copied:start]
             yield stuffed(coder.write(interval.bits, interval.walk, coefficients[interval.taken], source=source))
             copied = end
-        yield view[copied : self._layout.end]
+        yield view[copied : self.layout.end]

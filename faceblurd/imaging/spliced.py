@@ -1,0 +1,199 @@
+"""Check a spliced JPEG: by its blocks, and as another reader sees it.
+
+The blocks are compared with what hiding the regions gives, to the last coefficient, and what is in them with what a
+redaction may leave. Then OpenCV decodes the file as far down as there is a region: bits that only we read in our way
+would show there.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import cv2
+import numpy as np
+
+from faceblurd.imaging import geometry
+from faceblurd.imaging.redaction import redact
+from faceblurd.imaging.remains import Sample, core, holds_more, shows_what_was
+from faceblurd.imaging.splice.areas import BLOCK, changed, in_plane
+from faceblurd.imaging.splice.huffman import SpliceError
+from faceblurd.imaging.splice.planes import samples
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from faceblurd.imaging.formats.jpeg import JpegPicture
+    from faceblurd.imaging.splice.comparison import Comparison
+    from faceblurd.imaging.splice.layout import Layout, Plane
+    from faceblurd.imaging.splice.painting import Blocks
+    from faceblurd.model import BlurSpec, Region
+
+_MIDDLE: Final = 128
+_SMOOTH: Final = 6  # the first coefficients, all that a smooth surface has
+_LARGE_PX: Final = 160
+_ROUNDING: Final = 3.0  # levels RMS: of samples that are no colours, and are cut nowhere
+_MOST_BLOCKS: Final = 12  # along a side of a region
+_APART: Final = 12.0  # levels, mean over a region's blocks
+
+
+@dataclass(frozen=True, slots=True)
+class Spliced:
+    """What the check found.
+
+    `unlike`: the regions, upright, that are not as they should be. `changed`: the pixels, as stored, that may differ
+    from the original's; `same_bits`: outside of them, every bit is known to be the original's. `seen`: BGR as stored,
+    as far down as was looked.
+    """
+
+    unlike: list[Region]
+    changed: list[Region]
+    same_bits: bool
+    seen: npt.NDArray[Any]
+
+
+def check(
+    picture: JpegPicture, again: JpegPicture, regions: Sequence[Region], blur: BlurSpec, *, by: int
+) -> Spliced:  # fmt: skip
+    """Compare a result with what hiding these upright regions gives, and decode it at 1 / `by`.
+
+    Raises SpliceError where more than the regions changed, or where a decoder sees something else.
+    """
+    comparison = picture.compared(again, regions, blur)
+    unlike, layout = set(comparison.unlike), comparison.layout
+    unlike |= _holding_more(comparison, layout.planes[:1] if picture.has_luma else layout.planes, blur)
+    seen = again.upper(_rows(comparison), by=by)
+    if picture.has_luma and layout.planes[0].horizontal * BLOCK == layout.mcu_width:
+        _expect_seen(comparison, cv2.cvtColor(seen, cv2.COLOR_BGR2GRAY), by)
+    areas = [changed(area, region, layout) for area, region in zip(comparison.areas, comparison.regions, strict=True)]
+    return Spliced([regions[place] for place in sorted(unlike)], areas, comparison.same_bits, seen)
+
+
+def _rows(comparison: Comparison) -> int:
+    """Return how far down to look: to the lowest region, and as much below it as it is high."""
+    lowest = max((one.y + 2 * one.height for one in comparison.regions), default=1)
+    step = comparison.layout.mcu_height
+    return min(math.ceil(lowest / step) * step, comparison.layout.height)
+
+
+def _holding_more(comparison: Comparison, planes: Sequence[Plane], blur: BlurSpec) -> set[int]:
+    """Return the places of the regions whose inner blocks hold more than their redaction may leave."""
+    found: set[int] = set()
+    first = 0
+    for plane in planes:
+        mapped = [in_plane(region, plane, comparison.layout) for region in comparison.regions]
+        scaled = _in_samples(blur, plane, comparison.layout)
+        noise = _ROUNDING + math.sqrt(float(((plane.steps[:_SMOOTH] / 2) ** 2).sum())) / BLOCK
+        for place, region in enumerate(mapped):
+            sample = None if blur.allow_weak else _sample(comparison.written, plane, first, region)
+            # The other samples of a block that another region meets were written anew as well.
+            more = sample and holds_more(sample, region, among=mapped, blur=scaled, noise=noise, reach=BLOCK)
+            if more or _shows_what_was(comparison, plane, first, mapped, place, scaled):
+                found.add(place)
+        first += plane.horizontal * plane.vertical
+    return found
+
+
+def _shows_what_was(
+    comparison: Comparison, plane: Plane, first: int, mapped: Sequence[Region], place: int, blur: BlurSpec
+) -> bool:
+    """Say whether a region shows rather what was there: asked of those that have few blocks of their own, or are weak.
+
+    What was meant is painted here, on the samples of the component, a block more on each side; not where others lie.
+    """
+    region = mapped[place]
+    if max(region.width, region.height) > _LARGE_PX and not blur.allow_weak:
+        return False
+    around = replace(
+        region,
+        x=region.x - BLOCK,
+        y=region.y - BLOCK,
+        width=region.width + 2 * BLOCK,
+        height=region.height + 2 * BLOCK,
+    )
+    if any(geometry.shares(around, other) for at, other in enumerate(mapped) if at != place):
+        return False
+    ends = region.y + region.height, region.x + region.width
+    rows, columns = (
+        np.arange(max(start // BLOCK - 1, 0), min(-(-end // BLOCK) + 1, -(-whole // BLOCK)))
+        for start, end, whole in zip((region.y, region.x), ends, (plane.height, plane.width), strict=True)
+    )
+    before, after = (_decoded(part, plane, first, rows, columns) for part in (comparison.before, comparison.written))
+    top, left = int(rows[0]) * BLOCK, int(columns[0]) * BLOCK
+    meant = before.copy()
+    redact(meant, [replace(region, x=region.x - left, y=region.y - top)], blur)
+    box = np.s_[region.y - top : ends[0] - top, region.x - left : ends[1] - left]
+    return shows_what_was(before[box], meant[box], after[box])
+
+
+def _decoded(
+    blocks: Blocks, plane: Plane, first: int, rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp]
+) -> npt.NDArray[np.uint8]:
+    """Decode blocks into samples side by side; those that were not read show anything."""
+    read = samples(_coefficients(blocks, plane, first, rows, columns).reshape(-1, BLOCK * BLOCK), plane.steps)
+    side_by_side = read.reshape(len(rows), len(columns), BLOCK, BLOCK).transpose(0, 2, 1, 3)
+    return np.ascontiguousarray(side_by_side.reshape(len(rows) * BLOCK, len(columns) * BLOCK))
+
+
+def _in_samples(blur: BlurSpec, plane: Plane, layout: Layout) -> BlurSpec:
+    by = BLOCK * max(plane.horizontal / layout.mcu_width, plane.vertical / layout.mcu_height)
+    stride = None if blur.stride_px is None else math.ceil(blur.stride_px * by)
+    return replace(blur, pool_size_px=math.ceil(blur.pool_size_px * by), stride_px=stride)
+
+
+def _sample(blocks: Blocks, plane: Plane, first: int, region: Region) -> Sample | None:
+    """Decode some blocks that lie in the middle of a region whole; None where there is none.
+
+    A smooth surface is all that they hold, so that it quantises well; others hold the rim, and what is beside it.
+    """
+    sides = ((region.y, region.height, plane.height), (region.x, region.width, plane.width))
+    spans = [core(*side) for side in sides]
+    rows, columns = (_chosen(-(-start // BLOCK), end // BLOCK) for start, end in spans)
+    if not len(rows) or not len(columns):
+        return None
+    values = _decoded(blocks, plane, first, rows, columns)[:, :, None].astype(np.float32)
+    y, x = ((BLOCK * part[:, None] + np.arange(BLOCK)).ravel() for part in (rows, columns))
+    return Sample(values, y - region.y, x - region.x)
+
+
+def _chosen(start: int, end: int) -> npt.NDArray[np.intp]:
+    """Choose evenly among the blocks of a span; none where it is empty."""
+    if end <= start:
+        return np.zeros(0, np.intp)
+    return start + np.unique(np.linspace(0, end - start - 1, min(end - start, _MOST_BLOCKS)).astype(np.intp))
+
+
+def _coefficients(
+    blocks: Blocks, plane: Plane, first: int, rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp]
+) -> npt.NDArray[np.int16]:
+    """Return the blocks at these rows and columns of a component: (rows, columns, 64)."""
+    slots = blocks.place[np.ix_(rows // plane.vertical, columns // plane.horizontal)]
+    slots = np.minimum(slots, len(blocks.coefficients) - 1)
+    inside = first + np.add.outer(rows % plane.vertical * plane.horizontal, columns % plane.horizontal)
+    chosen: npt.NDArray[np.int16] = blocks.coefficients[slots, inside]
+    return chosen
+
+
+def _expect_seen(comparison: Comparison, gray: npt.NDArray[Any], by: int) -> None:
+    """Refuse a file whose decoder shows in a region rather what was there than what was written."""
+    plane = comparison.layout.planes[0]
+    high, wide = gray.shape[0] * by // BLOCK, gray.shape[1] * by // BLOCK
+    cells = BLOCK // by
+    means = cv2.resize(gray[: high * cells, : wide * cells], (wide, high), interpolation=cv2.INTER_AREA)
+    for region in comparison.regions:
+        mine = in_plane(region, plane, comparison.layout)
+        sides = ((mine.y, mine.height, high), (mine.x, mine.width, wide))
+        rows, columns = (_chosen(-(-at // BLOCK), min((at + length) // BLOCK, most)) for at, length, most in sides)
+        if not len(rows) or not len(columns):
+            continue
+        seen = means[np.ix_(rows, columns)].astype(np.float32)
+        written, before = (
+            (_coefficients(blocks, plane, 0, rows, columns)[:, :, 0] * plane.steps[0] / BLOCK + _MIDDLE).clip(0, 255)
+            for blocks in (comparison.written, comparison.before)
+        )
+        apart = float(np.abs(seen - written).mean())
+        if apart > _APART and apart > float(np.abs(seen - before).mean()):
+            raise SpliceError(f"a decoder sees something else at {region.x}, {region.y}")

@@ -33,7 +33,7 @@ NOISE: Final = 6.0
 TILE_PX: Final = 16
 
 _VISIBLE: Final = 8.0  # levels RMS in a tile: less than that from what was meant shows nothing
-_NOISES: Final = 3.0
+_NOISES: Final = 4.0
 _NEARER: Final = 2.0  # so many times nearer to what was there than to what was meant: no codec does that by chance
 _AT_MOST: Final = 48  # rows and columns that are looked at
 _TILES: Final = 4  # along each side

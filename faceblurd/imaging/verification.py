@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from faceblurd.model import BlurSpec, Region
 
 _TOLERANCE: Final = 16.0  # levels, mean over a picture: what the coarsest quantisation does to it
+_BLED_PX: Final = 6  # how far colours of half the size bleed over a border
 _STRIP_ROWS: Final = 256  # compared at a time: differences of a whole picture would take as much memory as its pixels
 _LOOKED_AT_PX: Final = 24  # of a region's shorter side, at least, in what the second look sees
 _REDUCTIONS: Final = (8, 4, 2, 1)
@@ -183,7 +184,8 @@ def _is_wrong(views: tuple[npt.NDArray[Any], ...], box: tuple[slice, slice], noi
     """
     before, meant, after = (view[box] for view in views)
     far = min(after.shape[:2]) >= TILE_PX and _distance(after, meant) > _TOLERANCE + 2 * noise
-    return far or shows_what_was(before, meant, after, noise=noise)
+    inner = tuple(slice(min(_BLED_PX, side // 4), side - min(_BLED_PX, side // 4)) for side in after.shape[:2])
+    return far or shows_what_was(before[inner], meant[inner], after[inner], noise=noise)
 
 
 def _compare_outside(

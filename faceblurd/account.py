@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from faceblurd.model import State
+from faceblurd.model import State, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,4 +42,16 @@ def _of_root(pipeline: Pipeline, plan: RootPlan, ledger: Ledger, now: float) -> 
         "retrying": sum(file.state is State.RETRY for file in files),
         "oldest_waiting_seconds": None if oldest is None else round(now - oldest),
         "counts": counts,
+        "excluded_results": _of_leftovers(pipeline, plan.path),
+        "left_alone": [
+            {"why": left.why.value, "count": left.count, "examples": [printable(path) for path in left.examples]}
+            for left in pipeline.left_alone(plan.path)
+        ],
     }
+
+
+def _of_leftovers(pipeline: Pipeline, root: str) -> dict[str, Any]:
+    """Tell of results whose photo is left alone today."""
+    search = pipeline.leftovers.found.get(root)
+    count, examples = (0, []) if search is None else (search.count, search.examples)
+    return {"count": count, "examples": [printable(path) for path in examples]}

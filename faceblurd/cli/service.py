@@ -85,7 +85,7 @@ def scan(config_path: Path | None) -> int:
     """Catch up once: blur what is new in the roots of a config, then exit.
 
     For cron, or after a restore. What the ledger knows as done is not read again. Exit code 3 when files are held,
-    1 when a root is away.
+    1 when a root is away, or a folder in it cannot be looked into.
     """
     if config_path is None:
         raise UsageError("no config", remedy="Give --config FILE")
@@ -116,13 +116,12 @@ def scan(config_path: Path | None) -> int:
 
 
 def _caught_up(made: Assembly, plan: RootPlan, ledger: Ledger, voice: Voice) -> bool:
-    """Catch up with one root; say so when it is away, and keep no other from it."""
+    """Catch up with one root; say so when it, or a part of it, is away, and keep no other from it."""
     from faceblurd import assembly, once  # noqa: PLC0415 - not needed for --help
 
     try:
         assembly.make_mirror(plan, ledger)
-        once.catch_up(made, plan, stopped=lambda: False)
+        return once.catch_up(made, plan, tell=voice.tell, stopped=lambda: False)
     except OSError as error:
         voice.tell("root.suspended", root=plan.path, detail=f"cannot be reached: {error.strerror}")
         return False
-    return True

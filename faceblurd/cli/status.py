@@ -86,12 +86,24 @@ def _described(entry: Entry, place: Place | None) -> dict[str, str | None]:
     }  # fmt: skip
 
 
+def _some_of(counted: dict[str, Any]) -> str:
+    more = ", ..." if counted["count"] > len(counted["examples"]) else ""
+    return ", ".join(counted["examples"]) + more
+
+
 def _show_root(root: dict[str, Any]) -> None:
+    from faceblurd.rules.filter import MEANINGS, Why  # noqa: PLC0415 - not needed for --help
+
     done = ", ".join(f"{number} {state}" for state, number in sorted(root["counts"].items())) or "nothing yet"
     _say(f"{root['path']} -> {root['to']}: {root['state']}" + (" (scanning)" if root["scanning"] else ""))
     for problem in root["problems"]:
         _say(f"  problem: {problem}")
     _say(f"  so far: {done}")
+    for left in root.get("left_alone", ()):
+        _say(f"  left alone: {left['count']} {MEANINGS[Why(left['why'])]} ({_some_of(left)})")
+    stale = root.get("excluded_results") or {"count": 0}
+    if stale["count"]:
+        _say(f"  still in the mirror: {stale['count']} results of what is left alone now ({_some_of(stale)})")
     on_way = {name: root[name] for name in ("settling", "queued", "working", "retrying") if root[name]}
     if on_way:
         waiting = root["oldest_waiting_seconds"]

@@ -172,9 +172,9 @@ def test_a_scan_remembers_what_it_saw_where_it_is_told_to_and_nothing_was_missed
 
 def test_a_survey_counts_what_a_scan_would_look_into_until_it_is_stopped(tmp_path: Path) -> None:
     _make(tmp_path, "a.jpg", "b/c/d.jpg", "private/e.jpg")
-    assert survey(str(tmp_path), IMAGES.exclude, stopped=lambda: False).directories == 3
+    assert survey(str(tmp_path), IMAGES, stopped=lambda: False).directories == 3
     looks = iter([False, True])
-    assert survey(str(tmp_path), IMAGES.exclude, stopped=lambda: next(looks)).directories == 1
+    assert survey(str(tmp_path), IMAGES, stopped=lambda: next(looks)).directories == 1
 
 
 def test_a_stopped_scan_does_not_say_that_it_finished(tmp_path: Path, wait_until: Callable[..., Any]) -> None:

@@ -6,10 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faceblurd.rules.filter import ignored_directory, ignored_file, wanted
+from faceblurd.rules.filter import Candidate, Selection, ignored_file
 from faceblurd.rules.naming import split, staging_name
 
 IMAGES = ("*.jpg", "*.jpeg", "*.png")
+
+
+def wanted(path: str, include: tuple[str, ...], exclude: tuple[str, ...]) -> bool:
+    return isinstance(Selection(include, exclude).of(path), Candidate)
+
+
+def ignored_directory(path: str, exclude: tuple[str, ...]) -> bool:
+    return Selection((), exclude).of_folder(path) is not None
+
+
 names = st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=12).filter(lambda n: n not in {".", ".."})
 
 

@@ -87,8 +87,8 @@ def _described(entry: Entry, place: Place | None) -> dict[str, str | None]:
 
 
 def _some_of(counted: dict[str, Any]) -> str:
-    more = ", ..." if counted["count"] > len(counted["examples"]) else ""
-    return ", ".join(counted["examples"]) + more
+    some = counted["examples"][:10]
+    return ", ".join(some) + (", ..." if counted["count"] > len(some) else "")
 
 
 def _show_root(root: dict[str, Any]) -> None:

@@ -48,7 +48,7 @@ class Place:
 
 @dataclass(slots=True)
 class Answer:
-    """What is known of a path. `outcome`: a state of the ledger, left_alone, waiting, gone, folder or outside."""
+    """What is known of a path. `outcome`: the ledger's state, left_alone, waiting, gone, unread, folder or outside."""
 
     path: str
     outcome: str = "outside"
@@ -103,6 +103,10 @@ def _source_of(whole: str, places: Sequence[Place], answer: Answer) -> str:
 def _judge(place: Place, name: str, answer: Answer, entry: Entry | None) -> None:
     """Go the way of a photo, up to where this one stops."""
     st = _look(f"{place.path}/{name}", answer)
+    if st is not None and _device_of(place.path) not in {st.st_dev, None}:
+        answer.outcome, answer.why = "unread", "other_file_system"
+        answer.says.append("lies on another file system than the root: not looked into; make it a root of its own")
+        return
     left = _left_alone(place, name, st)
     if left is not None:
         answer.outcome, answer.why = "left_alone", left.why.value
@@ -115,7 +119,7 @@ def _judge(place: Place, name: str, answer: Answer, entry: Entry | None) -> None
         return
     if entry is None:
         if left is None:
-            answer.outcome = "gone" if st is None else "waiting"
+            answer.outcome = answer.outcome if st is None else "waiting"
             answer.says.append("the ledger does not know it" + (": it waits for its turn, or a scan" if st else ""))
         return
     _remember(place, name, answer, entry, st)
@@ -125,11 +129,21 @@ def _look(whole: str, answer: Answer) -> os.stat_result | None:
     try:
         st = within(ANSWER_SECONDS, partial(os.lstat, whole))
     except OSError as error:
+        answer.outcome = "gone" if isinstance(error, FileNotFoundError | NotADirectoryError) else "unread"
         answer.says.append(f"cannot be looked at: {error.strerror}")
         return None
     if st is None:
+        answer.outcome = "unread"
         answer.says.append(f"does not answer within {ANSWER_SECONDS:.0f} s")
     return st
+
+
+def _device_of(root: str) -> int | None:
+    try:
+        st = within(ANSWER_SECONDS, partial(os.stat, root))
+    except OSError:
+        return None
+    return None if st is None else st.st_dev
 
 
 def _left_alone(place: Place, name: str, st: os.stat_result | None) -> LeftAlone | None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["BATCH", "Batch", "Finished", "Found", "Left", "Scan", "Selection", "Walk", "survey", "walk"]
 
 BATCH = 500
-MOST_EXAMPLES = 5
+MOST_EXAMPLES = 20
 MOST_ERRORS = 100
 
 

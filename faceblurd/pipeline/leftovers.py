@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from faceblurd.pipeline.files import Parts, RootPlan
 
 PAGE = 500
-MOST_EXAMPLES = 5
+MOST_EXAMPLES = 20
 
 
 @dataclass(slots=True)

@@ -35,10 +35,6 @@ FOREIGN = (
         "browsers", "half-written downloads",
         ("*.crdownload", "*.opdownload", "*.download", "*.download/", ".com.google.Chrome.*", "*.aria2"),
     ),
-    Foreign(
-        "programs at large", "temporary files, locks",
-        ("*.tmp", "*.temp", "*.swp", "~$*", ".goutputstream-*", "*.sb-????????-??????", "*.sb-????????-??????/"),
-    ),
     Foreign("kernels", "deleted files that are still open", (".nfs*", ".fuse_hidden*", ".smbdelete*")),
     Foreign(
         "Samba", "recycle bins, alternate streams, earlier versions",
@@ -89,7 +85,12 @@ FOREIGN = (
         "digiKam, Picasa, Lightroom, Capture One", "recycle bins, un-blurred originals, previews",
         (".dtrash/", ".picasaoriginals/", "*.lrdata/", "CaptureOne/"),
     ),
+    Foreign(
+        "programs at large", "temporary files, locks",
+        ("*.tmp", "*.temp", "*.swp", "~$*", ".goutputstream-*", "*.sb-????????-??????", "*.sb-????????-??????/"),
+    ),
 )  # fmt: skip
+"""The first that fits counts."""
 # rsync writes `.name.jpg.AbCdEf` and renames it; other hidden names with six letters at the end are ordinary files.
 RSYNC_TEMPORARY = re.compile(r"\..+\.[a-z0-9]{2,5}\.[a-z0-9]{6}", re.IGNORECASE | re.DOTALL)
 

@@ -156,17 +156,15 @@ def _left_alone(place: Place, name: str, st: os.stat_result | None) -> LeftAlone
         return None
     if not stat.S_ISREG(st.st_mode):
         return LeftAlone(Why.NOT_REGULAR)
-    if verdict.by_content and not _begins_like_a_photo(place.path, name):
-        return LeftAlone(Why.NO_PHOTO)
-    return None
+    return _by_content(place.path, name) if verdict.by_content else None
 
 
-def _begins_like_a_photo(root: str, name: str) -> bool:
+def _by_content(root: str, name: str) -> LeftAlone | None:
     try:
         head = within(ANSWER_SECONDS, partial(read_head, root, name))
-    except OSError:
-        return True  # the daemon would say why not
-    return head is None or is_photo(head)
+    except OSError as error:
+        return LeftAlone(Why.UNREADABLE, f"for you: {error.strerror}")
+    return None if head is None or is_photo(head) else LeftAlone(Why.NO_PHOTO)
 
 
 def _remember(place: Place, name: str, answer: Answer, entry: Entry, st: os.stat_result | None) -> None:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from faceblurd.imaging.photo_head import is_photo
 from faceblurd.imaging.signatures import HEAD_BYTES
+from faceblurd.rules.filter import Why
 
 if TYPE_CHECKING:
     from faceblurd.model import Fingerprint
@@ -40,14 +40,17 @@ class Heads:
         """Know nothing yet."""
         self._no_photos: set[int] = set()
 
-    def shows_photo(self, root: str, path: str, fingerprint: Fingerprint) -> bool:
-        """Tell whether a file begins like a photo. Raises OSError when it cannot be read."""
+    def why_not(self, root: str, path: str, fingerprint: Fingerprint) -> Why | None:
+        """Say why a file is no candidate by its first bytes; None when it begins like a photo."""
         key = hash((path, fingerprint))
         if key in self._no_photos:
-            return False
-        found = False
-        with suppress(FileNotFoundError):
+            return Why.NO_PHOTO
+        try:
             found = is_photo(read_head(root, path))
+        except FileNotFoundError:
+            return Why.NO_PHOTO
+        except OSError:
+            return Why.UNREADABLE
         if not found and len(self._no_photos) < MOST_KNOWN:
             self._no_photos.add(key)
-        return found
+        return None if found else Why.NO_PHOTO

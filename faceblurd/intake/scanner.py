@@ -176,8 +176,8 @@ class Walk:
             self._leave(verdict.why, path)
             return
         fingerprint = Fingerprint.from_stat(entry.stat(follow_symlinks=False))
-        if verdict.by_content and not self._heads.shows_photo(self.root, path, fingerprint):
-            self._leave(Why.NO_PHOTO, path)
+        if verdict.by_content and (why := self._heads.why_not(self.root, path, fingerprint)) is not None:
+            self._leave(why, path)
             return
         self.files += 1
         yield Found(path, fingerprint)

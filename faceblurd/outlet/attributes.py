@@ -14,7 +14,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from faceblurd.rules import access
-from faceblurd.rules.side_channels import ACCESS_CONTROL, POSIX_ACL, SELINUX, may_stay
+from faceblurd.rules.side_channels import ACCESS_CONTROL, NTACL, POSIX_ACL, SELINUX, may_stay
 
 if TYPE_CHECKING:
     from faceblurd.model import Fingerprint
@@ -136,13 +136,23 @@ def _chown(fd: int, uid: int, gid: int) -> None:
 def _dress_for_mirror(source_fd: int, fd: int, folder_fd: int, *, limited: bool) -> None:
     """Give what any new file in the folder gets: its group if it is set-group-ID, its default ACL if it has one."""
     st, folder = os.fstat(source_fd), os.fstat(folder_fd)
+    source_mode = mode_for_others(source_fd) if limited else None
     has_acl = _value(folder_fd, _DEFAULT_ACL) is not None
     _chown(fd, st.st_uid, -1 if has_acl or folder.st_mode & stat.S_ISGID else st.st_gid)
     if has_acl:
-        _limit_acl(fd, st.st_mode if limited else None)
+        _limit_acl(fd, source_mode)
         return
     belongs = os.fstat(fd).st_gid == folder.st_gid
-    _chmod(fd, access.file_mode(folder.st_mode, st.st_mode if limited else None, of_folders_group=belongs))
+    _chmod(fd, access.file_mode(folder.st_mode, source_mode, of_folders_group=belongs))
+
+
+def mode_for_others(fd: int) -> int:
+    """Say what group and others may do with a file or folder, as a mode. Raises OSError."""
+    mode = stat.S_IMODE(os.fstat(fd).st_mode) & _PERMISSIONS
+    try:
+        return access.as_seen_by_others(mode, _value(fd, POSIX_ACL), _value(fd, NTACL))
+    except ValueError:  # a file system of somebody's own
+        return mode & stat.S_IRWXU
 
 
 def dress_folder(fd: int, above_fd: int, source_mode: int | None) -> None:

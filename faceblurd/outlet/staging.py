@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
 from faceblurd.outlet import beneath
-from faceblurd.outlet.attributes import WHOLE, Dress, Terms, copy_attributes, dress_folder
+from faceblurd.outlet.attributes import WHOLE, Dress, Terms, copy_attributes, dress_folder, mode_for_others
 from faceblurd.rules.naming import staging_name
 
 _NO_TMPFILE = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EISDIR, errno.ENOENT})
@@ -106,11 +107,17 @@ def open_staging(
 
 
 def _dress_folder(source_root: str | None, path: str, fd: int, above_fd: int) -> None:
-    source_mode = None
-    if source_root is not None:
-        with suppress(OSError):  # the folder has just gone: its photo is not published either
-            source_mode = beneath.look(source_root, path).st_mode
-    dress_folder(fd, above_fd, source_mode)
+    dress_folder(fd, above_fd, None if source_root is None else _mode_of_folder(source_root, path))
+
+
+def _mode_of_folder(source_root: str, path: str) -> int | None:
+    try:
+        with beneath.directory(source_root, path) as fd:
+            return mode_for_others(fd)
+    except FileNotFoundError:
+        return None  # it has just gone: its photo is not published either
+    except OSError:
+        return stat.S_IRWXU
 
 
 def _create(directory_fd: int, token: str, mode: int) -> tuple[int, str | None]:

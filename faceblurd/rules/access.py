@@ -6,12 +6,19 @@ new file there, but others get no more than the photo gave them.
 
 from __future__ import annotations
 
+import re
 import struct
 
 _HEADER, _ENTRY = struct.Struct("<I"), struct.Struct("<HHI")
 _VERSION = 2  # of system.posix_acl_access, linux/posix_acl_xattr.h
 _USER_OBJ, _GROUP_OBJ, _MASK, _OTHER, _NOBODY = 0x01, 0x04, 0x10, 0x20, 0xFFFFFFFF
 _READ, _READ_WRITE, _NO_WRITE = 0o4, 0o6, 0o5
+
+_MAY_READ, _INHERIT_ONLY = 0x90000001, 0x08  # FILE_READ_DATA, GENERIC_READ, GENERIC_ALL; for what will be made below
+_EVERYONE = tuple(  # a line: type (0: allows), flags, size, rights, who; of S-1-1-0, and S-1-5-11: who has logged in
+    re.compile(rb"\0(.)\x14\0(....)" + re.escape(bytes((1, 1, 0, 0, 0, 0, 0, first, last, 0, 0, 0))), re.DOTALL)
+    for first, last in ((1, 0), (5, 11))
+)
 
 Entry = tuple[int, int, int]
 """Tag, permissions and user or group of one line of an ACL."""
@@ -79,6 +86,27 @@ def limited_acl(acl: bytes, source_mode: int) -> bytes:
     if not group & _READ:
         limits[_MASK if _MASK in rights else _GROUP_OBJ] = 0
     return _changed(lines, limits)
+
+
+def as_seen_by_others(mode: int, acl: bytes | None, ntacl: bytes | None) -> int:
+    """Give the mode that says what group and others may really do with a photo, by all that it has.
+
+    With an ACL, the group's bits of a mode are a limit and not the group's. With Samba's own, a mode may be open to all
+    while only Samba decides: then others count if a line of it is for everyone.
+    """
+    owner, group, other = _classes(mode)
+    if acl is not None:
+        rights = {tag: bits for tag, bits, _ in _lines(acl)}
+        group = rights[_GROUP_OBJ] & rights.get(_MASK, 0o7)
+    if ntacl is not None and not _everyone_reads(ntacl):
+        other = 0
+    return owner << 6 | group << 3 | other
+
+
+def _everyone_reads(ntacl: bytes) -> bool:
+    """Look for lines of a Windows ACL that let everyone, or everyone who logs in, read. [MS-DTYP] 2.4.4.2."""
+    lines = [found for sid in _EVERYONE for found in sid.finditer(ntacl)]
+    return any(int.from_bytes(line[2], "little") & _MAY_READ and not line[1][0] & _INHERIT_ONLY for line in lines)
 
 
 def plain_acl(mode: int) -> bytes:

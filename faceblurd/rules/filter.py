@@ -28,6 +28,7 @@ class Why(StrEnum):
     NOT_INCLUDED = "not_included"
     OTHER_KIND = "other_kind"
     NO_PHOTO = "no_photo"
+    UNREADABLE = "unreadable"
     NOT_REGULAR = "not_regular"
 
 
@@ -38,6 +39,7 @@ MEANINGS = {
     Why.NOT_INCLUDED: "not named by `include`",
     Why.OTHER_KIND: "known by their names to be no photos",
     Why.NO_PHOTO: "no photos by their first bytes",
+    Why.UNREADABLE: "of unknown names, and not readable for the service",
     Why.NOT_REGULAR: "links, devices and the like, which are not followed",
 }
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 POSIX_ACL = "system.posix_acl_access"
+NTACL = "security.NTACL"
 SELINUX = "security.selinux"
 
 
@@ -43,7 +44,7 @@ ATTRIBUTES = (
 
 ACCESS_CONTROL = (
     POSIX_ACL,
-    "security.NTACL",  # Samba, vfs_acl_xattr
+    NTACL,  # Samba, vfs_acl_xattr
     "system.nfs4_acl", "system.nfs4_acl_xdr", "system.richacl",  # NFSv4, ZFS
     "system.cifs_acl", "system.ntfs_security",
     SELINUX, "security.SMACK64",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from faceblurd.rules import access
 
+NONE = 0xFFFFFFFF
 modes = st.integers(0, 0o777)
 CLASSES = ("owner", "group", "other")
 
@@ -88,3 +91,35 @@ def test_a_limited_acl_gives_others_no_more_than_the_photo(mode: int, source: in
 def test_what_is_no_acl_is_refused(acl: bytes) -> None:
     with pytest.raises(ValueError, match="ACL"):
         access.limited_acl(acl, 0o644)
+
+
+def _line(kind: int, flags: int, rights: int, sid: bytes) -> bytes:
+    """Write one line of a Windows ACL."""
+    return bytes((kind, flags, 8 + len(sid), 0)) + rights.to_bytes(4, "little") + sid
+
+
+EVERYONE = bytes((1, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0))
+LOGGED_IN = bytes((1, 1, 0, 0, 0, 0, 0, 5, 11, 0, 0, 0))
+ANN = bytes((1, 5, 0, 0, 0, 0, 0, 5, 21, 0, 0, 0)) + bytes(16)
+
+
+@pytest.mark.parametrize(
+    ("lines", "others"),
+    [
+        ((0, 0, 0x1200A9, EVERYONE), True),
+        ((0, 0x10, 0x1F01FF, LOGGED_IN), True),
+        ((0, 0, 0x1F01FF, ANN), False),
+        ((1, 0, 0x1200A9, EVERYONE), False),  # denies
+        ((0, 0x0B, 0x1200A9, EVERYONE), False),  # for files made below
+        ((0, 0, 0x100080, EVERYONE), False),  # may look at attributes
+    ],
+)
+def test_others_count_as_sambas_own_acl_says(lines: tuple[int, int, int, bytes], others: bool) -> None:
+    seen = access.as_seen_by_others(0o666, None, b"\4\0\0\0 a header" + _line(*lines) + b"rest")
+    assert oct(seen) == ("0o666" if others else "0o660")
+
+
+def test_the_group_of_a_photo_with_an_acl_has_what_its_own_line_says() -> None:
+    lines = [(1, 6, NONE), (2, 4, 1111), (4, 0, NONE), (0x10, 4, NONE), (0x20, 0, NONE)]
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *line) for line in lines)
+    assert oct(access.as_seen_by_others(0o640, acl, None)) == "0o600"

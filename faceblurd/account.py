@@ -42,16 +42,23 @@ def _of_root(pipeline: Pipeline, plan: RootPlan, ledger: Ledger, now: float) -> 
         "retrying": sum(file.state is State.RETRY for file in files),
         "oldest_waiting_seconds": None if oldest is None else round(now - oldest),
         "counts": counts,
-        "excluded_results": _of_leftovers(pipeline, plan.path),
-        "left_alone": [
-            {"why": left.why.value, "count": left.count, "examples": [printable(path) for path in left.examples]}
-            for left in pipeline.left_alone(plan.path)
-        ],
+        **_of_left_alone(pipeline, plan.path),
     }
 
 
-def _of_leftovers(pipeline: Pipeline, root: str) -> dict[str, Any]:
-    """Tell of results whose photo is left alone today."""
+def of_last_scans(pipeline: Pipeline, plans: Iterable[RootPlan]) -> list[dict[str, Any]]:
+    """Tell what single scans of the roots left alone."""
+    return [{"path": plan.path, **_of_left_alone(pipeline, plan.path)} for plan in plans]
+
+
+def _of_left_alone(pipeline: Pipeline, root: str) -> dict[str, Any]:
+    """Tell what was left alone, and results whose photo is left alone today."""
     search = pipeline.leftovers.found.get(root)
     count, examples = (0, []) if search is None else (search.count, search.examples)
-    return {"count": count, "examples": [printable(path) for path in examples]}
+    return {
+        "left_alone": [
+            {"why": left.why.value, "count": left.count, "examples": [printable(path) for path in left.examples]}
+            for left in pipeline.left_alone(root)
+        ],
+        "excluded_results": {"count": count, "examples": [printable(path) for path in examples]},
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,10 +90,11 @@ def scan(config_path: Path | None) -> int:
     """
     if config_path is None:
         raise UsageError("no config", remedy="Give --config FILE")
-    from faceblurd import assembly  # noqa: PLC0415 - not needed for --help
+    from faceblurd import account, assembly  # noqa: PLC0415 - not needed for --help
     from faceblurd.model import State  # noqa: PLC0415 - same
     from faceblurd.outlet import moving  # noqa: PLC0415 - same
     from faceblurd.outlet.ledger import Ledger  # noqa: PLC0415 - same
+    from faceblurd.telemetry.status import StatusFile  # noqa: PLC0415 - same
 
     config = load(config_path)
     voice, plans = _voice(config), [assembly.plan_for(config, root) for root in config.roots]
@@ -108,6 +110,8 @@ def scan(config_path: Path | None) -> int:
         made.pipeline.recover_others()
         away = sum(not _caught_up(made, plan, ledger, voice) for plan in plans)
         held = len(ledger.in_state(State.QUARANTINED))
+        with suppress(OSError):  # a full disk: the log has it, too
+            StatusFile(config.state_dir).write({"last_scans": account.of_last_scans(made.pipeline, plans)})
     finally:
         made.close()
         ledger.close()

@@ -186,7 +186,9 @@ class Walk:
         if not self.selection.companions or not isinstance(self.selection.of_file(photo), Candidate):
             self._leave(Why.FOREIGN, path)
             return
-        yield Found(path, Fingerprint.from_stat(entry.stat(follow_symlinks=False)), photo)
+        fingerprint = Fingerprint.from_stat(entry.stat(follow_symlinks=False))
+        is_photo = self._heads.why_not(self.root, path, fingerprint) is None  # whatever its name wants to say
+        yield Found(path, fingerprint, "" if is_photo else photo)
 
     def _same_device(self, entry: os.DirEntry[str], path: str) -> bool:
         if entry.stat(follow_symlinks=False).st_dev == self.device:

@@ -77,6 +77,7 @@ def test_photos_of_any_name_come_out_and_what_is_left_alone_is_counted_by_reason
     (place.inbox / "link.jpg").symlink_to("x.jpg~")
     place.configure(exclude=["drafts/**"])
     done = place.scan()
+    assert "1 excluded by the config (drafts/d.jpg)" in place.run("status", "--config", str(place.config)).stdout
     assert done.returncode == 3  # the raw one is held
     assert [line["path"] for line in _event(done, "file.quarantined")] == [str(place.inbox / "raw")]
     assert place.published() == odd
@@ -175,7 +176,7 @@ def _apple_double(number: int, content: bytes) -> bytes:
 
 
 def test_in_place_the_resource_fork_of_a_photo_goes_once_it_is_done(place: Place, portraits: Any) -> None:
-    place.put("x.jpg", "y.jpg", "sub/z.jpg")
+    place.put("x.jpg", "y.jpg", "sub/z.jpg", "sub/._z.jpg")  # the last is a photo in truth
     fork = _apple_double(2, portraits(1)[0])
     (place.inbox / "._x.jpg").write_bytes(fork)
     (place.inbox / "._y.jpg").write_bytes(_apple_double(9, bytes(32)))  # the colour of a label
@@ -185,7 +186,8 @@ def test_in_place_the_resource_fork_of_a_photo_goes_once_it_is_done(place: Place
     place.configure("in_place")
     assert place.scan().returncode == 0
     left = {str(path.relative_to(place.inbox)) for path in place.inbox.rglob("*") if path.is_file()}
-    assert left == {"x.jpg", "y.jpg", "sub/z.jpg", "._y.jpg", "._other.txt"}
+    assert left == {"x.jpg", "y.jpg", "sub/z.jpg", "sub/._z.jpg", "._y.jpg", "._other.txt"}
+    assert place.changed("sub/._z.jpg")
     (place.inbox / "._x.jpg").write_bytes(fork)  # the Mac's next visit
     done = place.scan()
     assert [line["path"] for line in _event(done, "file.companion_removed")] == [str(place.inbox / "._x.jpg")]

@@ -131,7 +131,7 @@ class Walk:
             tally.examples.append(path)
 
     def _entries(self, directory: str) -> list[os.DirEntry[str]]:
-        self.directories += 1
+        self.directories += directory.rpartition("/")[2] != APPLE_DOUBLE_FOLDER  # those are not watched
         try:
             with os.scandir(f"{self.root}/{directory}" if directory else self.root) as entries:
                 return sorted(entries, key=lambda entry: entry.name)

@@ -37,15 +37,16 @@ def files_below(plan: RootPlan, tally: Tally | None = None) -> Iterator[tuple[Ro
             tally.seen.add(hash(found.path))
         yield plan, found
     if tally is not None:
-        tally.end = candidates.finished(seen=frozenset(tally.seen))
+        tally.end = candidates.finished()
 
 
 def say_unread(tally: Tally, tell: Callable[..., None]) -> bool:
     """Name the places that a walk could not look into, and say whether there are any."""
-    errors = () if tally.end is None else tally.end.errors
-    for error in errors:
-        tell("root.unread", root=tally.end.root if tally.end else "", detail=error)
-    return bool(errors)
+    if tally.end is None:
+        return False
+    for error in tally.end.errors:
+        tell("root.unread", root=tally.end.root, detail=error)
+    return bool(tally.end.errors)
 
 
 def catch_up(made: Assembly, plan: RootPlan, *, tell: Callable[..., None], stopped: Callable[[], bool]) -> bool:
@@ -59,8 +60,8 @@ def catch_up(made: Assembly, plan: RootPlan, *, tell: Callable[..., None], stopp
     if tally.end is None:
         return True  # stopped
     made.pipeline.scanned(tally.end)
-    if tally.end.seen is not None:
-        made.pipeline.follow(plan.path, tally.end.seen)
+    if not tally.end.errors:
+        made.pipeline.follow(plan.path, frozenset(tally.seen))
     run_once(made, (), stopped=stopped)
     return not say_unread(tally, tell)
 

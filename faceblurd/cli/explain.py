@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from faceblurd.cli.options import both, load, state_dir_of
+from faceblurd.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +35,10 @@ def explain(paths: tuple[str, ...], config_path: Path | None, state_dir: Path | 
 
     folder = state_dir_of(config_path, state_dir)
     places = _places(config_path, folder)
+    if not places:
+        raise UsageError(
+            "no roots are known", remedy="Give --config FILE: without it, only a running daemon tells them"
+        )
     file = folder / LEDGER_NAME
     ledger = Ledger(file, read_only=True) if file.exists() else None
     try:

@@ -36,9 +36,7 @@ def explain(paths: tuple[str, ...], config_path: Path | None, state_dir: Path | 
     folder = state_dir_of(config_path, state_dir)
     places = _places(config_path, folder)
     if not places:
-        raise UsageError(
-            "no roots are known", remedy="Give --config FILE; without it, a daemon must run"
-        )
+        raise UsageError("no roots are known", remedy="Give --config FILE; without it, a daemon must run")
     file = folder / LEDGER_NAME
     ledger = Ledger(file, read_only=True) if file.exists() else None
     try:

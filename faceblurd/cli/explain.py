@@ -70,6 +70,6 @@ def _places(config_path: Path | None, state_dir: Path) -> list[Place]:
     places = []
     for root in read_status(state_dir).get("roots", []):
         in_place = root["mode"] == Mode.IN_PLACE.value
-        selection = Selection(IMAGE_GLOBS, (), hidden=in_place, by_content=True, companions=in_place)
+        selection = Selection(IMAGE_GLOBS, (), hidden=in_place, by_content=True, in_place=in_place)
         places.append(Place(root["path"], Mode(root["mode"]), root["to"], selection))
     return places

@@ -49,7 +49,7 @@ class PlanMaker:
         if self._to is not None and (to == folder or (os.path.isdir(named) and to.startswith(folder + "/"))):
             raise UsageError(f"--to {self._to} lies in {named}", remedy="Choose another folder, or --in-place")
         in_place = self._to is None
-        selection = Selection(IMAGE_GLOBS, (), hidden=in_place, by_content=True, companions=in_place)
+        selection = Selection(IMAGE_GLOBS, (), hidden=in_place, by_content=True, in_place=in_place)
         return RootPlan(
             folder, Mode.IN_PLACE if self._to is None else Mode.MIRROR, to, self._recipe,
             selection, quiet_seconds=0.0, settle_max_seconds=0.0, hard_links_ok=False,

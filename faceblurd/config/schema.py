@@ -152,7 +152,7 @@ class RootConfig(Section):
         in_place = self.mode is Mode.IN_PLACE
         looks = self.hidden_folders is HiddenFolders.LOOK or (self.hidden_folders is HiddenFolders.AUTO and in_place)
         by_content = self.include == IMAGE_GLOBS
-        return Selection(self.include, self.exclude, hidden=looks, by_content=by_content, companions=in_place)
+        return Selection(self.include, self.exclude, hidden=looks, by_content=by_content, in_place=in_place)
 
     @model_validator(mode="after")
     def _output_fits_mode(self) -> Self:

@@ -111,7 +111,7 @@ def _judge(place: Place, name: str, answer: Answer, entry: Entry | None) -> None
     if left is not None:
         answer.outcome, answer.why = "left_alone", left.why.value
         answer.says.append(f"left alone: {MEANINGS[left.why]}" + (f" ({left.by})" if left.by else ""))
-        if place.selection.companions and left.why is Why.FOREIGN and photo_of_companion(name) is not None:
+        if place.selection.in_place and left.why is Why.FOREIGN and photo_of_companion(name) is not None:
             answer.says.append("a resource fork with more than flags in it is removed once its photo is done")
     elif st is not None and stat.S_ISDIR(st.st_mode):
         answer.outcome = "folder"

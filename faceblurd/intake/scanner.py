@@ -168,7 +168,7 @@ class Walk:
         if left is None:
             return self._same_device(entry, path)
         self._leave(left.why, path)
-        return self.selection.companions and entry.name == APPLE_DOUBLE_FOLDER and left.why is Why.FOREIGN
+        return self.selection.in_place and entry.name == APPLE_DOUBLE_FOLDER and left.why is Why.FOREIGN
 
     def _file(self, entry: os.DirEntry[str], path: str) -> Iterator[Found]:
         verdict = self.selection.of_file(path)
@@ -183,7 +183,7 @@ class Walk:
         yield Found(path, fingerprint)
 
     def _companion(self, entry: os.DirEntry[str], path: str, photo: str) -> Iterator[Found]:
-        if not self.selection.companions or not isinstance(self.selection.of_file(photo), Candidate):
+        if not self.selection.in_place or not isinstance(self.selection.of_file(photo), Candidate):
             self._leave(Why.FOREIGN, path)
             return
         fingerprint = Fingerprint.from_stat(entry.stat(follow_symlinks=False))

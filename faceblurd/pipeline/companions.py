@@ -37,7 +37,7 @@ class Companions:
 
     def of(self, plan: RootPlan, photo: str) -> None:
         """Clear what lies beside a photo that is done."""
-        if plan.selection.companions:
+        if plan.selection.in_place:
             self._clear(plan.path, companions.beside(photo))
 
     def _clear(self, root: str, paths: Sequence[str], key: int | None = None) -> None:

@@ -64,21 +64,22 @@ class Selection:
     """Which paths of a root are candidates.
 
     `hidden`: folders with a dot in front are looked into. `by_content`: files that no glob names are candidates if
-    their first bytes are those of a photo. `companions`: resource forks beside photos are dealt with, as in place.
+    their first bytes are those of a photo. `in_place`: what servers show to everybody (recycle bins, previews) is
+    looked into, and resource forks beside photos are dealt with.
     """
 
     include: tuple[str, ...]
     exclude: tuple[str, ...]
     hidden: bool = True
     by_content: bool = False
-    companions: bool = False
+    in_place: bool = False
 
     def of_folder(self, path: str) -> LeftAlone | None:
         """Say why nothing below a folder is a candidate; None when it is looked into. Folders above do not count."""
         if (found := self._excluded(path)) is not None:
             return found
-        if globs.matches(path, foreign.FOLDERS):
-            return LeftAlone(Why.FOREIGN, foreign.owner_of_folder(path))
+        if globs.matches(path, foreign.FOLDERS_IN_PLACE if self.in_place else foreign.FOLDERS):
+            return LeftAlone(Why.FOREIGN, foreign.owner_of(path, is_folder=True))
         if not self.hidden and path.rpartition("/")[2].startswith("."):
             return LeftAlone(Why.HIDDEN)
         return None
@@ -88,8 +89,8 @@ class Selection:
         name = path.rpartition("/")[2]
         if (found := self._excluded(path)) is not None:
             return found
-        if ignored_file(name):
-            return LeftAlone(Why.FOREIGN, foreign.owner_of_file(name))
+        if ignored_file(name, in_place=self.in_place):
+            return LeftAlone(Why.FOREIGN, foreign.owner_of(name, is_folder=False))
         if globs.matches(path, self.include):
             return Candidate()
         if not self.by_content:
@@ -118,7 +119,8 @@ def _of_folder(selection: Selection, path: str) -> LeftAlone | None:
     return selection.of_folder(path)
 
 
-def ignored_file(path: str) -> bool:
+def ignored_file(path: str, *, in_place: bool = False) -> bool:
     """Tell whether a file is known by its name to be nobody's finished photo."""
     name = path.rpartition("/")[2]
-    return globs.matches(name, foreign.FILES) or bool(foreign.RSYNC_TEMPORARY.fullmatch(name))
+    names = foreign.FILES_IN_PLACE if in_place else foreign.FILES
+    return globs.matches(name, names) or bool(foreign.RSYNC_TEMPORARY.fullmatch(name))

@@ -9,19 +9,32 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from faceblurd.rules.globs import first_match
 from faceblurd.rules.naming import STAGING_PREFIX
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """What one server or program keeps: globs, those of folders with a `/` at the end."""
+    """What one server or program keeps: globs, those of folders with a `/` at the end.
+
+    `in_place`: there they are photos like any other, since whoever looks at the folder sees them; else a mirror's
+    alone. What is half-written, a program's own state or a snapshot is never touched.
+    """
 
     owner: str
     what: str
     names: tuple[str, ...]
-    treatment: str = "left alone"
+    in_place: bool = False
+
+    @property
+    def treatment(self) -> str:
+        """Say what is done with it."""
+        return "left alone in a mirror, blurred in place" if self.in_place else "left alone"
 
 
 FOREIGN = (
@@ -36,33 +49,33 @@ FOREIGN = (
         ("*.crdownload", "*.opdownload", "*.download", "*.download/", ".com.google.Chrome.*", "*.aria2"),
     ),
     Foreign("kernels", "deleted files that are still open", (".nfs*", ".fuse_hidden*", ".smbdelete*")),
+    Foreign("Samba", "alternate streams, earlier versions", (".streams/", "@GMT-*/")),
+    Foreign("Samba", "recycle bins", (".recycle/", ".deleted/"), in_place=True),
     Foreign(
-        "Samba", "recycle bins, alternate streams, earlier versions",
-        (".recycle/", ".deleted/", ".streams/", "@GMT-*/"),
-    ),
-    Foreign(
-        "macOS, Netatalk", "resource forks, recycle bins, databases",
+        "macOS, Netatalk", "resource forks (in place, those of photos are removed once these are done), databases, bins",
         ("._*", ".DS_Store", "__MACOSX/", ".AppleDouble/", ".AppleDB/", ".AppleDesktop/", ".TemporaryItems/",
          "Temporary Items/", "Network Trash Folder/", ".Trashes/", ".DocumentRevisions-V100/", ".Spotlight-V100/",
          ".fseventsd/", "**/*.photoslibrary/resources/", "**/*.photoslibrary/private/"),
-        "left alone; in place, a fork beside a photo is removed once the photo is done",
     ),
     Foreign(
-        "Windows", "recycle bins, previews, restore points",
+        "Windows", "recycle bins, databases of previews, restore points",
         ("$RECYCLE.BIN/", "RECYCLER/", "RECYCLED/", "System Volume Information/", "FOUND.???/", "Thumbs.db",
          "ehthumbs*.db", "desktop.ini"),
     ),
-    Foreign("Linux desktops", "recycle bins, previews", (".Trash*/", ".thumbnails/", ".sh_thumbnails/", "lost+found/")),
-    Foreign("Android", "recycle bins, photos that are not taken yet", (".trashed-*", ".pending-*", "LOST.DIR/")),
+    Foreign("Linux desktops", "recycle bins, rescued files", (".Trash*/", "lost+found/")),
+    Foreign("Linux desktops", "previews", (".thumbnails/", ".sh_thumbnails/"), in_place=True),
+    Foreign("Android", "photos that are not taken yet", (".pending-*",)),
+    Foreign("Android", "recycle bins", (".trashed-*", "LOST.DIR/"), in_place=True),
     Foreign(
         "Synology", "previews, recycle bins, snapshots, working folders",
         ("@eaDir/", "#recycle/", "#snapshot/", "@sharebin/", "@sharesnap/", "@tmp/", ".SynologyWorkingDirectory/"),
     ),
+    Foreign("QNAP, Asustor", "recycle bins, previews", ("@Recycle/", ".@__thumb/"), in_place=True),
+    Foreign("QNAP, Asustor", "snapshots, working folders", ("@Recently-Snapshot/", "@Transcode/", ".@[!_]*/")),
     Foreign(
-        "QNAP, Asustor", "previews, recycle bins, snapshots, working folders",
-        ("@Recycle/", "@Recently-Snapshot/", "@Transcode/", ".@*/"),
+        "WD, Buffalo, Unraid", "recycle bins, previews", (".wdmc/", ".wdcache/", "trashbox/", ".Recycle.Bin/"),
+        in_place=True,
     ),
-    Foreign("WD, Buffalo, Unraid", "previews, recycle bins", (".wdmc/", ".wdcache/", "trashbox/", ".Recycle.Bin/")),
     Foreign(
         "ZFS, Btrfs, NetApp, Isilon, Snapper", "snapshots",
         (".zfs/", ".snapshot/", ".snapshots/", "~snapshot/", "@snapshots/", ".ckpt/", ".timeshift/"),
@@ -70,21 +83,23 @@ FOREIGN = (
     Foreign("Syncthing", "half-written files, earlier versions",
             (".syncthing.*.tmp", "~syncthing~*.tmp", ".stfolder/", ".stversions/")),
     Foreign(
-        "Nextcloud, ownCloud", "half-written files, recycle bins, earlier versions, previews",
+        "Nextcloud, ownCloud", "half-written files, recycle bins, earlier versions, their own data",
         (".*.~*", ".sync_*.db*", ".csync_journal.db*", ".owncloudsync.log*", "files_trashbin/", "files_versions/",
-         "appdata_*/", "web-file-upload-*/", "thumbnails/"),
+         "appdata_*/", "web-file-upload-*/"),
     ),
     Foreign(
         "Dropbox, Google Drive, Resilio, MEGA, GoodSync, FreeFileSync, Unison", "half-written files, archives, caches",
         (".dropbox/", ".dropbox.cache/", ".tmp.drivedownload/", ".tmp.driveupload/", ".sync/", "*.!sync", "*.rsl!",
          ".debris/", "_gsdata_/", "*.ffs_tmp", ".unison*", ".unison*/"),
     ),
-    Foreign("Immich", "previews, converted videos", ("thumbs/", "encoded-video/")),
-    Foreign("PhotoPrism, Piwigo", "previews", (".photoprism/", "**/storage/cache/", "_data/i/", "**/_data/i/")),
     Foreign(
-        "digiKam, Picasa, Lightroom, Capture One", "recycle bins, un-blurred originals, previews",
-        (".dtrash/", ".picasaoriginals/", "*.lrdata/", "CaptureOne/"),
+        "Immich, ownCloud, PhotoPrism, Piwigo", "previews",
+        ("thumbs/", "thumbnails/", ".photoprism/", "**/storage/cache/", "_data/i/", "**/_data/i/"), in_place=True,
     ),
+    Foreign(
+        "Immich, Lightroom, Capture One", "converted videos, caches", ("encoded-video/", "*.lrdata/", "CaptureOne/")
+    ),
+    Foreign("digiKam, Picasa", "recycle bins, un-blurred originals", (".dtrash/", ".picasaoriginals/"), in_place=True),
     Foreign(
         "programs at large", "temporary files, locks",
         ("*.tmp", "*.temp", "*.swp", "~$*", ".goutputstream-*", "*.sb-????????-??????", "*.sb-????????-??????/"),
@@ -94,24 +109,19 @@ FOREIGN = (
 # rsync writes `.name.jpg.AbCdEf` and renames it; other hidden names with six letters at the end are ordinary files.
 RSYNC_TEMPORARY = re.compile(r"\..+\.[a-z0-9]{2,5}\.[a-z0-9]{6}", re.IGNORECASE | re.DOTALL)
 
-_FOLDERS = {one.owner: tuple(name[:-1] for name in one.names if name.endswith("/")) for one in FOREIGN}
-_FILES = {one.owner: tuple(name for name in one.names if not name.endswith("/")) for one in FOREIGN}
-FOLDERS = tuple(name for names in _FOLDERS.values() for name in names)
-FILES = tuple(name for names in _FILES.values() for name in names)
+
+def _names(rows: Iterable[Foreign], *, folders: bool) -> tuple[str, ...]:
+    return tuple(name.rstrip("/") for row in rows for name in row.names if name.endswith("/") is folders)
 
 
-def owner_of_folder(path: str) -> str:
-    """Say whose a folder is, and by which name."""
-    return _owner(path, _FOLDERS)
+FOLDERS, FILES = (_names(FOREIGN, folders=folders) for folders in (True, False))
+_IN_PLACE = tuple(row for row in FOREIGN if not row.in_place)
+FOLDERS_IN_PLACE, FILES_IN_PLACE = (_names(_IN_PLACE, folders=folders) for folders in (True, False))
 
 
-def owner_of_file(name: str) -> str:
-    """Say whose a file is, and by which name."""
-    return _owner(name, _FILES) or "rsync: .NAME.EXT.XXXXXX"
-
-
-def _owner(path: str, table: dict[str, tuple[str, ...]]) -> str:
-    for owner, names in table.items():
-        if (name := first_match(path, names)) is not None:
-            return f"{owner}: {name}"
-    return ""
+def owner_of(path: str, *, is_folder: bool) -> str:
+    """Say whose a file or folder is, and by which name; empty for nobody's."""
+    for row in FOREIGN:
+        if (name := first_match(path, _names((row,), folders=is_folder))) is not None:
+            return f"{row.owner}: {name}"
+    return "" if is_folder or not RSYNC_TEMPORARY.fullmatch(path) else "rsync: .NAME.EXT.XXXXXX"

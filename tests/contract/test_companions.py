@@ -47,7 +47,7 @@ class Desk:
     def __init__(self, root: Path, state: State | None) -> None:
         self.root, self.state, self.told = root, state, list[str]()
         self.errands, self.ledger, self.path, self.selection = AtOnce(), self, str(root), self
-        self.companions = True
+        self.in_place = True
 
     def entry(self, root: str, path: str) -> Entry | None:
         return None if self.state is None else Entry(root, path, self.state, "", Fingerprint(0, 0, 0, 0, 0))

@@ -51,7 +51,7 @@ def test_ignored_and_excluded_folders_are_not_looked_into(tmp_path: Path) -> Non
 
 def test_resource_forks_are_found_in_place_and_their_folders_are_not_counted_as_watched(tmp_path: Path) -> None:
     _make(tmp_path, "a.jpg", "._a.jpg", "._b.txt", "x/.AppleDouble/b.jpg", "x/.AppleDouble/.Parent")
-    in_place = walk(str(tmp_path), replace(IMAGES, companions=True))
+    in_place = walk(str(tmp_path), replace(IMAGES, in_place=True))
     found = {one.path: one.companion_of for one in in_place}
     assert found == {"a.jpg": "", "._a.jpg": "a.jpg", "x/.AppleDouble/b.jpg": "x/b.jpg"}
     assert in_place.directories == 2

@@ -115,11 +115,11 @@ def test_a_photo_of_an_odd_name_that_arrives_is_seen_at_once(daemon: Any, tmp_pa
     assert os.listdir(tmp_path / "out") == ["IMG_0001"]
 
 
-def test_hidden_folders_are_looked_into_in_place(place: Place) -> None:
-    place.put(".album/h.jpg", ".recycle/r.jpg")
+def test_hidden_folders_and_recycle_bins_are_looked_into_in_place_but_no_snapshots(place: Place) -> None:
+    place.put(*(names := (".album/h.jpg", ".recycle/r.jpg", ".snapshot/s.jpg")))
     place.configure("in_place")
     assert place.scan().returncode == 0
-    assert (place.changed(".album/h.jpg"), place.changed(".recycle/r.jpg")) == (True, False)
+    assert [place.changed(name) for name in names] == [True, True, False]
 
 
 def test_excludes_that_match_nothing_are_named_and_results_of_what_is_excluded_later_are(place: Place) -> None:

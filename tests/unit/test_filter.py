@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faceblurd.rules.filter import Candidate, LeftAlone, Selection, Why, ignored_file
-from faceblurd.rules.foreign import FOREIGN
+from faceblurd.rules.foreign import FOREIGN, Foreign
 from faceblurd.rules.naming import split, staging_name
 
 IMAGES = ("*.jpg", "*.jpeg", "*.png")
@@ -198,7 +198,7 @@ def test_an_include_matches_whatever_the_spelling_too() -> None:
 
 def _example(name: str) -> str:
     """Make a path of a glob in the table."""
-    plain = name.replace("**/", "some/").replace("[0-9]", "7").replace("?", "7").replace("*", "x")
+    plain = name.replace("**/", "some/").replace("[!_]", "q").replace("?", "7").replace("*", "x")
     return f"{plain}deep/photo.jpg" if name.endswith("/") else plain
 
 
@@ -210,6 +210,14 @@ def test_what_a_server_keeps_is_left_alone_at_any_depth_and_the_answer_names_the
         assert isinstance(verdict, LeftAlone), path
         assert verdict.why is Why.FOREIGN
     assert everything.of(_example(name)) == LeftAlone(Why.FOREIGN, f"{owner}: {name.rstrip('/')}")
+
+
+@pytest.mark.parametrize(("row", "name"), [(row, name) for row in FOREIGN for name in row.names])
+def test_in_place_bins_and_previews_are_photos_and_half_written_files_and_snapshots_are_not(
+    row: Foreign, name: str
+) -> None:
+    verdict = Selection(("*",), (), in_place=True).of(_example(name))
+    assert isinstance(verdict, Candidate) is row.in_place
 
 
 @pytest.mark.parametrize(

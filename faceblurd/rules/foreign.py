@@ -52,7 +52,7 @@ FOREIGN = (
     Foreign("Samba", "alternate streams, earlier versions", (".streams/", "@GMT-*/")),
     Foreign("Samba", "recycle bins", (".recycle/", ".deleted/"), in_place=True),
     Foreign(
-        "macOS, Netatalk", "resource forks (in place, those of photos are removed once these are done), databases, bins",
+        "macOS, Netatalk", "resource forks (in place, a photo's goes once that is done), databases, bins",
         ("._*", ".DS_Store", "__MACOSX/", ".AppleDouble/", ".AppleDB/", ".AppleDesktop/", ".TemporaryItems/",
          "Temporary Items/", "Network Trash Folder/", ".Trashes/", ".DocumentRevisions-V100/", ".Spotlight-V100/",
          ".fseventsd/", "**/*.photoslibrary/resources/", "**/*.photoslibrary/private/"),

@@ -56,10 +56,13 @@ def copy_attributes(source_fd: int, fd: int, terms: Terms = WHOLE, *, folder_fd:
     set-group-ID and sticky never go over: such a result would be a program that runs with *our* rights. `folder_fd`:
     the folder that the file is in, for a mirror. Raises OSError; EPERM where the access control cannot be kept.
     """
-    if terms.dress is Dress.MIRROR:
-        _dress_for_mirror(source_fd, fd, folder_fd, limited=terms.limited)
-    else:
-        _keep_access(source_fd, fd)
+    match terms.dress:
+        case Dress.MIRROR:
+            _dress_for_mirror(source_fd, fd, folder_fd, limited=terms.limited)
+        case Dress.IN_PLACE:
+            _keep_access(source_fd, fd)
+        case Dress.WHOLE:
+            _keep_access_or_close(source_fd, fd)
     if terms.keeps_user:
         _keep_user_attributes(source_fd, fd, whole=terms.dress is Dress.WHOLE)
 
@@ -83,6 +86,16 @@ def _keep_access(source_fd: int, fd: int) -> None:
     for name in ACCESS_CONTROL:
         if name != POSIX_ACL and (value := _value(source_fd, name)) is not None:
             _set(fd, name, value)
+
+
+def _keep_access_or_close(source_fd: int, fd: int) -> None:
+    """Do so for a file that is moved away for good reason: what cannot be kept leaves it to its owner alone."""
+    try:
+        _keep_access(source_fd, fd)
+    except PermissionError:
+        with suppress(OSError):
+            os.removexattr(fd, POSIX_ACL)
+        os.fchmod(fd, os.fstat(source_fd).st_mode & stat.S_IRWXU)
 
 
 def _without_former(acl: bytes, *, owner_kept: bool, group_kept: bool) -> bytes:

@@ -150,6 +150,16 @@ def test_a_photo_whose_access_control_cannot_be_kept_is_refused_and_the_reason_n
 
 
 @needs_root
+def test_a_file_that_is_moved_away_is_moved_all_the_same_and_is_its_owners_alone(
+    photo: Path, result: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.setxattr(photo, "security.NTACL", b"only ann")
+    photo.chmod(0o664)
+    monkeypatch.setattr(os, "setxattr", _refuse(errno.EPERM, ("security.NTACL",)))
+    assert _mode(result(WHOLE)) == "0o600"
+
+
+@needs_root
 def test_a_label_of_selinux_that_nobody_asks_for_holds_no_photo(
     photo: Path, result: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

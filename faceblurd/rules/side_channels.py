@@ -26,7 +26,7 @@ class Attribute:
 
 ATTRIBUTES = (
     Attribute("user.DOSATTRIB", "Samba: hidden, read-only, time of creation", 128),
-    Attribute("user.SAMBA_PAI", "Samba: which lines of an ACL are inherited", 1024),
+    Attribute("user.SAMBA_PAI", "Samba: which lines of an ACL are inherited", 256),
     Attribute("user.mime_type", "type of the content (freedesktop.org, Apache)", 128),
     Attribute("user.com.apple.FinderInfo", "macOS: type, creator, colour of the label", 32),
     Attribute("user.baloo.rating", "KDE, digiKam: stars", 8),

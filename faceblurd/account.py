@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from faceblurd.model import State
+from faceblurd.model import State, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,4 +42,23 @@ def _of_root(pipeline: Pipeline, plan: RootPlan, ledger: Ledger, now: float) -> 
         "retrying": sum(file.state is State.RETRY for file in files),
         "oldest_waiting_seconds": None if oldest is None else round(now - oldest),
         "counts": counts,
+        **_of_left_alone(pipeline, plan.path),
+    }
+
+
+def of_last_scans(pipeline: Pipeline, plans: Iterable[RootPlan]) -> list[dict[str, Any]]:
+    """Tell what single scans of the roots left alone."""
+    return [{"path": plan.path, **_of_left_alone(pipeline, plan.path)} for plan in plans]
+
+
+def _of_left_alone(pipeline: Pipeline, root: str) -> dict[str, Any]:
+    """Tell what was left alone, and results whose photo is left alone today."""
+    search = pipeline.leftovers.found.get(root)
+    count, examples = (0, []) if search is None else (search.count, search.examples)
+    return {
+        "left_alone": [
+            {"why": left.why.value, "count": left.count, "examples": [printable(path) for path in left.examples]}
+            for left in pipeline.left_alone(root)
+        ],
+        "excluded_results": {"count": count, "examples": [printable(path) for path in examples]},
     }

@@ -19,7 +19,6 @@ from faceblurd.config.reach import ANSWER_SECONDS, Folder, within
 from faceblurd.errors import AlreadyRunningError, FaceblurdError, SetupError
 from faceblurd.intake.errands import AtOnce, Lanes
 from faceblurd.intake.inbox import Inbox
-from faceblurd.intake.scanner import Selection
 from faceblurd.model import Mode
 from faceblurd.outlet.command_hook import CommandHook
 from faceblurd.outlet.quarantine import Quarantine
@@ -75,7 +74,7 @@ class Assembly:
 
 def plan_for(config: Config, root: RootConfig) -> RootPlan:
     """Turn a root's settings into the pipeline's plan. Paths are resolved here, once."""
-    from faceblurd.config import Deletions, Existing, HardLinks, Mtime, OnFailure, Unsupported  # noqa: PLC0415 - pydantic: configs only
+    from faceblurd.config import Access, Deletions, Existing, HardLinks, Mtime, OnFailure, Unsupported  # noqa: PLC0415 - pydantic: configs only
 
     path = str(Folder.at(root.path).real)
     keep_mtime = root.mtime is Mtime.KEEP or (root.mtime is Mtime.AUTO and root.mode is Mode.MIRROR)
@@ -84,7 +83,7 @@ def plan_for(config: Config, root: RootConfig) -> RootPlan:
         mode=root.mode,
         to=path if root.to is None else str(Folder.at(root.to).real),
         recipe=config.recipe_for(root),
-        selection=Selection(root.include, root.exclude),
+        selection=root.selection(),
         quiet_seconds=root.quiet_seconds,
         settle_max_seconds=root.settle_max_seconds,
         hard_links_ok=root.hard_links is HardLinks.PROCESS,
@@ -93,6 +92,7 @@ def plan_for(config: Config, root: RootConfig) -> RootPlan:
         take_away_held=root.on_failure is OnFailure.HOLD,
         ignore_unsupported=root.unsupported is Unsupported.IGNORE,
         follow_deletions=root.deletions is Deletions.FOLLOW,
+        access_limited=root.access is Access.LIMITED,
     )
 
 

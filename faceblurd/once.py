@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from faceblurd.errors import SetupError
 from faceblurd.intake.filesystem import RootIdentity
 from faceblurd.intake.scanner import Found, walk
-from faceblurd.model import Fingerprint, Source
+from faceblurd.model import Fingerprint
 from faceblurd.outlet import beneath
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from faceblurd.assembly import Assembly
+    from faceblurd.intake.scanner import Finished
     from faceblurd.pipeline import RootPlan
 
 MOST_WAITING = 200
@@ -22,10 +23,10 @@ MOST_WAITING = 200
 
 @dataclass(slots=True)
 class Tally:
-    """What a walk saw: hashes of paths. `complete`: it came to its end without an error, the rest is gone."""
+    """What a walk saw: hashes of paths, and its end, None until it is there."""
 
     seen: set[int] = field(default_factory=set)
-    complete: bool = False
+    end: Finished | None = None
 
 
 def files_below(plan: RootPlan, tally: Tally | None = None) -> Iterator[tuple[RootPlan, Found]]:
@@ -36,17 +37,33 @@ def files_below(plan: RootPlan, tally: Tally | None = None) -> Iterator[tuple[Ro
             tally.seen.add(hash(found.path))
         yield plan, found
     if tally is not None:
-        tally.complete = not candidates.errors
+        tally.end = candidates.finished()
 
 
-def catch_up(made: Assembly, plan: RootPlan, *, stopped: Callable[[], bool]) -> None:
-    """Do all that is to do in a root: what a crash left, what is new, and what is gone, where its mirror follows."""
+def say_unread(tally: Tally, tell: Callable[..., None]) -> bool:
+    """Name the places that a walk could not look into, and say whether there are any."""
+    if tally.end is None:
+        return False
+    for error in tally.end.errors:
+        tell("root.unread", root=tally.end.root, detail=error)
+    return bool(tally.end.errors)
+
+
+def catch_up(made: Assembly, plan: RootPlan, *, tell: Callable[..., None], stopped: Callable[[], bool]) -> bool:
+    """Do all that is to do in a root: what a crash left, what is new, and what is gone, where its mirror follows.
+
+    False: not all of it could be looked into, which was told.
+    """
     tally = Tally()
     made.pipeline.arrived(plan.path, RootIdentity.of(plan.path))
     run_once(made, files_below(plan, tally), stopped=stopped)
-    if tally.complete:
+    if tally.end is None:
+        return True  # stopped
+    made.pipeline.scanned(tally.end)
+    if not tally.end.errors:
         made.pipeline.follow(plan.path, frozenset(tally.seen))
-        run_once(made, (), stopped=stopped)
+    run_once(made, (), stopped=stopped)
+    return not say_unread(tally, tell)
 
 
 def one_file(plan: RootPlan, name: str) -> Iterator[tuple[RootPlan, Found]]:
@@ -61,7 +78,7 @@ def run_once(made: Assembly, candidates: Iterable[tuple[RootPlan, Found]], *, st
     """
     pipeline = made.pipeline
     for plan, found in candidates:
-        pipeline.consider(pipeline.plan(plan.path), found.path, found.fingerprint, Source.SCAN)
+        pipeline.found(pipeline.plan(plan.path), found)
         while len(pipeline.waiting) >= MOST_WAITING and not stopped():
             _step(made)
         if stopped():

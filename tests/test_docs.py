@@ -13,6 +13,9 @@ from click.testing import CliRunner
 
 from faceblurd.cli import main
 from faceblurd.config import load_config
+from faceblurd.rules.filter import MEANINGS
+from faceblurd.rules.foreign import FOREIGN
+from faceblurd.rules.side_channels import ACCESS_CONTROL, ATTRIBUTES
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
@@ -30,7 +33,7 @@ def blocks(*languages: str) -> list[tuple[str, str]]:
     return found
 
 
-COMMAND = r"faceblurd (?:run|blur|scan|status|quarantine|check-config|hooks|formats|models|doctor)\b"
+COMMAND = r"faceblurd (?:run|blur|scan|status|quarantine|check-config|hooks|formats|models|doctor|explain)\b"
 
 
 def commands() -> list[tuple[str, str]]:
@@ -80,6 +83,28 @@ def test_the_table_of_formats_is_what_the_command_says() -> None:
     text = (REPOSITORY / "docs" / "formats.md").read_text(encoding="utf-8")
     table = next(match[2] for match in FENCE.finditer(text) if match[1] == "text")
     assert table == CliRunner().invoke(main, ["formats"], catch_exceptions=False).stdout
+
+
+def test_the_table_of_attributes_is_the_one_that_the_code_goes_by() -> None:
+    """Write the rows anew when this fails: name, what it is, what happens."""
+    text = (REPOSITORY / "docs" / "metadata.md").read_text(encoding="utf-8")
+    rows = [
+        f"| `{one.names}` | {one.what} | {f'stays, up to {one.most_bytes} bytes' if one.most_bytes else 'goes'} |"
+        for one in ATTRIBUTES
+    ]
+    assert "\n".join(rows) in text
+    assert all(f"`{name}`" in text for name in ACCESS_CONTROL[1:])
+
+
+def test_the_tables_of_what_is_left_alone_are_those_that_the_code_goes_by() -> None:
+    """Write the rows anew when this fails."""
+    text = (REPOSITORY / "docs" / "config.md").read_text(encoding="utf-8")
+    rows = [
+        f"| {one.owner} | {' '.join(f'`{name}`' for name in one.names)} | {one.what} | {one.treatment} |"
+        for one in FOREIGN
+    ]
+    assert "\n".join(rows) in text
+    assert "\n".join(f"| `{why.value}` | {meaning} |" for why, meaning in MEANINGS.items()) in text
 
 
 def test_there_are_commands_and_yaml_to_check() -> None:

@@ -13,6 +13,7 @@ from faceblurd import __version__
 from faceblurd.cli.blur import blur
 from faceblurd.cli.config import check_config
 from faceblurd.cli.doctor import doctor
+from faceblurd.cli.explain import explain
 from faceblurd.cli.formats import formats
 from faceblurd.cli.hooks import hooks
 from faceblurd.cli.preview import preview
@@ -38,7 +39,7 @@ def main() -> None:
     """
 
 
-for command in (run, blur, scan, status, quarantine, preview, check_config, hooks, formats, doctor):
+for command in (run, blur, scan, status, explain, quarantine, preview, check_config, hooks, formats, doctor):
     main.add_command(command)
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from faceblurd.intake.scanner import Found
     from faceblurd.model import Region, Report
+    from faceblurd.once import Tally
     from faceblurd.pipeline import RootPlan
 
 
@@ -51,7 +53,8 @@ def blur(  # noqa: PLR0913 - the command's flags
     find . -name '*.jpg' | faceblurd blur - --to out/ --json
 
     PATH may be `-`: a list on stdin, one path a line. Of a folder, --to gets the same tree. The config, if one is
-    given, says how to detect and blur; its roots are not used. Exit code 3 when files were held.
+    given, says how to detect and blur; its roots are not used. Exit code 3 when files were held, 1 when a
+    folder could not be looked into.
     """
     if in_place == (to is not None):
         raise UsageError("give either --to DIR or --in-place", remedy="A photo is published in one place")
@@ -96,7 +99,12 @@ def _run(maker: PlanMaker, candidates: list[tuple[RootPlan, str | None]], teller
     def found() -> Iterator[tuple[RootPlan, Found]]:
         for plan, name in candidates:
             assembly.make_mirror(plan, ledger)
-            yield from once.files_below(plan) if name is None else once.one_file(plan, name)
+            if name is not None:
+                yield from once.one_file(plan, name)
+                continue
+            tally = once.Tally()
+            yield from once.files_below(plan, tally)
+            teller.walked(tally)
 
     try:
         with teller:
@@ -126,6 +134,8 @@ class _Teller:
         self._as_json = as_json
         self._reports: list[tuple[bool, int]] = []
         self._hidden: list[tuple[str, str, tuple[Region, ...]]] = []
+        self._left: Counter[str] = Counter()
+        self._unread = False
         self._progress: Any = None
         self._task: Any = None
 
@@ -145,6 +155,8 @@ class _Teller:
             held = sum(not published for published, _ in self._reports)
             faces = sum(faces for _, faces in self._reports)
             click.echo(f"{len(self._reports)} files, {faces} faces blurred, {held} held", err=True)
+            for meaning, number in self._left.items():
+                click.echo(f"left alone: {number} {meaning}", err=True)
 
     def counted(self, found: Iterator[tuple[RootPlan, Found]]) -> Iterator[tuple[RootPlan, Found]]:
         """Count candidates into the progress bar's total as they are found."""
@@ -152,6 +164,15 @@ class _Teller:
             if self._progress is not None:
                 self._progress.update(self._task, total=number)
             yield one
+
+    def walked(self, tally: Tally) -> None:
+        """Note what a walk left alone, and say what it could not look into."""
+        from faceblurd import once  # noqa: PLC0415 - not needed for --help
+        from faceblurd.rules.filter import MEANINGS  # noqa: PLC0415 - same
+
+        self._unread |= once.say_unread(tally, self.tell)
+        for left in () if tally.end is None else tally.end.left:
+            self._left[MEANINGS[left.why]] += left.count
 
     def report(self, report: Report) -> None:
         """Say what became of a file."""
@@ -192,4 +213,6 @@ class _Teller:
 
     def exit_code(self) -> Exit:
         """Give the exit code for what became of the files."""
+        if self._unread:
+            return Exit.OTHER
         return Exit.OK if all(published for published, _ in self._reports) else Exit.HELD

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from faceblurd.cli.options import load
+
+if TYPE_CHECKING:
+    from faceblurd.pipeline import RootPlan
+
+LOOK_SECONDS = 10.0
 
 
 @click.command("check-config")
@@ -33,4 +40,25 @@ def check_config(file: Path) -> None:
     for plan in plans:
         where = "in place" if plan.to == plan.path else f"-> {plan.to}"
         click.echo(f"{plan.path} {where}, recipe {plan.recipe.name} ({plan.recipe.digest})")
+        _say_unmatched(plan)
     click.echo(f"{file}: good")
+
+
+def _say_unmatched(plan: RootPlan) -> None:
+    """Name every exclude that excludes nothing, as far as a look of some seconds tells: it may be misspelt."""
+    import time  # noqa: PLC0415 - one use
+
+    from faceblurd.config.reach import within  # noqa: PLC0415 - not needed for --help
+    from faceblurd.intake.scanner import survey  # noqa: PLC0415 - same
+    from faceblurd.telemetry.logs import printable_line  # noqa: PLC0415 - same
+
+    if not plan.selection.exclude:
+        return
+    until = time.monotonic() + LOOK_SECONDS
+    try:
+        look = partial(survey, plan.path, plan.selection, stopped=lambda: time.monotonic() > until)
+        found = within(2 * LOOK_SECONDS, look)
+    except OSError:
+        return  # away for now
+    for glob in () if found is None else found.unmatched:
+        click.echo(f"  exclude {printable_line(repr(glob))} matches nothing in {printable_line(plan.path)}", err=True)

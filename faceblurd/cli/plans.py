@@ -41,16 +41,18 @@ class PlanMaker:
 
     def _new_plan(self, folder: str, named: str) -> RootPlan:
         from faceblurd.config import IMAGE_GLOBS  # noqa: PLC0415 - pydantic is not needed for --help
-        from faceblurd.intake.scanner import Selection  # noqa: PLC0415 - same
         from faceblurd.model import Mode  # noqa: PLC0415 - same
         from faceblurd.pipeline import RootPlan  # noqa: PLC0415 - same
+        from faceblurd.rules.filter import Selection  # noqa: PLC0415 - same
 
         to = folder if self._to is None else os.path.realpath(self._to)
         if self._to is not None and (to == folder or (os.path.isdir(named) and to.startswith(folder + "/"))):
             raise UsageError(f"--to {self._to} lies in {named}", remedy="Choose another folder, or --in-place")
+        in_place = self._to is None
+        selection = Selection(IMAGE_GLOBS, (), hidden=in_place, by_content=True, in_place=in_place)
         return RootPlan(
             folder, Mode.IN_PLACE if self._to is None else Mode.MIRROR, to, self._recipe,
-            Selection(IMAGE_GLOBS, ()), quiet_seconds=0.0, settle_max_seconds=0.0, hard_links_ok=False,
+            selection, quiet_seconds=0.0, settle_max_seconds=0.0, hard_links_ok=False,
             keep_mtime=self._to is not None, replace_others=self._replace, take_away_held=False,
         )  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,14 +86,15 @@ def scan(config_path: Path | None) -> int:
     """Catch up once: blur what is new in the roots of a config, then exit.
 
     For cron, or after a restore. What the ledger knows as done is not read again. Exit code 3 when files are held,
-    1 when a root is away.
+    1 when a root is away, or a folder in it cannot be looked into.
     """
     if config_path is None:
         raise UsageError("no config", remedy="Give --config FILE")
-    from faceblurd import assembly  # noqa: PLC0415 - not needed for --help
+    from faceblurd import account, assembly  # noqa: PLC0415 - not needed for --help
     from faceblurd.model import State  # noqa: PLC0415 - same
     from faceblurd.outlet import moving  # noqa: PLC0415 - same
     from faceblurd.outlet.ledger import Ledger  # noqa: PLC0415 - same
+    from faceblurd.telemetry.status import StatusFile  # noqa: PLC0415 - same
 
     config = load(config_path)
     voice, plans = _voice(config), [assembly.plan_for(config, root) for root in config.roots]
@@ -108,6 +110,8 @@ def scan(config_path: Path | None) -> int:
         made.pipeline.recover_others()
         away = sum(not _caught_up(made, plan, ledger, voice) for plan in plans)
         held = len(ledger.in_state(State.QUARANTINED))
+        with suppress(OSError):  # a full disk: the log has it, too
+            StatusFile(config.state_dir).write({"last_scans": account.of_last_scans(made.pipeline, plans)})
     finally:
         made.close()
         ledger.close()
@@ -116,13 +120,12 @@ def scan(config_path: Path | None) -> int:
 
 
 def _caught_up(made: Assembly, plan: RootPlan, ledger: Ledger, voice: Voice) -> bool:
-    """Catch up with one root; say so when it is away, and keep no other from it."""
+    """Catch up with one root; say so when it, or a part of it, is away, and keep no other from it."""
     from faceblurd import assembly, once  # noqa: PLC0415 - not needed for --help
 
     try:
         assembly.make_mirror(plan, ledger)
-        once.catch_up(made, plan, stopped=lambda: False)
+        return once.catch_up(made, plan, tell=voice.tell, stopped=lambda: False)
     except OSError as error:
         voice.tell("root.suspended", root=plan.path, detail=f"cannot be reached: {error.strerror}")
         return False
-    return True

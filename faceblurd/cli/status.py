@@ -32,6 +32,9 @@ def status(config_path: Path | None, state_dir: Path | None, *, as_json: bool) -
         _say(f"workers are locked up by: {content['workers']['sandbox'] or 'nothing, this kernel cannot'}")
     for root in content["roots"]:
         _show_root(root)
+    for root in () if content["running"] else content.get("last_scans", ()):
+        _say(f"{root['path']}, at its last scan:")
+        _show_left_alone(root)
     _show_files("tried again later", content["retried"], "  ...")
     _say(f"held files: {len(content['held'])}")
     _show_files("", content["held"], "  ... (faceblurd quarantine list shows all)")
@@ -86,12 +89,28 @@ def _described(entry: Entry, place: Place | None) -> dict[str, str | None]:
     }  # fmt: skip
 
 
+def _show_left_alone(root: dict[str, Any]) -> None:
+    from faceblurd.rules.filter import MEANINGS, Why  # noqa: PLC0415 - not needed for --help
+
+    for left in root.get("left_alone", ()):
+        _say(f"  left alone: {left['count']} {MEANINGS[Why(left['why'])]} ({_some_of(left)})")
+    stale = root.get("excluded_results") or {"count": 0}
+    if stale["count"]:
+        _say(f"  still in the mirror: {stale['count']} results of what is left alone now ({_some_of(stale)})")
+
+
+def _some_of(counted: dict[str, Any]) -> str:
+    some = counted["examples"][:10]
+    return ", ".join(some) + (", ..." if counted["count"] > len(some) else "")
+
+
 def _show_root(root: dict[str, Any]) -> None:
     done = ", ".join(f"{number} {state}" for state, number in sorted(root["counts"].items())) or "nothing yet"
     _say(f"{root['path']} -> {root['to']}: {root['state']}" + (" (scanning)" if root["scanning"] else ""))
     for problem in root["problems"]:
         _say(f"  problem: {problem}")
     _say(f"  so far: {done}")
+    _show_left_alone(root)
     on_way = {name: root[name] for name in ("settling", "queued", "working", "retrying") if root[name]}
     if on_way:
         waiting = root["oldest_waiting_seconds"]

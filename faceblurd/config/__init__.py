@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from faceblurd.config.overrides import BlurConfig, DetectionConfig, HaarConfig, NetworksConfig
     from faceblurd.config.recipes import BUILTIN_RECIPES, DEFAULT_RECIPE, builtin_recipe
     from faceblurd.config.schema import (
+        Access,
         Config,
         Deletions,
         Existing,
@@ -37,6 +38,7 @@ __all__ = [
     "BUILTIN_RECIPES",
     "DEFAULT_RECIPE",
     "IMAGE_GLOBS",
+    "Access",
     "BlurConfig",
     "Config",
     "Deletions",
@@ -70,6 +72,7 @@ _HOMES = {
     "overrides": ("BlurConfig", "DetectionConfig", "HaarConfig", "NetworksConfig"),
     "recipes": ("BUILTIN_RECIPES", "DEFAULT_RECIPE", "builtin_recipe"),
     "schema": (
+        "Access",
         "Config",
         "Deletions",
         "Existing",

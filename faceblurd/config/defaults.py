@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 _WRITTEN = "jpg jpeg jpe jfif png apng webp avif tif tiff bmp gif heic heif hif"
-_HELD = "dng cr2 cr3 nef arw orf rw2 raf pef srw psd jp2 jxl"
+_RAW = "dng cr2 cr3 crw nef nrw arw sr2 srf orf rw2 rwl raf pef srw x3f mrw kdc dcr erf mef mos iiq 3fr fff gpr"
+_HELD = f"{_RAW} psd jp2 jxl"
 IMAGE_GLOBS: Final = tuple(f"*.{extension}" for extension in f"{_WRITTEN} {_HELD}".split())
 """What is looked at by default: what can be blurred, and photos that are held as unsupported rather than overlooked.
 

@@ -37,6 +37,7 @@ from faceblurd.model import (
     Verify,
     Watch,
 )
+from faceblurd.rules.filter import Selection
 
 _WORKERS, _HOOKS = Workers(), Hooks()
 
@@ -77,6 +78,21 @@ class Deletions(StrEnum):
     FOLLOW = "follow"
 
 
+class HiddenFolders(StrEnum):
+    """What becomes of folders with a dot in front: auto leaves them alone in a mirror, and looks into them in place."""
+
+    AUTO = "auto"
+    LEAVE = "leave"
+    LOOK = "look"
+
+
+class Access(StrEnum):
+    """Who may read a result in the mirror: what the folder there gives, limited by the original or not."""
+
+    LIMITED = "limited"
+    FOLDER = "folder"
+
+
 class Unsupported(StrEnum):
     """What becomes of files that are pictures, or none, but cannot be blurred."""
 
@@ -109,6 +125,7 @@ class RootConfig(Section):
     to: AbsolutePath | None = None
     include: Annotated[tuple[Glob, ...], NOT_EMPTY] = IMAGE_GLOBS
     exclude: tuple[Glob, ...] = ()
+    hidden_folders: HiddenFolders = HiddenFolders.AUTO
     quiet_seconds: Annotated[Number, Field(ge=0, le=3600)] = 2.0
     settle_max_seconds: Seconds = 600.0
     watch: Watch = Watch.AUTO
@@ -118,6 +135,7 @@ class RootConfig(Section):
     mtime: Mtime = Mtime.AUTO
     existing: Existing = Existing.HOLD
     deletions: Deletions = Deletions.KEEP
+    access: Access = Access.LIMITED
     unsupported: Unsupported = Unsupported.HOLD
     metadata: MetadataPolicy = MetadataPolicy.KEEP
     keep_names: StrictBool = False
@@ -126,6 +144,13 @@ class RootConfig(Section):
     detection: Annotated[DetectionConfig, EMPTY_IS_DEFAULT] = Field(default_factory=DetectionConfig)
     blur: Annotated[BlurConfig, EMPTY_IS_DEFAULT] = Field(default_factory=BlurConfig)
     regions: Annotated[ZonesConfig, EMPTY_IS_DEFAULT] = Field(default_factory=ZonesConfig)
+
+    def selection(self) -> Selection:
+        """Return which of its paths are candidates. A list of names that somebody chose is not added to."""
+        in_place = self.mode is Mode.IN_PLACE
+        looks = self.hidden_folders is HiddenFolders.LOOK or (self.hidden_folders is HiddenFolders.AUTO and in_place)
+        by_content = self.include == IMAGE_GLOBS
+        return Selection(self.include, self.exclude, hidden=looks, by_content=by_content, in_place=in_place)
 
     @model_validator(mode="after")
     def _output_fits_mode(self) -> Self:
@@ -143,6 +168,15 @@ class RootConfig(Section):
             raise refusal(
                 "has no meaning in place: the result goes with the photo", "Remove it, or write `mode: mirror`.",
                 below=("deletions",), value=self.deletions.value,
+            )  # fmt: skip
+        return self
+
+    @model_validator(mode="after")
+    def _access_is_for_a_mirror(self) -> Self:
+        if self.mode is Mode.IN_PLACE and self.access is Access.FOLDER:
+            raise refusal(
+                "has no meaning in place: the result is as open as the photo", "Remove it, or write `mode: mirror`.",
+                below=("access",), value=self.access.value,
             )  # fmt: skip
         return self
 

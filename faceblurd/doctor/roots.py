@@ -72,7 +72,7 @@ def _is_directory(path: str) -> bool:
 def _directories(path: str, root: RootConfig) -> Iterator[Finding]:
     """Look for some seconds at whether every directory can be read and watched."""
     until = time.monotonic() + _COUNT_SECONDS
-    found = survey(path, root.exclude, stopped=lambda: time.monotonic() > until)
+    found = survey(path, root.selection(), stopped=lambda: time.monotonic() > until)
     more_than = "more than " if time.monotonic() > until else ""
     yield _watching(path, root.watch, found.directories, f"{more_than}{found.directories} directories")
     if found.errors:

@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from faceblurd.intake.filesystem import look, tells_of_changes
+from faceblurd.intake.heads import Heads
 from faceblurd.intake.presence import CHECK_SECONDS, Presence
 from faceblurd.intake.scanner import Finished, Scan, Selection
 from faceblurd.intake.watcher import Watcher
@@ -73,7 +74,7 @@ class RootWatch:
         self.problems: tuple[str, ...] = ()
         self._selection, self._outside = selection, outside
         self._way, self._rescan_seconds, self._remembers = pace.watch, pace.rescan_seconds, pace.remembers
-        self._presence = Presence(path, to)
+        self._presence, self._heads = Presence(path, to), Heads()
         self._watcher: Watcher | None = None
         self._starting: Watcher | None = None
         self._scan: Scan | None = None
@@ -253,7 +254,7 @@ class RootWatch:
         self._scan_number += 1
         self._scan = Scan(
             self.path, self._selection, self._outside.inbox.put_scan, number=self._scan_number,
-            remembers=self._remembers,
+            remembers=self._remembers, heads=self._heads,
         )  # fmt: skip
         self._scan.start()
 

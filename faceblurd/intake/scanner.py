@@ -1,31 +1,49 @@
 """The scan: what is really there. Owns the walk of a root in a thread of its own.
 
-The walk only reads directories and never a file. It posts batches to the pipeline's inbox, which is bounded, so that a
-huge tree costs no memory and a dead share blocks this thread alone. Must not decide anything.
+The walk reads directories, and of files that no name tells about the first bytes, once. It posts batches to the
+pipeline's inbox, which is bounded, so that a huge tree costs no memory and a dead share blocks this thread alone. Must
+not decide anything.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from faceblurd.intake.heads import Heads
 from faceblurd.model import Fingerprint
-from faceblurd.rules.filter import ignored_directory, wanted
+from faceblurd.rules import globs
+from faceblurd.rules.filter import Candidate, LeftAlone, Selection, Why
+from faceblurd.rules.side_channels import APPLE_DOUBLE_FOLDER, photo_of_companion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+__all__ = ["BATCH", "Batch", "Finished", "Found", "Left", "Scan", "Selection", "Walk", "survey", "walk"]
+
 BATCH = 500
+MOST_EXAMPLES = 20
+MOST_ERRORS = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A candidate that the scan came upon."""
+    """A candidate that the scan came upon; or, with `companion_of`, the resource fork of one."""
 
     path: str
     fingerprint: Fingerprint
+    companion_of: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """How many paths were left alone for one reason (a folder counts once), and some of them."""
+
+    why: Why
+    count: int
+    examples: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +59,8 @@ class Finished:
     """A scan has ended. `errors` lists what could not be read, as printable text.
 
     `seen`: hashes of the paths that were found, where the scan was told to remember them (8 MB for 100,000); None after
-    errors, since nothing follows from what was not seen then.
+    errors, since nothing follows from what was not seen then. `left`: what was left alone. `unmatched`: the excludes
+    that named nothing.
     """
 
     root: str
@@ -50,28 +69,36 @@ class Finished:
     errors: tuple[str, ...]
     number: int = 0  # of the scan, as its owner counts
     seen: frozenset[int] | None = None
+    left: tuple[Left, ...] = ()
+    unmatched: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which names are candidates."""
+@dataclass(slots=True)
+class _Tally:
+    """What was left alone for one reason."""
 
-    include: tuple[str, ...]
-    exclude: tuple[str, ...]
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
 
 
 class Walk:
     """One walk; counts as it goes."""
 
-    def __init__(self, root: str, selection: Selection, stopped: Callable[[], bool]) -> None:
-        """Prepare. Raises OSError when the root itself cannot be read."""
+    def __init__(
+        self, root: str, selection: Selection, stopped: Callable[[], bool], heads: Heads | None = None
+    ) -> None:
+        """Prepare. `heads` knows what was looked into before. Raises OSError when the root itself cannot be read."""
         self.root = root
         self.selection = selection
         self.stopped = stopped
         self.directories = 0
         self.files = 0
+        self.complete = False
         self.errors: list[str] = []
+        self.unmatched = list(selection.exclude)
         self.device = os.stat(root).st_dev
+        self._left: dict[Why, _Tally] = {}
+        self._heads = Heads() if heads is None else heads
 
     def __iter__(self) -> Iterator[Found]:
         """Yield candidates; depth first, one open directory at a time, without recursion."""
@@ -83,9 +110,28 @@ class Walk:
                 path = f"{directory}/{entry.name}" if directory else entry.name
                 yield from self._visit(entry, path, below)
             pending.extend(reversed(below))
+        self.complete = not pending
+
+    def finished(self, *, number: int = 0, seen: frozenset[int] | None = None) -> Finished:
+        """Sum up what was seen. Excludes are only judged by a whole walk."""
+        return Finished(
+            self.root, self.directories, self.files, tuple(self.errors[:MOST_ERRORS]), number,
+            None if self.errors else seen, self.left, tuple(self.unmatched) if self.complete else (),
+        )  # fmt: skip
+
+    @property
+    def left(self) -> tuple[Left, ...]:
+        """What was left alone, by reason."""
+        return tuple(Left(why, tally.count, tuple(tally.examples)) for why, tally in sorted(self._left.items()))
+
+    def _leave(self, why: Why, path: str) -> None:
+        tally = self._left.setdefault(why, _Tally())
+        tally.count += 1
+        if len(tally.examples) < MOST_EXAMPLES:
+            tally.examples.append(path)
 
     def _entries(self, directory: str) -> list[os.DirEntry[str]]:
-        self.directories += 1
+        self.directories += directory.rpartition("/")[2] != APPLE_DOUBLE_FOLDER  # those are not watched
         try:
             with os.scandir(f"{self.root}/{directory}" if directory else self.root) as entries:
                 return sorted(entries, key=lambda entry: entry.name)
@@ -95,16 +141,54 @@ class Walk:
 
     def _visit(self, entry: os.DirEntry[str], path: str, below: list[str]) -> Iterator[Found]:
         try:
-            if entry.is_dir(follow_symlinks=False):
-                if not ignored_directory(path, self.selection.exclude) and self._same_device(entry, path):
+            is_folder = entry.is_dir(follow_symlinks=False)
+            if self.unmatched:
+                self._note_excludes(path, is_folder=is_folder)
+            if is_folder:
+                if self._enters(entry, path):
                     below.append(path)
-            elif entry.is_file(follow_symlinks=False) and wanted(path, self.selection.include, self.selection.exclude):
-                self.files += 1
-                yield Found(path, Fingerprint.from_stat(entry.stat(follow_symlinks=False)))
+            elif not entry.is_file(follow_symlinks=False):
+                self._leave(Why.NOT_REGULAR, path)
+            elif (photo := photo_of_companion(path)) is not None:
+                yield from self._companion(entry, path, photo)
+            else:
+                yield from self._file(entry, path)
         except FileNotFoundError:
             return  # gone since the directory was read: nothing to report
         except OSError as error:
             self.errors.append(f"{path}: {error.strerror}")
+
+    def _note_excludes(self, path: str, *, is_folder: bool) -> None:
+        """Strike out the excludes that name a path, or what may be in a folder."""
+        named = (path, f"{path}/") if is_folder else (path,)
+        self.unmatched = [one for one in self.unmatched if not any(globs.matches(name, (one,)) for name in named)]
+
+    def _enters(self, entry: os.DirEntry[str], path: str) -> bool:
+        left = self.selection.of_folder(path)
+        if left is None:
+            return self._same_device(entry, path)
+        self._leave(left.why, path)
+        return self.selection.in_place and entry.name == APPLE_DOUBLE_FOLDER and left.why is Why.FOREIGN
+
+    def _file(self, entry: os.DirEntry[str], path: str) -> Iterator[Found]:
+        verdict = self.selection.of_file(path)
+        if isinstance(verdict, LeftAlone):
+            self._leave(verdict.why, path)
+            return
+        fingerprint = Fingerprint.from_stat(entry.stat(follow_symlinks=False))
+        if verdict.by_content and (why := self._heads.why_not(self.root, path, fingerprint)) is not None:
+            self._leave(why, path)
+            return
+        self.files += 1
+        yield Found(path, fingerprint)
+
+    def _companion(self, entry: os.DirEntry[str], path: str, photo: str) -> Iterator[Found]:
+        if not self.selection.in_place or not isinstance(self.selection.of_file(photo), Candidate):
+            self._leave(Why.FOREIGN, path)
+            return
+        fingerprint = Fingerprint.from_stat(entry.stat(follow_symlinks=False))
+        is_photo = self._heads.why_not(self.root, path, fingerprint) is None  # whatever its name wants to say
+        yield Found(path, fingerprint, "" if is_photo else photo)
 
     def _same_device(self, entry: os.DirEntry[str], path: str) -> bool:
         if entry.stat(follow_symlinks=False).st_dev == self.device:
@@ -113,17 +197,17 @@ class Walk:
         return False
 
 
-def walk(root: str, selection: Selection) -> Walk:
+def walk(root: str, selection: Selection, heads: Heads | None = None) -> Walk:
     """Go through the candidates of a root. Raises OSError when the root itself cannot be read."""
-    return Walk(root, selection, lambda: False)
+    return Walk(root, selection, lambda: False, heads)
 
 
-def survey(root: str, exclude: tuple[str, ...], *, stopped: Callable[[], bool]) -> Finished:
-    """Count the directories that a scan would look into, until `stopped`, and what it could not."""
-    looked = Walk(root, Selection((), exclude), stopped)
+def survey(root: str, selection: Selection, *, stopped: Callable[[], bool]) -> Finished:
+    """Count the directories that a scan would look into, until `stopped`, and what it could not; open no file."""
+    looked = Walk(root, Selection((), selection.exclude, hidden=selection.hidden), stopped)
     # All the way: no name is a candidate.
     list(looked)
-    return Finished(root, looked.directories, 0, tuple(looked.errors))
+    return looked.finished()
 
 
 class Scan:
@@ -131,11 +215,12 @@ class Scan:
 
     def __init__(
         self, root: str, selection: Selection, post: Callable[[Batch | Finished], None], *, number: int = 0,
-        remembers: bool = False,
+        remembers: bool = False, heads: Heads | None = None,
     ) -> None:  # fmt: skip
-        """Prepare; nothing runs before `start`. `number` and `remembers` are for `Finished`."""
+        """Prepare; nothing runs before `start`. `number` and `remembers` are for `Finished`, `heads` for the walk."""
         self._root, self._selection, self._post = root, selection, post
         self._number, self._seen = number, set[int]() if remembers else None
+        self._heads = heads
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"scan {root}", daemon=True)
 
@@ -149,7 +234,7 @@ class Scan:
 
     def _run(self) -> None:
         try:
-            walk = Walk(self._root, self._selection, self._stop.is_set)
+            walk = Walk(self._root, self._selection, self._stop.is_set, self._heads)
         except OSError as error:
             self._post(Finished(self._root, 0, 0, (f".: {error.strerror}",), self._number))
             return
@@ -164,6 +249,5 @@ class Scan:
         if self._stop.is_set():
             return  # nobody waits for it: it would be taken for the end of the scan that was started after it
         self._post(Batch(self._root, tuple(batch)))
-        seen = None if self._seen is None or walk.errors else frozenset(self._seen)
-        errors = tuple(walk.errors[:100])
-        self._post(Finished(self._root, walk.directories, walk.files, errors, self._number, seen))
+        seen = None if self._seen is None else frozenset(self._seen)
+        self._post(walk.finished(number=self._number, seen=seen))

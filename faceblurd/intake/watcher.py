@@ -19,12 +19,11 @@ from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, Inotify
 
 from faceblurd.intake.watches import Directory, Watches
 from faceblurd.model import Sighting, Source
-from faceblurd.rules.filter import ignored_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from faceblurd.intake.scanner import Selection
+    from faceblurd.rules.filter import Selection
 
 _ROOT_GONE: Final = InotifyConstants.IN_MOVE_SELF | InotifyConstants.IN_DELETE_SELF | InotifyConstants.IN_UNMOUNT
 _LEFT: Final = InotifyConstants.IN_DELETE | InotifyConstants.IN_MOVED_FROM
@@ -34,7 +33,7 @@ class _Listener(WatchCallback):
     """What watchdog's reader calls: turns events into sightings. A failure is counted, never raised."""
 
     def __init__(self, root: str, selection: Selection, enqueue: Callable[[Sighting], None], reader: InotifyFD) -> None:
-        self._root, self._exclude, self._enqueue = root, selection.exclude, enqueue
+        self._root, self._selection, self._enqueue = root, selection, enqueue
         self._lock = threading.Lock()  # the reader's thread against `begin` and `close`, which are the root's
         self.watches = Watches(root, selection, reader, self)
         self.lost_events = False
@@ -110,7 +109,7 @@ class _Listener(WatchCallback):
         if gone is not None:
             self.watches.drop(gone)
         path = parent.path_of(name)
-        if not ignored_directory(os.fsdecode(path), self._exclude):
+        if self._selection.of_folder(os.fsdecode(path)) is None:
             self._sight(path)
 
     def _sight(self, path: bytes) -> None:

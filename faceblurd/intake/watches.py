@@ -17,14 +17,12 @@ from typing import TYPE_CHECKING, Final
 
 from watchdog.observers.inotify_c import CallbackId, InotifyConstants, Mask
 
-from faceblurd.rules.filter import ignored_directory
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from watchdog.observers.inotify_c import InotifyFD, WatchCallback, WatchDescriptor
 
-    from faceblurd.intake.scanner import Selection
+    from faceblurd.rules.filter import Selection
 
 # Lean on purpose: with opens, reads and attributes in it, our own walk drowns the queue above 10,000 directories.
 _CONTENT: Final = Mask(
@@ -67,7 +65,7 @@ class Watches:
 
     def __init__(self, root: str, selection: Selection, reader: InotifyFD, callback: WatchCallback) -> None:
         """Prepare; `callback` is told of every event."""
-        self._top, self._exclude = os.fsencode(root).rstrip(b"/"), selection.exclude
+        self._top, self._selection = os.fsencode(root).rstrip(b"/"), selection
         self._reader, self._callback = reader, callback
         self._device = -1
         self._by_wd: dict[WatchDescriptor, Directory] = {}
@@ -93,7 +91,7 @@ class Watches:
     def watch(self, parent: Directory, name: bytes) -> Directory | None:
         """Watch a directory in a watched one; None when it must not or cannot be watched, or is gone again."""
         path = parent.path_of(name)
-        if ignored_directory(os.fsdecode(path), self._exclude):
+        if self._selection.of_folder(os.fsdecode(path)) is not None:
             return None
         try:
             whole = self._top + b"/" + path

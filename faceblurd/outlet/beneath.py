@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _DIRECTORY = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_RDONLY
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
@@ -30,48 +30,64 @@ def _parts(path: str) -> list[str]:
     return parts
 
 
-def open_directory(root: str, path: str, *, create_mode: int | None = None, device: int | None = None) -> int:
+def open_directory(
+    root: str, path: str, *, create_mode: int | None = None, device: int | None = None,
+    made: Callable[[str, int, int], None] | None = None,
+) -> int:  # fmt: skip
     """Open the directory `path` beneath `root` and return its descriptor.
 
-    With `create_mode`, missing ones are made, each made durable before anything is put into it. `device`: what the
-    root must lie on. Raises OSError: ENOTDIR or ELOOP for a link on the way, EXDEV for another file system, ENODEV for
-    another one at the root itself.
+    With `create_mode`, missing ones are made, each made durable before anything is put into it; `made` is told of each:
+    its path, its descriptor, that of the one above. `device`: what the root must lie on. Raises OSError: ENOTDIR or
+    ELOOP for a link on the way, EXDEV for another file system, ENODEV for another one at the root itself.
     """
     parts = _parts(path)
     fd = os.open(root, os.O_DIRECTORY | os.O_CLOEXEC)
     if device is not None and os.fstat(fd).st_dev != device:
         os.close(fd)
         raise OSError(errno.ENODEV, "is not mounted", root)
-    for part in parts:
+    for depth, part in enumerate(parts):
         try:
-            child = _step(fd, part, create_mode)
+            child, is_new = _step(fd, part, create_mode)
+            if is_new and made is not None:
+                _tell(made, "/".join(parts[: depth + 1]), child, fd)
         finally:
             os.close(fd)
         fd = child
     return fd
 
 
-def _step(parent: int, name: str, create_mode: int | None) -> int:
-    """Open the directory `name` in `parent`, on the same file system."""
+def _tell(made: Callable[[str, int, int], None], path: str, child: int, parent: int) -> None:
+    try:
+        made(path, child, parent)
+        os.fsync(child)
+    except OSError:
+        os.close(child)
+        raise
+
+
+def _step(parent: int, name: str, create_mode: int | None) -> tuple[int, bool]:
+    """Open the directory `name` in `parent`, on the same file system; say whether it is new."""
+    is_new = False
     try:
         child = os.open(name, _DIRECTORY, dir_fd=parent)
     except FileNotFoundError:
         if create_mode is None:
             raise
-        _make(parent, name, create_mode)
+        is_new = _make(parent, name, create_mode)
         child = os.open(name, _DIRECTORY, dir_fd=parent)
     if os.fstat(child).st_dev != os.fstat(parent).st_dev:
         os.close(child)
         raise _refuse(name, "is on another file system than the root")
-    return child
+    return child, is_new
 
 
-def _make(parent: int, name: str, mode: int) -> None:
+def _make(parent: int, name: str, mode: int) -> bool:
     try:
         os.mkdir(name, mode, dir_fd=parent)
     except FileExistsError:
-        return
+        return False
     os.fsync(parent)
+    return True
 
 
 @contextmanager

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from faceblurd.model import Fingerprint, Intent, Mode
-from faceblurd.outlet import beneath, contents, publisher
+from faceblurd.outlet import attributes, beneath, contents, publisher
+from faceblurd.outlet.attributes import Dress, Terms
 from faceblurd.outlet.staging import open_staging
 from faceblurd.rules.naming import staging_name
 
@@ -90,9 +91,16 @@ def intend(ledger: Ledger, origin: Origin, target: Target) -> Intent:
     return intent
 
 
-def stage(intent: Intent, *, mode: Mode, target: Target, source_fd: int) -> Work:
+def terms_of(mode: Mode, *, keeps_user: bool = True, limited: bool = True) -> Terms:
+    """Say how the results of a root are dressed."""
+    return Terms(Dress.MIRROR if mode is Mode.MIRROR else Dress.IN_PLACE, keeps_user, limited)
+
+
+def stage(intent: Intent, *, mode: Mode, target: Target, source_fd: int, terms: Terms | None = None) -> Work:
     """Make the staging file of a written intent. May hang. Raises OSError; `source_fd` stays the caller's then."""
-    staging = open_staging(target, token=intent.token, source_fd=source_fd)
+    staging = open_staging(
+        target, token=intent.token, source_fd=source_fd, terms=terms or terms_of(mode), source_root=intent.root
+    )  # fmt: skip
     return Work(mode, target, source_fd, staging, intent)
 
 
@@ -127,6 +135,21 @@ def is_what_was_read(intent: Intent) -> bool:
         return Fingerprint.from_stat(beneath.look(intent.root, intent.path)) == intent.source
     except OSError:
         return False
+
+
+def as_read(work: Work) -> Fingerprint | None:
+    """Give what the source is known by, while it is what the worker got; else None."""
+    return work.intent.source if is_what_was_read(work.intent) else None
+
+
+def leave_as_it_is(work: Work, *, keeps_user: bool) -> Fingerprint | None:
+    """Do what is left to do for a photo in place that needs no other bytes; None if it is not what was read.
+
+    Attributes that may carry a picture or a name go. Gives what the photo is known by afterwards. Raises OSError.
+    """
+    if (source := as_read(work)) is None or work.mode is Mode.MIRROR:
+        return source
+    return attributes.strip(work.source_fd, source, keeps_user=keeps_user)
 
 
 def _expected(work: Work, known: Entry | None) -> tuple[Fingerprint | None, str | None]:

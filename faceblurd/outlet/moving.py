@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from faceblurd.model import Fingerprint
 from faceblurd.outlet import beneath, places, publisher, renames
+from faceblurd.outlet.attributes import copy_attributes
 from faceblurd.outlet.contents import digest_at
 from faceblurd.outlet.places import FILE, LEAVING, RETURNING, Place
-from faceblurd.outlet.staging import copy_attributes, open_staging
+from faceblurd.outlet.staging import open_staging
 from faceblurd.rules.naming import split
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Staging files: made beside the destination, with the source's attributes, and without a name where that is possible.
+"""Staging files: made beside the destination, dressed as the result will be, and without a name where that is possible.
 
 Must not give a finished file its name: that is `publisher`.
 """
@@ -10,13 +10,13 @@ import os
 import stat
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from faceblurd.outlet import beneath
+from faceblurd.outlet.attributes import WHOLE, Dress, Terms, copy_attributes, dress_folder, mode_for_others
 from faceblurd.rules.naming import staging_name
 
 _NO_TMPFILE = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EISDIR, errno.ENOENT})
-_ACL = "system.posix_acl_access"
-_PERMISSIONS = stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO  # setuid and setgid were given to other bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,65 +77,55 @@ class Staging:
             self.close()
 
 
-def open_staging(target: Target, *, token: str, source_fd: int, create_mode: int | None = 0o755) -> Staging:
-    """Make a staging file beside `target`, with the source's mode, owner, ACL and extended attributes.
+def open_staging(
+    target: Target, *, token: str, source_fd: int, terms: Terms = WHOLE, create_mode: int | None = 0o777,
+    source_root: str | None = None,
+) -> Staging:  # fmt: skip
+    """Make a staging file beside `target`, dressed by `terms`.
 
-    Where it must have a name, that is `staging_name(token)`: the caller has written it down.
-    Raises OSError (ENOSPC, EROFS, EACCES ...).
+    Where it must have a name, that is `staging_name(token)`: the caller has written it down. New folders of a mirror
+    are no more open than those of the same path beneath `source_root`. Raises OSError (ENOSPC, EROFS, EACCES ...).
     """
-    directory = target.path.rpartition("/")[0]
-    directory_fd = beneath.open_directory(target.root, directory, create_mode=create_mode, device=target.device)
+    directory, in_mirror = target.path.rpartition("/")[0], terms.dress is Dress.MIRROR
+    made = partial(_dress_folder, source_root if terms.limited else None) if in_mirror else None
+    directory_fd = beneath.open_directory(
+        target.root, directory, create_mode=create_mode, device=target.device, made=made
+    )  # fmt: skip
     try:
-        fd, name = _create(directory_fd, token)
+        # A default ACL counts as far as the mode at the creation allows.
+        fd, name = _create(directory_fd, token, 0o666 if in_mirror else 0o600)
     except OSError:
         os.close(directory_fd)
         raise
     staging = Staging(target, token, directory_fd, fd, name)
     try:
-        copy_attributes(source_fd, fd)
+        copy_attributes(source_fd, fd, terms, folder_fd=directory_fd)
     except OSError:
         staging.discard()
         raise
     return staging
 
 
-def _create(directory_fd: int, token: str) -> tuple[int, str | None]:
+def _dress_folder(source_root: str | None, path: str, fd: int, above_fd: int) -> None:
+    dress_folder(fd, above_fd, None if source_root is None else _mode_of_folder(source_root, path))
+
+
+def _mode_of_folder(source_root: str, path: str) -> int | None:
     try:
-        return os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=directory_fd), None
+        with beneath.directory(source_root, path) as fd:
+            return mode_for_others(fd)
+    except FileNotFoundError:
+        return None  # it has just gone: its photo is not published either
+    except OSError:
+        return stat.S_IRWXU
+
+
+def _create(directory_fd: int, token: str, mode: int) -> tuple[int, str | None]:
+    try:
+        return os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, mode, dir_fd=directory_fd), None
     except OSError as error:
         if error.errno not in _NO_TMPFILE:
             raise
     name = staging_name(token)
     flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
-    return os.open(name, flags, 0o600, dir_fd=directory_fd), name
-
-
-def copy_attributes(source_fd: int, staging_fd: int) -> None:
-    """Give the staging file the source's owner, mode, ACL and user attributes, as far as we are allowed to.
-
-    Only root may give files away; elsewhere the group is kept where possible, and the owner is ours. Set-user-ID,
-    set-group-ID and sticky never go over: such a result would be a program that runs with *our* rights.
-    """
-    st = os.fstat(source_fd)
-    mine = os.fstat(staging_fd)
-    if (st.st_uid, st.st_gid) != (mine.st_uid, mine.st_gid):
-        _chown(staging_fd, st.st_uid, st.st_gid)
-    with suppress(OSError):  # what a default ACL of the directory gave it: the source has its own, or none
-        os.removexattr(staging_fd, _ACL)
-    os.fchmod(staging_fd, st.st_mode & _PERMISSIONS)
-    with suppress(OSError):  # a file system without extended attributes
-        for name in os.listxattr(source_fd):
-            if name.startswith("user.") or name == _ACL:
-                with suppress(OSError):
-                    os.setxattr(staging_fd, name, os.getxattr(source_fd, name))
-
-
-def _chown(fd: int, uid: int, gid: int) -> None:
-    for owner, group in ((uid, gid), (-1, gid)):
-        try:
-            os.fchown(fd, owner, group)
-        except OSError as error:
-            if error.errno not in {errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP}:
-                raise
-        else:
-            return
+    return os.open(name, flags, mode, dir_fd=directory_fd), name

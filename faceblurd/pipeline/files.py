@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from faceblurd.model import Mode, Source, State
+from faceblurd.model import MetadataPolicy, Mode, Source, State
 from faceblurd.rules.decide import TRANSITIONS
 
 if TYPE_CHECKING:
@@ -41,6 +41,12 @@ class RootPlan:
     take_away_held: bool
     ignore_unsupported: bool = False
     follow_deletions: bool = False  # a mirror loses the results of photos that are gone
+    access_limited: bool = True  # in a mirror, others get no more than the photo gives them
+
+    @property
+    def keeps_attributes(self) -> bool:
+        """Whether extended attributes that carry nothing stay with a result."""
+        return self.recipe.metadata.policy is not MetadataPolicy.STRIP_ALL
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from faceblurd.model import (
 )  # fmt: skip
 from faceblurd.outlet import delivery, publisher
 from faceblurd.outlet.hook_process import payload_for
+from faceblurd.pipeline.companions import Companions
 from faceblurd.rules import decide
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Finishing:
     ) -> None:
         """Use the loop's own parts. `trouble` is told of what will be tried again, and why."""
         self._p, self._waiting, self._patience, self._trouble = parts, waiting, patience, trouble
+        self.companions = Companions(parts)
         self.live: set[str] = set()  # tokens of intents that are being carried out: a recovery leaves them alone
         self._stuck: dict[str, str | None] = {}  # held files that could not be moved away, and why
 
@@ -112,6 +114,8 @@ class Finishing:
         self._commit(file, now)
         self._p.tell("file.skipped", path=file.absolute, detail=file.skipped)
         self.close(file, state)
+        if state in decide.DONE:
+            self.companions.of(file.plan, file.path)
 
     def _record(self, file: File, report: Report, *, target: Fingerprint, output_digest: str | None) -> None:
         """Commit an outcome and everything that follows from it at once, then say it."""
@@ -123,6 +127,7 @@ class Finishing:
         self._commit(file, entry, payload=self._payload(report))
         self.close(file, state)
         self._say(report)
+        self.companions.of(file.plan, file.path)
 
     def _commit(self, file: File, entry: Entry, *, payload: str = "") -> None:
         """Write an entry. The intent ends with it, unless a staging file still has the name that it tells of."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from faceblurd.model import Reason, Sighting, Source, State
 from faceblurd.outlet import recovery
 from faceblurd.pipeline.finishing import Finishing
 from faceblurd.pipeline.housekeeping import Housekeeping
+from faceblurd.pipeline.leftovers import Leftovers
 from faceblurd.pipeline.sighting import Looking
 from faceblurd.pipeline.waiting import Waiting
 from faceblurd.pipeline.working import Working
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
     from faceblurd.intake.filesystem import RootIdentity
     from faceblurd.intake.root import RootWatch
-    from faceblurd.intake.scanner import Finished
+    from faceblurd.intake.scanner import Finished, Found, Left
     from faceblurd.model import Fingerprint, JobResult
     from faceblurd.outlet.recovery import ClearedUp
     from faceblurd.pipeline.files import File, Parts, Patience, RootPlan
@@ -49,11 +51,13 @@ class Pipeline:
         self._finishing = Finishing(parts, self.waiting, patience, self._trouble)
         self._looking = Looking(parts, self.waiting, self._plans, patience, self._available, self._finishing.take_away)
         self._housekeeping = Housekeeping(parts, self.waiting, self._plans)
+        self.leftovers = Leftovers(parts, self._plans)
         self._working = Working(parts, self.waiting, self._finishing, patience)
         self._unfinished: dict[str, float] = {}  # when to look again at what could not be finished, by root
         self._postponed: set[str] = set()  # tokens of intents of which that was said
         self._next_request_check = 0.0
         self._ledger_version = -1
+        self._last_scans: dict[str, Finished] = {}
         self.setup_failed: messages.SetupFailed | None = None
 
     def plan(self, root: str) -> RootPlan:
@@ -65,7 +69,11 @@ class Pipeline:
         """Whether nothing is waited for, queued, in hand, or unread."""
         scanning = any(root.scanning for root in self.roots.values())
         rests = (
-            not len(self.waiting) and not len(self._p.inbox) and not self._p.errands.out() and self._housekeeping.idle
+            not len(self.waiting)
+            and not len(self._p.inbox)
+            and not self._p.errands.out()
+            and self._housekeeping.idle
+            and self.leftovers.idle
         )
         return rests and not scanning and self._hook_rests()
 
@@ -90,6 +98,7 @@ class Pipeline:
         self._looking.again()
         self._dispatch()
         self._housekeeping.tick(self._available, self._to_device)
+        self.leftovers.tick()
         if self._p.hook is not None:
             self._p.hook.tick(self._p.clock())
         self._wait(most_seconds)
@@ -106,7 +115,7 @@ class Pipeline:
         dues = [self._p.pool.next_due(), self.waiting.next_due()]
         dues += [root.next_due() for root in self.roots.values()]
         dues += [due for path, due in self._unfinished.items() if self._available(path)]
-        dues.append(self._housekeeping.next_due())
+        dues += [self._housekeeping.next_due(), self.leftovers.next_due()]
         dues.append(None if self._p.hook is None else self._p.hook.next_due())
         soonest = min((due for due in dues if due is not None), default=float("inf"))
         return max(0.0, min(most_seconds, soonest - self._p.clock()))
@@ -198,16 +207,36 @@ class Pipeline:
         plan = self._plans.get(batch.root)
         if plan is not None and self._available(plan.path):
             for found in batch.found:
-                self.consider(plan, found.path, found.fingerprint, Source.SCAN)
+                self.found(plan, found)
 
     def _scan_finished(self, finished: Finished) -> None:
         root = self.roots.get(finished.root)
         if root is not None and root.scan_finished(finished, self._p.clock()) and finished.seen is not None:
             self.follow(finished.root, finished.seen)
+        self.scanned(finished)
+
+    def found(self, plan: RootPlan, found: Found) -> None:
+        """Take on what a walk came upon."""
+        if found.companion_of:
+            self._finishing.companions.found(plan, found)
+        else:
+            self.consider(plan, found.path, found.fingerprint, Source.SCAN)
+
+    def scanned(self, finished: Finished) -> None:
+        """Say what a walk has seen, and which excludes named nothing, when that is new."""
         self._p.tell(
             "root.scanned", root=finished.root, directories=finished.directories, files=finished.files,
-            errors=list(finished.errors[:5]),
+            errors=list(finished.errors[:5]), left_alone={left.why.value: left.count for left in finished.left},
         )  # fmt: skip
+        before, self._last_scans[finished.root] = self._last_scans.get(finished.root), replace(finished, seen=None)
+        if finished.unmatched and (before is None or before.unmatched != finished.unmatched):
+            self._p.tell("root.exclude_unmatched", root=finished.root, detail=list(finished.unmatched))
+        self.leftovers.begin(finished.root)
+
+    def left_alone(self, root: str) -> tuple[Left, ...]:
+        """Say what the last walk of a root left alone, by reason."""
+        last = self._last_scans.get(root)
+        return () if last is None else last.left
 
     def follow(self, root: str, seen: frozenset[int]) -> None:
         """Follow deletions, where a root's mirror does: `seen` are the hashes of all paths that are there."""

@@ -6,13 +6,15 @@ import stat
 from functools import partial
 from typing import TYPE_CHECKING
 
+from faceblurd.imaging.photo_head import is_photo
+from faceblurd.intake.heads import read_head
 from faceblurd.model import Fingerprint, Sighting, State
 from faceblurd.outlet import beneath
 from faceblurd.rules import decide, settle
-from faceblurd.rules import filter as names
+from faceblurd.rules.filter import Candidate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from faceblurd.model import Entry, Source
     from faceblurd.pipeline.files import File, Parts, Patience, RootPlan
@@ -38,17 +40,23 @@ class Looking:
     def at(self, sightings: Iterable[Sighting]) -> None:
         """Have a look at paths that somebody pointed at; one errand for those of a root."""
         by_root: dict[str, dict[str, Source]] = {}
+        unknown: dict[str, set[str]] = {}
         for sighting in sightings:
-            if self._is_wanted(sighting):
+            candidate = self._candidate(sighting)
+            if candidate is not None:
                 by_root.setdefault(sighting.root, {})[sighting.path] = sighting.source
+                if candidate.by_content:
+                    unknown.setdefault(sighting.root, set()).add(sighting.path)
         for root, paths in by_root.items():
-            self._p.errands.send(root, partial(_look_at, root, list(paths)), partial(self._sighted, root, paths))
+            look = partial(_look_at, root, list(paths), unknown.get(root, set()))
+            self._p.errands.send(root, look, partial(self._sighted, root, paths))
 
-    def _is_wanted(self, sighting: Sighting) -> bool:
+    def _candidate(self, sighting: Sighting) -> Candidate | None:
         plan = self._plans.get(sighting.root)
         if plan is None or not self._available(sighting.root):
-            return False
-        return names.wanted(sighting.path, plan.selection.include, plan.selection.exclude)
+            return None
+        verdict = plan.selection.of(sighting.path)
+        return verdict if isinstance(verdict, Candidate) else None
 
     def _sighted(self, root: str, paths: dict[str, Source], seen: Seen | OSError) -> None:
         for path, fingerprint in self._present(root, seen):
@@ -111,9 +119,17 @@ class Looking:
                 self._waiting.remove(file)
 
 
-def _look_at(root: str, paths: list[str]) -> Seen:
-    """Look at files below a root. May hang."""
-    return [(path, _fingerprint(root, path)) for path in paths]
+def _look_at(root: str, paths: list[str], unknown: Collection[str] = ()) -> Seen:
+    """Look at files below a root; those of `unknown` names count if they begin like a photo. May hang."""
+    return [(path, _fingerprint(root, path) if path not in unknown else _photo(root, path)) for path in paths]
+
+
+def _photo(root: str, path: str) -> Fingerprint | OSError | None:
+    found = _fingerprint(root, path)
+    try:
+        return found if isinstance(found, Fingerprint) and is_photo(read_head(root, path)) else None
+    except OSError:
+        return None  # gone, or not readable: the next scan says so
 
 
 def _fingerprint(root: str, path: str) -> Fingerprint | OSError | None:

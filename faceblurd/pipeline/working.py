@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections import Counter, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, assert_never
 
@@ -159,7 +159,8 @@ class Working:
         file.move(State.WORKING)
         file.out = True
         self._starting[plan.path] += 1
-        make = partial(delivery.stage, intent, mode=plan.mode, target=target, source_fd=opened.fd)
+        terms = delivery.terms_of(plan.mode, keeps_user=plan.keeps_attributes, limited=plan.access_limited)
+        make = partial(delivery.stage, intent, mode=plan.mode, target=target, source_fd=opened.fd, terms=terms)
 
         def staged(answer: Work | OSError) -> None:
             self._starting[plan.path] -= 1
@@ -232,13 +233,19 @@ class Working:
             self._finishing.staged(file, result)
             return
 
-        def looked(answer: bool | OSError) -> None:  # noqa: FBT001 - what the errand gave
-            if answer is True:
+        def looked(answer: Fingerprint | OSError | None) -> None:
+            if isinstance(answer, Fingerprint):
+                file.settling = replace(file.settling, fingerprint=answer)
                 self._on_other_result(file, result)
-            else:
+            elif answer is None:
                 self._finishing.newer(file)  # its events came while it was in hand, and will not come again
+            else:
+                reason = decide.reason_of(answer.errno)
+                self._finishing.failed(file, reason, answer.strerror or str(answer), retryable=True)
 
-        self._p.errands.send(file.plan.path, partial(delivery.is_what_was_read, file.opened().intent), looked)
+        stays = isinstance(result, Untouched | Abandoned) and file.skipped != decide.RELEASED
+        look = partial(delivery.leave_as_it_is, keeps_user=file.plan.keeps_attributes) if stays else delivery.as_read
+        self._p.errands.send(file.plan.path, partial(look, file.opened()), looked)
 
     def _on_other_result(self, file: File, result: Untouched | Abandoned | Refused | Lost) -> None:
         match result:

@@ -43,10 +43,12 @@ _REASONS = {
         Reason.UNREACHABLE,
     ),
 }  # fmt: skip
+RELEASED = "released"
+"""Why a file is skipped that a person let be: nothing of it changes."""
 DONE = frozenset({State.PUBLISHED, State.CLEAN})
 _AT_REST = {
     State.PUBLISHED: "done", State.CLEAN: "done", State.VANISHED: "dropped", State.IGNORED: "ignored",
-    State.RELEASED: "released",
+    State.RELEASED: RELEASED,
 }  # fmt: skip
 
 
@@ -132,7 +134,7 @@ def on_digest(
     if mode is Mode.IN_PLACE and own_output:
         return Skip("own output")
     if entry is not None and entry.state is State.RELEASED and entry.input_digest == digest:
-        return Skip("released")  # touched, or seen before `release` had written it down
+        return Skip(RELEASED)  # touched, or seen before `release` had written it down
     if entry is None or entry.state not in DONE or entry.recipe != recipe or entry.input_digest != digest:
         return Start()
     if mode is Mode.IN_PLACE:  # these bytes came back: a clean photo was touched, or an original was put back

@@ -38,7 +38,8 @@ EVENTS = {
 }
 WARNINGS = frozenset({
     "daemon.paused", "root.suspended", "root.full", "root.degraded", "root.hints_lost", "file.retried",
-    "file.unreachable", "file.unfinished", "file.not_withdrawn", "quarantine.failed", "status.failed", "hook.failed",
+    "root.unread", "root.exclude_unmatched", "root.excluded_results", "file.companion_stays", "file.unreachable",
+    "file.unfinished", "file.not_withdrawn", "quarantine.failed", "status.failed", "hook.failed",
     "plugin.failed",
 })  # fmt: skip
 """What somebody should look at. A refused configuration is an error: what its owner wants is not what happens."""

@@ -6,15 +6,19 @@ import errno
 import os
 import threading
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from faceblurd.intake import heads
 from faceblurd.intake import inbox as inbox_module
 from faceblurd.intake.filesystem import RootIdentity
+from faceblurd.intake.heads import Heads
 from faceblurd.intake.inbox import SCAN_BATCHES, Inbox
 from faceblurd.intake.scanner import BATCH, Batch, Finished, Scan, Selection, survey, walk
 from faceblurd.model import Fingerprint, Sighting, Source
+from faceblurd.rules.filter import Why
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +47,52 @@ def test_candidates_are_found_depth_first_with_their_fingerprints(tmp_path: Path
 def test_ignored_and_excluded_folders_are_not_looked_into(tmp_path: Path) -> None:
     _make(tmp_path, "@eaDir/a.jpg", "x/#recycle/a.jpg", "private/a.jpg", "x/private/y/a.jpg", "ok/a.jpg")
     assert _paths(tmp_path) == ["ok/a.jpg"]
+
+
+def test_resource_forks_are_found_in_place_and_their_folders_are_not_counted_as_watched(tmp_path: Path) -> None:
+    _make(tmp_path, "a.jpg", "._a.jpg", "._b.txt", "x/.AppleDouble/b.jpg", "x/.AppleDouble/.Parent")
+    in_place = walk(str(tmp_path), replace(IMAGES, in_place=True))
+    found = {one.path: one.companion_of for one in in_place}
+    assert found == {"a.jpg": "", "._a.jpg": "a.jpg", "x/.AppleDouble/b.jpg": "x/b.jpg"}
+    assert in_place.directories == 2
+    mirror = walk(str(tmp_path), IMAGES)
+    assert [one.path for one in mirror] == ["a.jpg"]
+    assert mirror.directories == 2
+
+
+def test_what_is_left_alone_is_counted_with_some_examples(tmp_path: Path) -> None:
+    _make(tmp_path, *(f"{number}.txt" for number in range(30)), "private/a.jpg", ".album/a.jpg", "@eaDir/a.jpg")
+    looked = walk(str(tmp_path), replace(IMAGES, hidden=False))
+    assert list(looked) == []
+    counts = {left.why: (left.count, len(left.examples)) for left in looked.left}
+    assert counts == {
+        Why.NOT_INCLUDED: (30, 20), Why.EXCLUDED: (1, 1), Why.HIDDEN: (1, 1), Why.FOREIGN: (1, 1),
+    }  # fmt: skip
+
+
+def test_files_of_unknown_names_are_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _make(tmp_path, "README", "locked")
+    (tmp_path / "IMG_0001").write_bytes(b"\xff\xd8\xff\xe0")
+    selection, known, opened = replace(IMAGES, by_content=True), Heads(), list[str]()
+    real = heads.read_head
+
+    def read(root: str, path: str) -> bytes:
+        opened.append(path)
+        if path == "locked":
+            raise PermissionError(errno.EACCES, "no")
+        return real(root, path)
+
+    monkeypatch.setattr(heads, "read_head", read)
+    for _ in range(2):
+        looked = walk(str(tmp_path), selection, known)
+        assert [one.path for one in looked] == ["IMG_0001"]
+        assert [(left.why, left.examples) for left in looked.left] == [
+            (Why.NO_PHOTO, ("README",)), (Why.UNREADABLE, ("locked",)),
+        ]  # fmt: skip
+        assert looked.errors == []
+    assert opened.count("README") == 1
+    (tmp_path / "README").write_bytes(b"\xff\xd8\xff\xe0 now")
+    assert [one.path for one in walk(str(tmp_path), selection, known)] == ["IMG_0001", "README"]
 
 
 def test_links_fifos_and_folders_named_like_photos_are_no_candidates(tmp_path: Path) -> None:
@@ -172,9 +222,9 @@ def test_a_scan_remembers_what_it_saw_where_it_is_told_to_and_nothing_was_missed
 
 def test_a_survey_counts_what_a_scan_would_look_into_until_it_is_stopped(tmp_path: Path) -> None:
     _make(tmp_path, "a.jpg", "b/c/d.jpg", "private/e.jpg")
-    assert survey(str(tmp_path), IMAGES.exclude, stopped=lambda: False).directories == 3
+    assert survey(str(tmp_path), IMAGES, stopped=lambda: False).directories == 3
     looks = iter([False, True])
-    assert survey(str(tmp_path), IMAGES.exclude, stopped=lambda: next(looks)).directories == 1
+    assert survey(str(tmp_path), IMAGES, stopped=lambda: next(looks)).directories == 1
 
 
 def test_a_stopped_scan_does_not_say_that_it_finished(tmp_path: Path, wait_until: Callable[..., Any]) -> None:

@@ -6,10 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faceblurd.rules.filter import ignored_directory, ignored_file, wanted
+from faceblurd.rules.filter import Candidate, LeftAlone, Selection, Why, ignored_file
+from faceblurd.rules.foreign import FOREIGN, Foreign
 from faceblurd.rules.naming import split, staging_name
 
 IMAGES = ("*.jpg", "*.jpeg", "*.png")
+
+
+def wanted(path: str, include: tuple[str, ...], exclude: tuple[str, ...]) -> bool:
+    return isinstance(Selection(include, exclude).of(path), Candidate)
+
+
+def ignored_directory(path: str, exclude: tuple[str, ...]) -> bool:
+    return Selection((), exclude).of_folder(path) is not None
+
+
 names = st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=12).filter(lambda n: n not in {".", ".."})
 
 
@@ -146,3 +157,100 @@ def test_a_leading_slash_ties_a_glob_to_the_root() -> None:
     assert not wanted("private/a.jpg", ("*.jpg",), ("/private",))
     assert wanted("x/private/a.jpg", ("*.jpg",), ("/private",))
     assert not wanted("x/private/a.jpg", ("*.jpg",), ("private",))
+
+
+# --- how people and disks spell
+
+
+@pytest.mark.parametrize(
+    ("exclude", "path"),
+    [
+        ("priv\u00e9/**", "prive\u0301/a.jpg"),
+        ("prive\u0301/**", "priv\u00e9/a.jpg"),
+        ("PRIVE\u0301/**", "priv\u00e9/a.jpg"),
+        ("./private/**", "private/a.jpg"),
+        (".//private/**", "private/a.jpg"),
+        ("./private", "private/a.jpg"),
+        ("private//**", "private/a.jpg"),
+        ("private/./**", "private/a.jpg"),
+        ("private//", "x/private/a.jpg"),
+        ("Trip [2024]/**", "Trip [2024]/a.jpg"),
+        ("Trip [2024]", "x/Trip [2024]/a.jpg"),
+        ("[private]/*.jpg", "[private]/a.jpg"),
+        ("a[1]/b[2]/**", "a[1]/b[2]/c.jpg"),
+    ],
+)
+def test_an_exclude_matches_whatever_the_spelling(exclude: str, path: str) -> None:
+    assert not wanted(path, IMAGES, (exclude,))
+
+
+def test_brackets_still_stand_for_one_of_the_characters_in_them() -> None:
+    assert not wanted("2/a.jpg", IMAGES, ("[2024]/**",))
+    assert wanted("3/a.jpg", IMAGES, ("[2024]/**",))
+
+
+def test_an_include_matches_whatever_the_spelling_too() -> None:
+    assert wanted("e\u0301te\u0301/a.jpg", ("./\u00e9t\u00e9//*.jpg",), ())
+
+
+# --- servers and programs
+
+
+def _example(name: str) -> str:
+    """Make a path of a glob in the table."""
+    plain = name.replace("**/", "some/").replace("[!_]", "q").replace("?", "7").replace("*", "x")
+    return f"{plain}deep/photo.jpg" if name.endswith("/") else plain
+
+
+@pytest.mark.parametrize(("owner", "name"), [(one.owner, name) for one in FOREIGN for name in one.names])
+def test_what_a_server_keeps_is_left_alone_at_any_depth_and_the_answer_names_the_server(owner: str, name: str) -> None:
+    everything = Selection(("*",), ())
+    for path in (_example(name), f"album/2024/{_example(name)}", _example(name).upper()):
+        verdict = everything.of(path)
+        assert isinstance(verdict, LeftAlone), path
+        assert verdict.why is Why.FOREIGN
+    assert everything.of(_example(name)) == LeftAlone(Why.FOREIGN, f"{owner}: {name.rstrip('/')}")
+
+
+@pytest.mark.parametrize(("row", "name"), [(row, name) for row in FOREIGN for name in row.names])
+def test_in_place_bins_and_previews_are_photos_and_half_written_files_and_snapshots_are_not(
+    row: Foreign, name: str
+) -> None:
+    verdict = Selection(("*",), (), in_place=True).of(_example(name))
+    assert isinstance(verdict, Candidate) is row.in_place
+
+
+@pytest.mark.parametrize(
+    "path", ["thumbs.jpg", "my thumbs/a.jpg", "recycle/a.jpg", "x.download.jpg", "trashed-1.jpg", "Originals/a.jpg"]
+)
+def test_names_that_only_resemble_a_servers_are_photos(path: str) -> None:
+    assert wanted(path, IMAGES, ())
+
+
+# --- hidden folders, and the rest
+
+
+def test_hidden_folders_are_left_alone_where_the_selection_says_so() -> None:
+    mirror, in_place = (Selection(IMAGES, (), hidden=hidden) for hidden in (False, True))
+    assert mirror.of("x/.album/y/a.jpg") == LeftAlone(Why.HIDDEN)
+    assert in_place.of("x/.album/y/a.jpg") == Candidate()
+    assert mirror.of("x/.hidden.jpg") == Candidate()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "x.jpg ", "x.jpg_large", "IMG_0001", "x.jpg~", "x.jpg_original", "x.bak", "x.jpg.orig", "x.THM", "x.mpo",
+        "x.jps", "x.insp", "x.", ".IMG", "x.3fr",
+    ],
+)  # fmt: skip
+def test_a_file_that_no_name_tells_about_is_looked_into(path: str) -> None:
+    assert Selection(IMAGES, (), by_content=True).of(path) == Candidate(by_content=True)
+    assert Selection(IMAGES, ()).of(path) == LeftAlone(Why.NOT_INCLUDED)
+
+
+@pytest.mark.parametrize("path", ["x.mov", "x.XMP", "x.txt", "x.jpg.zip", "notes.pdf"])
+def test_a_file_that_is_known_to_be_no_photo_is_not(path: str) -> None:
+    verdict = Selection(IMAGES, (), by_content=True).of(path)
+    assert isinstance(verdict, LeftAlone)
+    assert verdict.why is Why.OTHER_KIND

@@ -1,0 +1,75 @@
+"""`faceblurd explain`: what happened to a path, and why."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from faceblurd.cli.options import both, load, state_dir_of
+from faceblurd.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from faceblurd.doctor.paths import Place
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@both
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a path.")
+def explain(paths: tuple[str, ...], config_path: Path | None, state_dir: Path | None, *, as_json: bool) -> None:
+    r"""Say of each PATH, a photo or its result, what happened to it, and why.
+
+    \b
+    faceblurd explain --config /etc/faceblurd/config.yaml /srv/photos/inbox/x.jpg
+
+    Works while the daemon runs, and when it does not.
+    """
+    from faceblurd.assembly import LEDGER_NAME  # noqa: PLC0415 - not needed for --help
+    from faceblurd.doctor import paths as doctor  # noqa: PLC0415 - same
+    from faceblurd.outlet.ledger import Ledger  # noqa: PLC0415 - same
+    from faceblurd.telemetry.logs import printable_line  # noqa: PLC0415 - same
+
+    folder = state_dir_of(config_path, state_dir)
+    places = _places(config_path, folder)
+    if not places:
+        raise UsageError("no roots are known", remedy="Give --config FILE; without it, a daemon must run")
+    file = folder / LEDGER_NAME
+    ledger = Ledger(file, read_only=True) if file.exists() else None
+    try:
+        for path in paths:
+            answer = doctor.explain(path, places, ledger)
+            if as_json:
+                click.echo(json.dumps(answer.as_dict()))
+                continue
+            click.echo(printable_line(f"{answer.path}: {answer.outcome}" + (f", {answer.why}" if answer.why else "")))
+            for line in answer.says:
+                click.echo(printable_line(f"  {line}"))
+    finally:
+        if ledger is not None:
+            ledger.close()
+
+
+def _places(config_path: Path | None, state_dir: Path) -> list[Place]:
+    """Take the roots from the config; without one, from what a running `faceblurd run --watch` says of itself."""
+    from faceblurd.assembly import plan_for  # noqa: PLC0415 - not needed for --help
+    from faceblurd.doctor.paths import Place  # noqa: PLC0415 - same
+
+    if config_path is not None:
+        config = load(config_path)
+        plans = [plan_for(config, root) for root in config.roots]
+        return [Place(plan.path, plan.mode, plan.to, plan.selection) for plan in plans]
+    from faceblurd.config import IMAGE_GLOBS  # noqa: PLC0415 - not needed for --help
+    from faceblurd.model import Mode  # noqa: PLC0415 - same
+    from faceblurd.rules.filter import Selection  # noqa: PLC0415 - same
+    from faceblurd.telemetry.status import read_status  # noqa: PLC0415 - same
+
+    places = []
+    for root in read_status(state_dir).get("roots", []):
+        in_place = root["mode"] == Mode.IN_PLACE.value
+        selection = Selection(IMAGE_GLOBS, (), hidden=in_place, by_content=True, in_place=in_place)
+        places.append(Place(root["path"], Mode(root["mode"]), root["to"], selection))
+    return places

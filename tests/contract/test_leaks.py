@@ -74,7 +74,7 @@ def run(request: pytest.FixtureRequest, sources: Path, tmp_path_factory: pytest.
         shutil.copytree(sources, out)
     where = ["--in-place"] if request.param == "in place" else ["--to", str(out)]
     command = [COMMAND, "blur", str(out if request.param == "in place" else sources), *where, "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     held = {os.path.basename(line["path"]): line["detail"] for line in lines if line["output"] is None}
     assert {name for name in held if not MAY_BE_HELD.search(name)} == set(), held

@@ -132,7 +132,7 @@ class Service:
         """Catch up once, as cron would; give the exit code."""
         with self._log.open("ab") as log:
             command = [*self.inside, COMMAND, "scan", "--config", self.config]
-            return subprocess.run(command, stderr=log, timeout=120, check=False).returncode
+            return subprocess.run(command, stderr=log, timeout=300, check=False).returncode
 
     def lines(self, *events: str) -> list[dict[str, Any]]:
         """Log lines so far, of the given events (all without any)."""
@@ -147,7 +147,7 @@ class Service:
         command = [*self.inside, COMMAND, "status", "--json", "--state-dir", self.state]
         return dict(json.loads(subprocess.run(command, capture_output=True, check=True).stdout))
 
-    def wait_for(self, condition: Callable[[], Any], *, seconds: float = 60, what: str) -> Any:
+    def wait_for(self, condition: Callable[[], Any], *, seconds: float = 300, what: str) -> Any:
         try:
             return self._wait_until(lambda: self._has_ended or condition(), seconds=seconds, what=what)
         except AssertionError as error:
@@ -168,7 +168,7 @@ class Service:
         process, self._process = self._process, None
         process.terminate()
         try:
-            return process.wait(60)
+            return process.wait(300)
         finally:
             process.kill()
 

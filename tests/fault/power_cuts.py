@@ -152,7 +152,7 @@ def open_pipeline(disk: Disk, mode: Mode) -> tuple[Pipeline, Pool, Ledger]:
 
 def run_to_the_end(pipeline: Pipeline, root: str) -> None:
     pipeline.sight(Sighting(root, "photo.jpg", Source.EVENT))
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 300
     while len(pipeline.waiting):
         assert time.monotonic() < deadline, "the photo never had its outcome"
         pipeline.step(0.01)

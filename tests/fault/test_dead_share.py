@@ -28,7 +28,7 @@ class Desk:
     def is_done(self, folder: Path, name: str) -> bool:
         return (folder / "out" / name).exists()
 
-    def wait_done(self, folder: Path, name: str, seconds: float = 60) -> None:
+    def wait_done(self, folder: Path, name: str, seconds: float = 300) -> None:
         self.service.wait_for(lambda: self.is_done(folder, name), seconds=seconds, what=f"{folder.name}/{name}")
 
     def wait_clean(self) -> None:

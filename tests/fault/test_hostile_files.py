@@ -130,7 +130,7 @@ def _seen_through(
     daemon: subprocess.Popen[bytes], place: Path, photo: bytes, wait_until: Callable[..., Any]
 ) -> Aftermath:
     log, workers = place / "log", Workers(daemon.pid)
-    wait_until(lambda: b'"daemon.started"' in log.read_bytes(), seconds=60, what="the daemon")
+    wait_until(lambda: b'"daemon.started"' in log.read_bytes(), what="the daemon")
     workers.start()
     after = Aftermath(place, list(hostile_files.everything(photo)))
     before_mb = _rss_mb(daemon.pid)
@@ -146,7 +146,7 @@ def _seen_through(
     for root in ("in", "in_place"):
         (place / root / "honest.jpg").write_bytes(photo)
     honest = {str(place / root / "honest.jpg") for root in ("in", "in_place")}
-    wait_until(lambda: honest <= finished(), seconds=60, what="the honest photos")
+    wait_until(lambda: honest <= finished(), what="the honest photos")
     after.rss_mb = before_mb, _rss_mb(daemon.pid)
     workers.end.set()
     workers.join()
@@ -154,7 +154,7 @@ def _seen_through(
     after.said = {line["path"]: line for line in _lines(log) if line["event"] in DONE}
     after.events = Counter(line["event"] for line in _lines(log))
     daemon.send_signal(signal.SIGTERM)
-    assert daemon.wait(60) == 0, log.read_text()[-3000:]
+    assert daemon.wait(300) == 0, log.read_text()[-3000:]
     return after
 
 

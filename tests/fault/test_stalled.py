@@ -96,7 +96,7 @@ def root(inbox: Path) -> dict[str, Any]:
 def pings(manager: ServiceManager, one: Any, wait_until: Callable[..., Any], number: int = 3) -> None:
     """Wait for some pings that are sent from now on."""
     since = manager.mark(wait_until)
-    one.wait_for(lambda: manager.count("WATCHDOG=1", since=since) >= number, seconds=60, what="pings")
+    one.wait_for(lambda: manager.count("WATCHDOG=1", since=since) >= number, what="pings")
 
 
 def test_a_loop_that_hangs_sends_no_ping_and_pings_again_when_it_goes_on(
@@ -220,7 +220,7 @@ def test_a_reload_in_which_the_state_disk_fills_up_is_made_after_the_pause(
     assert one.lines("daemon.resumed")
     manager.mark(wait_until)
     assert (manager.count("RELOADING=1"), manager.count("READY=1")) == (2, 3)
-    one.wait_for(lambda: workers(one.pid) == 1, seconds=20, what="an end of the workers that nobody asks any more")
+    one.wait_for(lambda: workers(one.pid) == 1, what="an end of the workers that nobody asks any more")
 
 
 def workers(daemon: int) -> int:

@@ -82,6 +82,13 @@ class Swapper(threading.Thread):
                 return
             self.done[way.__name__] += 1
 
+    @property
+    def went_every_way(self) -> bool:
+        """Whether each thing was done, and what is not seldom three times."""
+        done = dict(self.done)
+        often = [number for name, number in done.items() if name not in {"swap_root", "swap_mirror"}]
+        return len(done) == 11 and min(often) >= 3
+
     def _over(self, place: Path, make: Callable[[Path], None]) -> None:
         """Make something beside `place`, and let it take the name."""
         new = place.with_name(".new")
@@ -250,19 +257,18 @@ def test_swaps_bring_nothing_from_elsewhere_into_the_mirror_and_change_nothing_t
     wait_until(lambda: b'"daemon.started"' in log.read_bytes(), what="the daemon")
     before, ours = _all_of(place / "elsewhere"), photo(OURS)
     swapper, seen = Swapper([place / "in", place / "in_place"], place / "elsewhere", ours), set[tuple[int, int, int]]()
-    timer = threading.Timer(SECONDS, swapper.end.set)
+    until = time.monotonic() + SECONDS
     swapper.start()
-    timer.start()
     while swapper.is_alive():
         swapper.join(0.02)
         with suppress(FileNotFoundError):  # replaced while it was looked at
             _look(out, seen, detector)
-    timer.cancel()
+        if time.monotonic() > until and swapper.went_every_way and len(seen) > 3:
+            swapper.end.set()  # a slow machine takes longer for as much
     swapper.join()
     swapper.restore()
     assert not swapper.error
-    assert len(swapper.done) == 11, "every way was gone"
-    assert min(number for name, number in swapper.done.items() if name not in {"swap_root", "swap_mirror"}) >= 3
+    assert swapper.went_every_way
 
     for root in ("in", "in_place"):
         (place / root / "after.jpg").write_bytes(ours)
@@ -273,7 +279,7 @@ def test_swaps_bring_nothing_from_elsewhere_into_the_mirror_and_change_nothing_t
     assert _all_of(place / "elsewhere") == before
     daemon.send_signal(signal.SIGTERM)
     try:
-        assert daemon.wait(60) == 0, log.read_text()[-3000:]
+        assert daemon.wait(300) == 0, log.read_text()[-3000:]
     except subprocess.TimeoutExpired:
         daemon.send_signal(signal.SIGABRT)  # faulthandler writes where every thread is
         daemon.wait(10)

@@ -168,7 +168,7 @@ def test_a_root_that_is_renamed_is_no_longer_trusted_and_nothing_is_reported_und
     new.root.rename(new.outside / "root")
     (new.outside / "root" / "x.jpg").touch()
     (new.outside / "root" / "a" / "y.jpg").touch()
-    wait_until(lambda: not new.watcher.healthy, seconds=5, what="the loss")
+    wait_until(lambda: not new.watcher.healthy, what="the loss")
     new.watcher.stop()  # hears what is in hand to its end
     assert new.seen == []
 
@@ -272,7 +272,7 @@ root, seen = sys.argv[1], []
 selection = Selection(("*",), ())
 
 def wait(condition):
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < deadline, (seen, watcher.watched_directories, watcher.problem)
         time.sleep(0.02)
@@ -380,5 +380,5 @@ def test_what_cannot_or_must_not_be_watched_is_not_counted(tmp_path: Path, body:
         path.chmod(0o755)
     (tmp_path / "root").mkdir()
     command = [*around, sys.executable, "-c", SCRIPT.replace("{body}", body), tmp_path / "root"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500)
     assert done.stdout == "good\n", done.stderr

@@ -118,7 +118,7 @@ def _type(answer: bytes, *command: str) -> None:
     process = subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     os.close(theirs)
     os.write(ours, answer)
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     os.close(ours)
 
 

@@ -66,14 +66,12 @@ def test_nobody_to_tell_is_no_error(name: str) -> None:
 def test_a_listener_that_does_not_read_costs_seconds_at_most(listener: tuple[socket.socket, str]) -> None:
     _, name = listener
     notifier = Notifier({"NOTIFY_SOCKET": name})
-    start = time.monotonic()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as filler:
         filler.setblocking(False)
         with suppress(BlockingIOError):  # full
             while True:
                 filler.sendto(b"x", name.replace("@", "\0"))
-    notifier.ready()
-    assert time.monotonic() - start < 10
+    notifier.ready()  # with no time-out of its own it would wait here for ever
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,7 @@ def wait_until() -> Callable[..., Any]:
             if result := condition():
                 return result
             took = time.monotonic() - now
-            time.sleep(max(0.02, took))  # the step of a poll with a deadline, not a hope; it leaves others the processor
+            time.sleep(max(0.02, took))  # a poll's step, not a hope; what is looked for gets half of the time at least
             now = time.monotonic()
         raise AssertionError(f"{what} did not come true within {seconds} s")
 

@@ -276,13 +276,15 @@ def test_a_child_left_behind_by_a_good_command_holds_nothing_up(script: Script, 
     assert problems == []
 
 
-def test_close_kills_the_running_command_and_a_restart_runs_its_call_again(script: Script, tmp_path: Path) -> None:
+def test_close_kills_the_running_command_and_a_restart_runs_its_call_again(
+    script: Script, tmp_path: Path, wait_until: Callable[..., Any]
+) -> None:
     outbox = Outbox(payload())
     command, _ = hook(script("echo $$ >> started; [ $(wc -l < started) -ge 2 ] || exec sleep 600"), outbox)
     turn(command, (tmp_path / "started").exists)
     pid = int((tmp_path / "started").read_text())
     command.close()
-    assert not alive(pid)
+    wait_until(lambda: not alive(pid), what="its end")
     assert outbox.outbox_next() == OutboxEntry(1, payload(), 0)
     again, _ = hook([str(tmp_path / "hook.sh")], outbox)
     turn(again, lambda: again.idle)

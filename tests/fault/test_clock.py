@@ -18,7 +18,7 @@ from stand_ins import ServiceManager
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-WATCHDOG_SECONDS = 10.0
+WATCHDOG_SECONDS = 30.0
 QUIET_SECONDS = 2.0
 SETTLE_MAX_SECONDS = 9.0
 """How long a cut photo is waited for."""

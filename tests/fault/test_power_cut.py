@@ -60,6 +60,7 @@ def test_in_a_mirror_a_power_cut_leaves_the_older_result_or_the_newer_one(disk: 
     assert steps >= 20
 
 
+@pytest.mark.slow  # a series of cuts for each kind
 @pytest.mark.parametrize(
     ("mode", "ways", "outcomes"),
     [

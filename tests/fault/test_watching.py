@@ -153,14 +153,14 @@ def test_more_directories_than_the_queue_holds_events_and_an_overflow_end_in_qui
     assert _watches(one.pid) == directories
     (tmp_path / "in" / "before.jpg").write_bytes(photo(0))
     one.wait_for(lambda: _rests(one, clean=1), what="the photo before it")
-    descriptors = _descriptors(one.pid)
+    descriptors, before = _descriptors(one.pid), _cpu_seconds(one.pid)
     photos = overflow(one) | {"before.jpg"}
     one.wait_for(lambda: _names(tmp_path / "out") == photos, what=f"{len(photos)} photos")
     one.wait_for(lambda: _is(one, "watching") and _watches(one.pid) == directories, what="one whole watcher")
     one.wait_for(lambda: _descriptors(one.pid) == descriptors, what=f"{descriptors}")
-    before = _cpu_seconds(one.pid)
-    time.sleep(4)  # the time that is measured: two looks at the root
-    assert _cpu_seconds(one.pid) - before < 0.2
+    after = _cpu_seconds(one.pid)
+    time.sleep(4)  # two looks at the root; what went round in circles would take all of it
+    assert _cpu_seconds(one.pid) - after < (after - before) / 5  # of what one overflow takes on this machine
     assert len(one.lines("root.rewatched")) == 1
     (tmp_path / "in" / "169" / "99" / "after.jpg").write_bytes(photo(1))
     one.wait_for((tmp_path / "out" / "169" / "99" / "after.jpg").exists, what="the photo after it")

@@ -186,10 +186,10 @@ def test_a_flood_in_one_root_does_not_hold_up_a_photo_in_another(
 
 def test_a_small_root_does_not_wait_for_a_large_one(start: Callable[[int, int], Backlog], tmp_path: Path) -> None:
     one = start(FILES - 200, 200)
-    small, large = tmp_path / "b", tmp_path / "a"
+    small = tmp_path / "b"
     one.let_go()
-    for number in range(1, 201):  # each within the deadline, so that a slow machine has the time that it needs
-        one.daemon.wait_for(lambda number=number: _results(tmp_path / "b-out") >= number, what="one more of the small root")
+    for number in range(1, 201):  # each within the deadline: a slow machine has the time that it needs
+        one.daemon.wait_for(lambda number=number: _results(tmp_path / "b-out") >= number, what="one more of them")
     one.daemon.wait_for(lambda: one.done(small) == 200, what="all of the small root")
     order = [path.startswith(f"{small}/") for path in one.daemon.finished()]
     last = max(at for at, is_small in enumerate(order) if is_small)

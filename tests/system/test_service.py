@@ -10,6 +10,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -345,12 +346,15 @@ def test_20000_finished_files_cost_no_read_and_little_time(
             path.chmod(0)
             source = Fingerprint.from_stat(path.stat())
             ledger.put(Entry(str(inbox), str(path.relative_to(inbox)), State.PUBLISHED, recipe, source, "i", "o"))
+    before = time.process_time()
+    for path in inbox.rglob("*.jpg"):
+        path.stat()
+        assert ledger.entry(str(inbox), str(path.relative_to(inbox))) is not None
+    plainly = time.process_time() - before
     ledger.close()
     one.start()
     (scanned,) = one.wait_for(lambda: one.lines("root.scanned"))
-    assert (
-        _cpu_seconds(one.pid) < 5
-    )  # processor time: a busy machine must not fail it (benchmarks/idle.py has the rest)
+    assert _cpu_seconds(one.pid) < 10 * plainly  # on this machine (benchmarks/idle.py has the seconds)
     assert scanned["files"] == 20_000
     assert one.finished() == {}
     assert not one.lines("file.retried", "file.skipped")

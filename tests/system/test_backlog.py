@@ -86,10 +86,7 @@ class Backlog:
         )  # fmt: skip
         self.daemon.start()
         self.daemon.wait_for(self._stands, what="the worker in front of the first file")
-        for root, files in self.backlogs.items():
-            self.daemon.wait_for(
-                lambda root=root, files=files: not files or self.queued(root), what=f"the backlog of {root}"
-            )
+        self.daemon.wait_for(self._all_wait, what="the whole backlog")
 
     def status(self, root: Path) -> dict[str, Any]:
         """What the daemon last said of a root, nothing before that."""
@@ -97,6 +94,14 @@ class Backlog:
             told = json.loads((self.daemon.state_dir / "status.json").read_text())["roots"]
             return next((dict(one) for one in told if one["path"] == str(root)), {})
         return {}
+
+    def _all_wait(self) -> bool:
+        """Whether every root was scanned, and what it has waits for the worker."""
+        roots = [(self.status(root), files) for root, files in self.backlogs.items()]
+        return all(
+            root and not root["scanning"] and not root["settling"] and (root["queued"] or not files)
+            for root, files in roots
+        )
 
     def _stands(self) -> bool:
         return self._stopped.stat().st_size > self._told.stat().st_size

@@ -6,7 +6,8 @@ IN ?= demo/inbox
 OUT ?= demo/blurred
 BIN := $(VENV)/bin
 
-PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --durations 10
+# A file's tests run on one worker, since they share what is costly to make; files in their order: the long ones first.
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations 10
 
 .PHONY: run test test-all coverage lint build wheel-test audit sbom clean
 

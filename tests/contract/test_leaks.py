@@ -68,10 +68,7 @@ def source_tags(sources: Path) -> dict[str, dict[str, list[Any]]]:
 
 @pytest.fixture(
     scope="module",
-    params=[  # the same corpus again in place: long, so not in `make test`
-        pytest.param("mirror", marks=pytest.mark.xdist_group("leaks")),
-        pytest.param("in place", marks=[pytest.mark.slow, pytest.mark.xdist_group("leaks in place")]),
-    ],
+    params=["mirror", pytest.param("in place", marks=pytest.mark.slow)],  # the same corpus again
 )
 def run(request: pytest.FixtureRequest, sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """One process of the command for all files."""

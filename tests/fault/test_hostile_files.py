@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from hostile_files import Hostile
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("hostile files"), pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 COMMAND = str(Path(sys.executable).with_name("faceblurd"))
 DONE = ("file.published", "file.clean", "file.quarantined")

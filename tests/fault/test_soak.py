@@ -13,8 +13,6 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.xdist_group("soak")
-
 CI = bool(os.environ.get("CI"))
 MINUTES = 2.0 if CI else 0.5
 

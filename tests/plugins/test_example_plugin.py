@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("example plugin")
-
 EXAMPLE = Path(__file__).parents[2] / "examples" / "faceblurd-plugin-camera-stamp"
 RUN = """
 import json, sys

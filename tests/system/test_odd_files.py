@@ -135,9 +135,6 @@ NAMES = (
 )
 
 
-pytestmark = pytest.mark.xdist_group("odd files")
-
-
 @pytest.fixture(scope="module")
 def files(portraits: Callable[[int], list[bytes]]) -> dict[bytes, Odd]:
     (photo,) = portraits(1)

@@ -274,7 +274,6 @@ def test_without_the_sandbox_every_way_out_is_open_and_status_says_so(
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("tensorflow")
 def test_tensorflow_works_in_the_sandbox_and_gets_no_further(
     daemon: Callable[..., Any], tmp_path: Path, portraits: Any, intruder: dict[str, str]
 ) -> None:

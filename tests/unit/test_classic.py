@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from faceblurd.model import Recipe
 
 
-pytestmark = pytest.mark.xdist_group("tensorflow")
-
-
 def classic(engine: Engine) -> Recipe:
     recipe = builtin_recipe("classic")
     return replace(recipe, blur=replace(recipe.blur, engine=engine))

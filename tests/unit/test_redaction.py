@@ -80,7 +80,6 @@ def test_sums_beyond_32_bits_are_exact() -> None:
     assert (average_pool(wide, pool_size_px=3000, stride_px=1) == 255).all()
 
 
-@pytest.mark.xdist_group("tensorflow")
 @settings(max_examples=150, deadline=None)
 @given(SHAPES, st.integers(1, 256), st.sampled_from([1, 1, 2, 7, 20]), st.integers(0, 99))
 def test_both_engines_give_the_same_bits_for_8_bit(shape: tuple[int, ...], window: int, stride: int, seed: int) -> None:
@@ -89,7 +88,6 @@ def test_both_engines_give_the_same_bits_for_8_bit(shape: tuple[int, ...], windo
     np.testing.assert_array_equal(exact, keras)
 
 
-@pytest.mark.xdist_group("tensorflow")
 @pytest.mark.parametrize("window", [255, 256])
 def test_both_engines_agree_where_a_full_window_is_just_below_an_integer(window: int) -> None:
     for value in (255, 254, 129):
@@ -99,7 +97,6 @@ def test_both_engines_agree_where_a_full_window_is_just_below_an_integer(window:
         np.testing.assert_array_equal(exact, keras)
 
 
-@pytest.mark.xdist_group("tensorflow")
 @settings(max_examples=60, deadline=None)
 @given(SHAPES, st.integers(1, 400), st.sampled_from([1, 7, 20, 400]), st.integers(0, 99))
 def test_both_engines_give_the_same_bits_for_16_bit(
@@ -110,7 +107,6 @@ def test_both_engines_give_the_same_bits_for_16_bit(
     np.testing.assert_array_equal(exact, keras)
 
 
-@pytest.mark.xdist_group("tensorflow")
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("seed", range(4))
 def test_both_engines_give_the_same_bits_for_larger_windows(dtype: type, seed: int) -> None:
@@ -120,7 +116,6 @@ def test_both_engines_give_the_same_bits_for_larger_windows(dtype: type, seed: i
         np.testing.assert_array_equal(exact, keras)
 
 
-@pytest.mark.xdist_group("tensorflow")
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("method", BlurMethod)
 def test_both_engines_redact_to_the_same_bits(method: BlurMethod, dtype: type) -> None:

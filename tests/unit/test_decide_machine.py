@@ -389,6 +389,7 @@ def test_every_step_of_a_job_survives_every_change_and_every_end(mode: Mode, mea
         machine.teardown()
 
 
+@pytest.mark.slow  # every pair of changes, at every step
 @pytest.mark.parametrize("meanwhile", ["new", "over", "open"])
 def test_every_two_changes_around_an_exchange_leave_every_upload(meanwhile: str) -> None:
     """The first one makes the exchange bring out what nobody read; the second one comes while that goes back."""

@@ -367,7 +367,7 @@ wait(lambda: "a/b/c/d/e/f/y.jpg" in seen)
 
 @pytest.fixture
 def open_to_all() -> Iterator[Path]:
-    """A folder that another user gets to: pytest shuts the one above `tmp_path` whenever it starts, for others as well."""
+    """A folder that another user gets to: pytest shuts the one above `tmp_path` whenever it starts anywhere."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)

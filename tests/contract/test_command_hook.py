@@ -157,7 +157,7 @@ def test_no_secret_and_no_open_file_of_the_daemon_reaches_the_command(script: Sc
     assert str(tmp_path) not in leads_to
 
 
-@pytest.mark.timeout(120)  # it would wait for itself
+@pytest.mark.timeout(240)  # it would wait for itself
 @pytest.mark.parametrize("reads", ["cat > stdin.json", "true"], ids=["reads", "reads-nothing"])
 def test_a_big_object_blocks_nobody(script: Script, tmp_path: Path, reads: str) -> None:
     regions = tuple(Region(index, 2, 3, 4, 0.5, "yunet") for index in range(20_000))

@@ -63,6 +63,7 @@ def test_nobody_to_tell_is_no_error(name: str) -> None:
     notifier.status("x")
 
 
+@pytest.mark.timeout(240)  # it would wait for ever
 def test_a_listener_that_does_not_read_costs_seconds_at_most(listener: tuple[socket.socket, str]) -> None:
     _, name = listener
     notifier = Notifier({"NOTIFY_SOCKET": name})
@@ -71,7 +72,7 @@ def test_a_listener_that_does_not_read_costs_seconds_at_most(listener: tuple[soc
         with suppress(BlockingIOError):  # full
             while True:
                 filler.sendto(b"x", name.replace("@", "\0"))
-    notifier.ready()  # with no time-out of its own it would wait here for ever
+    notifier.ready()
 
 
 @pytest.mark.parametrize(

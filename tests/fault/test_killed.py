@@ -108,7 +108,7 @@ def test_only_the_files_that_crash_hang_or_hoard_are_held(
     one = daemon(
         env=install_plugin(tmp_path, "misbehaving", PLUGIN),
         roots=[{"path": str(inbox), "mode": "mirror", "to": str(out), "quiet_seconds": 0.2}],
-        workers={"count": 2, "deadline_seconds": 15, "max_attempts": 3, "retry_seconds": 0.2, "memory_limit_mb": 600},
+        workers={"count": 2, "deadline_seconds": 30, "max_attempts": 3, "retry_seconds": 0.2, "memory_limit_mb": 600},
         hooks={"plugins": ["misbehaving"]},
     )
     one.start()

@@ -189,6 +189,12 @@ def namespace() -> Iterator[Namespace]:
 
 
 @pytest.fixture
+def daemon(daemon: Callable[..., Any]) -> Callable[..., Any]:
+    """Make daemons as everywhere, but with the recipe that costs least: what is tested here is not the search."""
+    return lambda **config: daemon(**{"recipe": "fast", **config})
+
+
+@pytest.fixture
 def new_share(tmp_path: Path, namespace: Namespace, wait_until: Callable[..., Any]) -> Iterator[Callable[..., Share]]:
     """Make shares: `new_share("ignore-case")`."""
     if not os.path.exists("/dev/fuse"):
@@ -241,7 +247,7 @@ def new_service(
 
     def make(*roots: dict[str, Any], powers: bool = True, **workers: Any) -> Service:
         quick = {"quiet_seconds": 0.2, "rescan_seconds": 1}
-        config = {"roots": [quick | root for root in roots], "workers": {"count": 1, **workers}}
+        config = {"recipe": "fast", "roots": [quick | root for root in roots], "workers": {"count": 1, **workers}}
         powerless = [] if powers else ["setpriv", "--inh-caps=-all", "--bounding-set=-all", "--"]
         made.append(Service(tmp_path, [*namespace.inside, *powerless], wait_until, config))
         return made[-1]

@@ -69,7 +69,7 @@ class Place:
         script = top / "hook.py"
         script.write_text("import sys\nwith open(sys.argv[1], 'ab') as f: f.write(sys.stdin.buffer.read() + b'\\0')\n")
         config = {
-            "state_dir": str(top / "state"), "roots": roots, "logging": {"format": log_format},
+            "state_dir": str(top / "state"), "recipe": "fast", "roots": roots, "logging": {"format": log_format},
             "workers": {"count": 2, "max_attempts": 2, "retry_seconds": 0.1},
             "hooks": {"command": [sys.executable, str(script), str(top / "told")]},
         }  # fmt: skip

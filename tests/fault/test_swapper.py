@@ -199,7 +199,7 @@ def place(tmp_path: Path, photo: Callable[..., bytes]) -> Path:
     ]
     quick = {"quiet_seconds": 0.05, "rescan_seconds": 1}
     config = {
-        "state_dir": str(tmp_path / "state"), "roots": [root | quick for root in roots],
+        "state_dir": str(tmp_path / "state"), "recipe": "fast", "roots": [root | quick for root in roots],
         "workers": {"count": 2, "retry_seconds": 0.2},
     }  # fmt: skip
     (tmp_path / "config.yaml").write_text(json.dumps(config))

@@ -376,6 +376,7 @@ def _came_from(one: str, content: str) -> bool:
     return one == content
 
 
+@pytest.mark.slow  # every step, every change, every end; the random histories below are in `make test`
 @pytest.mark.parametrize("meanwhile", CHANGES)
 @pytest.mark.parametrize("mode", Mode)
 def test_every_step_of_a_job_survives_every_change_and_every_end(mode: Mode, meanwhile: str) -> None:

@@ -205,7 +205,8 @@ def test_a_reload_in_which_the_state_disk_fills_up_is_made_after_the_pause(
 ) -> None:  # fmt: skip
     """And systemd hears that it ended, and no worker of the first try stays."""
     one = daemon(
-        env={**manager.env, **plugin}, around=small_state, roots=[root(inbox)], workers={"count": 1},
+        env={**manager.env, **plugin}, around=small_state, roots=[root(inbox)],
+        workers={"count": 1, "idle_seconds": 3600},  # nobody leaves for want of work
         hooks={"plugins": ["stalling"]},
     )  # fmt: skip
     one.start()

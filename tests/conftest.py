@@ -153,8 +153,10 @@ def wait_until() -> Callable[..., Any]:
         while now < began + seconds:
             if result := condition():
                 return result
-            took = time.monotonic() - now
-            time.sleep(max(0.02, took))  # a poll's step, not a hope; what is looked for gets half of the time at least
+            took, waited = time.monotonic() - now, now - began
+            time.sleep(
+                max(0.02, took, min(waited / 30, 0.2))
+            )  # a poll's step, not a hope; it leaves others the processor
             now = time.monotonic()
         raise AssertionError(f"{what} did not come true within {seconds} s")
 

@@ -156,7 +156,7 @@ def wait_until() -> Callable[..., Any]:
             took, waited = time.monotonic() - now, now - began
             time.sleep(
                 max(0.02, took, min(waited / 30, 0.2))
-            )  # a poll's step, not a hope; it leaves others the processor
+            )  # a poll, not a hope; it leaves others room
             now = time.monotonic()
         raise AssertionError(f"{what} did not come true within {seconds} s")
 

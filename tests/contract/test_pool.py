@@ -195,12 +195,14 @@ def test_a_job_that_the_parent_stops_at_its_digest_writes_nothing(bench: Callabl
     assert isinstance(bench().run("a", proceed=False)["a"], Abandoned)
 
 
-def test_idle_workers_retire_and_new_ones_start_when_there_is_work(bench: Callable[..., Bench]) -> None:
+def test_idle_workers_retire_and_new_ones_start_when_there_is_work(
+    bench: Callable[..., Bench], wait_until: Callable[..., Any]
+) -> None:
     one = bench(Limits(2, deadline_seconds=3600.0, recycle_after_files=500, idle_seconds=0.3))
     one.run("a", "b")
     while one.pool.waitables():
         one.step()
-    assert not any(_runs(pid) for pid in one.pids)
+    wait_until(lambda: not any(_runs(pid) for pid in one.pids), what="their end")
     assert isinstance(one.run("c")["c"], Staged)
 
 
@@ -219,16 +221,18 @@ def test_fifty_jobs_and_five_workers_leak_no_descriptor(bench: Callable[..., Ben
     one.run(*(f"n{number}" for number in range(49)))  # with the first, five times ten
     one.pool.warm(1)
     one.run("last")
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
-def test_killed_workers_leak_no_descriptor_and_no_process(bench: Callable[..., Bench], misbehaving: str) -> None:
+def test_killed_workers_leak_no_descriptor_and_no_process(
+    bench: Callable[..., Bench], misbehaving: str, wait_until: Callable[..., Any]
+) -> None:
     before = len(os.listdir("/proc/self/fd"))
     one = bench(PATIENT, misbehaving)
     one.run("kill 1", "kill 2", "kill 3")
     one.pool.close()
-    assert len(os.listdir("/proc/self/fd")) == before
-    assert not any(_runs(pid) for pid in one.pids)
+    assert len(os.listdir("/proc/self/fd")) <= before
+    wait_until(lambda: not any(_runs(pid) for pid in one.pids), what="their end")
 
 
 def test_a_worker_killed_while_idle_costs_nothing(bench: Callable[..., Bench]) -> None:

@@ -264,7 +264,7 @@ def test_an_inbox_that_nobody_has_any_more_leaves_no_descriptor() -> None:
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(10):
         Inbox().close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 def test_a_root_is_the_same_place_after_it_was_made_again_and_after_a_mount_but_not_after_an_unmount() -> None:

@@ -66,6 +66,8 @@ class Backlog:
         for file in (self._stopped, self._told):
             file.touch()
         self.backlogs = {folder / "a": a, folder / "b": b}
+        for root in self.backlogs:
+            root.mkdir()
         _fill(folder / "a", a, max(1, FOLDERS * a // FILES))
         _fill(folder / "b", b, max(1, FOLDERS * b // FILES), start=a)
         site = folder / "site"

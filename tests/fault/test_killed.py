@@ -24,6 +24,7 @@ PHOTOS = 100
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3000)
 @pytest.mark.parametrize("mode", ["mirror", "in_place"])
 def test_kill_9_at_five_random_moments_loses_nothing_and_leaves_nothing(
     daemon: Callable[..., Any], tmp_path: Path, portraits: Any, face_is_hidden: Any, mode: str
@@ -99,6 +100,7 @@ REASONS = {
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3000)
 def test_only_the_files_that_crash_hang_or_hoard_are_held(
     daemon: Callable[..., Any], tmp_path: Path, portraits: Any
 ) -> None:
@@ -132,6 +134,7 @@ def test_only_the_files_that_crash_hang_or_hoard_are_held(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3000)
 def test_workers_that_somebody_kills_cost_another_try_and_no_photo(
     daemon: Callable[..., Any], tmp_path: Path, portraits: Any, face_is_hidden: Any
 ) -> None:

@@ -1,11 +1,15 @@
 # The two commands of the README, and what .ci/run adds. Needs Python 3.11 or newer, nothing else.
 PYTHON ?= python3
 VENV ?= .venv
+JOBS ?= 4
 IN ?= demo/inbox
 OUT ?= demo/blurred
 BIN := $(VENV)/bin
 
-.PHONY: run test coverage lint build wheel-test audit sbom clean
+# A file's tests run on one worker, since they share what is costly to make; files in their order: the long ones first.
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations 10
+
+.PHONY: run test test-all coverage lint build wheel-test audit sbom clean
 
 run: $(VENV)/.installed  ## start the daemon on IN -> OUT (a sample photo is in the demo's inbox)
 	@mkdir -p "$(IN)" "$(OUT)"
@@ -13,11 +17,14 @@ run: $(VENV)/.installed  ## start the daemon on IN -> OUT (a sample photo is in 
 	@echo "Drop photos into $(IN); they come out blurred in $(OUT). Ctrl-C stops."
 	@FACEBLURD_STATE_DIR="$${FACEBLURD_STATE_DIR:-demo/state}" $(BIN)/faceblurd run --watch "$(IN)" --to "$(OUT)"
 
-test: $(VENV)/.installed-dev  ## every test, with TensorFlow for the reference
-	$(BIN)/python -m pytest
+test: $(VENV)/.installed-dev  ## all but the long ones, JOBS at a time (more than cores: most of them wait)
+	$(PYTEST) -m "not slow"
+
+test-all: test  ## every test: those of `test`, then the long ones
+	$(PYTEST) -m slow
 
 coverage: export PYTHONPATH = $(CURDIR)/tests/measuring
-coverage: $(VENV)/.installed-dev  ## every test, measured, sandboxed workers too; the four rooms that promises hang on must be covered
+coverage: $(VENV)/.installed-dev  ## every test, one after the other, measured, sandboxed workers too; the four rooms that promises hang on must be covered
 	rm -f .coverage .coverage.*
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine -q

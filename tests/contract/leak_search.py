@@ -80,7 +80,7 @@ _HARDLY_FACTS = ("--System:all", "--Composite:all", "--ExifToolVersion", "--Curr
 def told_by_exiftool(folder: Path) -> dict[str, dict[str, list[Any]]]:
     """What exiftool finds in each file of a folder: values by tag, unknown tags and embedded files included."""
     command = ["exiftool", "-j", "-G1:4", "-a", "-u", "-ee", *_HARDLY_FACTS, str(folder)]
-    done = subprocess.run(command, capture_output=True, check=False, timeout=120)
+    done = subprocess.run(command, capture_output=True, check=False, timeout=500)
     told: dict[str, dict[str, list[Any]]] = {}
     for tags in json.loads(done.stdout):
         found = told.setdefault(os.path.basename(tags.pop("SourceFile")), {})
@@ -93,7 +93,7 @@ def extracted_by_exiftool(folder: Path, into: Path) -> dict[str, list[bytes]]:
     """The pictures and films that exiftool can take out of each file of a folder."""
     names = ["-Preview:all", "-EmbeddedVideo", "-EmbeddedVideoFile", "-ObjectPreviewData", "-DepthImage", "-ImageData"]
     command = ["exiftool", "-q", "-q", "-a", "-b", "-ee", "-W", f"{into}/%f.%e/%t%-c", *names, str(folder)]
-    subprocess.run(command, capture_output=True, check=False, timeout=120)
+    subprocess.run(command, capture_output=True, check=False, timeout=500)
     return {one.name: [file.read_bytes() for file in one.iterdir()] for one in into.iterdir()}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import stat
 import time
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     Script = Callable[[str], list[str]]
 
-DEADLINE_SECONDS = 20.0
+DEADLINE_SECONDS = 240.0
 REPORT = Report(
     root="/in",
     path="/in/a.jpg",
@@ -59,7 +60,7 @@ def script(tmp_path: Path) -> Script:
 
 def hook(argv: list[str], outbox: Ledger, **changes: Any) -> tuple[CommandHook, list[str]]:
     problems: list[str] = []
-    settings = {"timeout_seconds": 10.0, "max_attempts": 3, "environ": ENVIRON} | changes
+    settings = {"timeout_seconds": 600.0, "max_attempts": 3, "environ": ENVIRON} | changes
     return CommandHook(argv, outbox=outbox, on_problem=problems.append, **settings), problems
 
 
@@ -156,15 +157,15 @@ def test_no_secret_and_no_open_file_of_the_daemon_reaches_the_command(script: Sc
     assert str(tmp_path) not in leads_to
 
 
+@pytest.mark.timeout(240)  # it would wait for itself
 @pytest.mark.parametrize("reads", ["cat > stdin.json", "true"], ids=["reads", "reads-nothing"])
 def test_a_big_object_blocks_nobody(script: Script, tmp_path: Path, reads: str) -> None:
     regions = tuple(Region(index, 2, 3, 4, 0.5, "yunet") for index in range(20_000))
     text = payload(regions=regions)
     assert len(text) > 1_000_000
-    command, problems = hook(script(reads), Outbox(text))
-    start = time.monotonic()
-    command.tick(start)
-    assert time.monotonic() - start < 2
+    command, problems = hook(script(f"until [ -e go ]; do sleep 0.02; done; {reads}"), Outbox(text))
+    command.tick(time.monotonic())
+    (tmp_path / "go").touch()
     turn(command, lambda: command.idle)
     assert problems == []
     if reads != "true":
@@ -181,11 +182,12 @@ def test_calls_run_one_at_a_time_in_order(script: Script, tmp_path: Path) -> Non
 def test_a_failure_is_tried_again_after_a_while_and_its_last_words_are_told(script: Script, tmp_path: Path) -> None:
     outbox = Outbox(payload())
     command, problems = hook(script("echo x >> tries; echo last words >&2; [ $(wc -l < tries) -ge 2 ]"), outbox)
+    before = time.monotonic()
     turn(command, lambda: bool(problems))
     assert "exit code 1: last words" in problems[0]
     due = command.next_due()
     assert due is not None
-    assert FIRST_RETRY_SECONDS - 1 < due - time.monotonic() <= FIRST_RETRY_SECONDS
+    assert before < due - FIRST_RETRY_SECONDS <= time.monotonic()
     assert not command.idle
     command.tick(due - 0.01)
     assert not command.running
@@ -236,7 +238,10 @@ def alive(pid: int) -> bool:
 def test_a_command_that_hangs_is_killed_with_its_children(script: Script, tmp_path: Path) -> None:
     body = "(sh -c 'echo $$ > grandchild; exec sleep 600' &)\nwhile [ ! -s grandchild ]; do :; done\nsleep 600"
     outbox = Outbox(payload())
-    command, problems = hook(script(body), outbox, timeout_seconds=1.0)
+    command, problems = hook(script(body), outbox, timeout_seconds=600.0)
+    turn(command, lambda: bool((tmp_path / "grandchild").exists() and (tmp_path / "grandchild").read_text().strip()))
+    assert command.running
+    command.tick(time.monotonic() + 601)
     turn(command, lambda: bool(problems))
     assert "killed after its timeout" in problems[0]
     grandchild = int((tmp_path / "grandchild").read_text())
@@ -262,21 +267,24 @@ def test_a_command_that_closes_its_output_does_not_spin_the_loop(script: Script,
     assert ticks < 20
 
 
-def test_a_child_left_behind_by_a_good_command_holds_nothing_up(script: Script) -> None:
-    command, problems = hook(script("sleep 8 & exit 0"), Outbox(payload()))
-    start = time.monotonic()
+def test_a_child_left_behind_by_a_good_command_holds_nothing_up(script: Script, tmp_path: Path) -> None:
+    command, problems = hook(script("sleep 3600 & echo $! > child; exit 0"), Outbox(payload()))
     turn(command, lambda: command.idle)
-    assert time.monotonic() - start < 5
+    child = int((tmp_path / "child").read_text())
+    assert alive(child)
+    os.kill(child, signal.SIGKILL)
     assert problems == []
 
 
-def test_close_kills_the_running_command_and_a_restart_runs_its_call_again(script: Script, tmp_path: Path) -> None:
+def test_close_kills_the_running_command_and_a_restart_runs_its_call_again(
+    script: Script, tmp_path: Path, wait_until: Callable[..., Any]
+) -> None:
     outbox = Outbox(payload())
     command, _ = hook(script("echo $$ >> started; [ $(wc -l < started) -ge 2 ] || exec sleep 600"), outbox)
     turn(command, (tmp_path / "started").exists)
     pid = int((tmp_path / "started").read_text())
     command.close()
-    assert not alive(pid)
+    wait_until(lambda: not alive(pid), what="its end")
     assert outbox.outbox_next() == OutboxEntry(1, payload(), 0)
     again, _ = hook([str(tmp_path / "hook.sh")], outbox)
     turn(again, lambda: again.idle)
@@ -311,7 +319,7 @@ def test_descriptors_do_not_pile_up(script: Script) -> None:
 
 
 def test_fire_once_gives_the_exit_code_and_what_was_said(script: Script) -> None:
-    code, tail = fire_once(script("echo $FACEBLURD_OUTCOME; exit 4"), {"outcome": "published"}, 10.0)
+    code, tail = fire_once(script("echo $FACEBLURD_OUTCOME; exit 4"), {"outcome": "published"}, 600.0)
     assert (code, tail) == (4, "published")
 
 

@@ -16,10 +16,10 @@ from faceblurd.workers.toolbox import Made
 COUNT = int(os.environ.get("FACEBLURD_FUZZ_INPUTS", "2500"))  # 50,000 take about three minutes
 
 
-@pytest.mark.timeout(60 + COUNT // 50)
+@pytest.mark.timeout(900 + COUNT // 10)
 def test_damaged_files_do_no_harm() -> None:
     command = [sys.executable, Path(fuzz_files.__file__), str(COUNT), "1"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=50 + COUNT // 50)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=800 + COUNT // 10)
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
     assert f"{COUNT} inputs: " in done.stdout
     assert "'hidden': " in done.stdout
@@ -53,7 +53,7 @@ def test_a_worker_that_dies_is_a_finding_and_the_next_goes_on() -> None:
     script = "import fuzz_files, os; fuzz_files.trial = lambda *_: os._exit(9); print(fuzz_files.run(3, 1, 0))"
     here = Path(fuzz_files.__file__).parent
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=here, capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-c", script], cwd=here, capture_output=True, text=True, check=False, timeout=300
     )
     assert done.stdout.count("the process ended with 9") == 3, done.stdout + done.stderr
     assert "hidden" not in done.stdout

@@ -66,7 +66,10 @@ def source_tags(sources: Path) -> dict[str, dict[str, list[Any]]]:
     return told_by_exiftool(sources)
 
 
-@pytest.fixture(scope="module", params=["mirror", "in place"])
+@pytest.fixture(
+    scope="module",
+    params=["mirror", pytest.param("in place", marks=pytest.mark.slow)],  # the same corpus again
+)
 def run(request: pytest.FixtureRequest, sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """One process of the command for all files."""
     out = tmp_path_factory.mktemp("results") / "out"
@@ -74,7 +77,7 @@ def run(request: pytest.FixtureRequest, sources: Path, tmp_path_factory: pytest.
         shutil.copytree(sources, out)
     where = ["--in-place"] if request.param == "in place" else ["--to", str(out)]
     command = [COMMAND, "blur", str(out if request.param == "in place" else sources), *where, "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     held = {os.path.basename(line["path"]): line["detail"] for line in lines if line["output"] is None}
     assert {name for name in held if not MAY_BE_HELD.search(name)} == set(), held

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 RECIPE = Recipe("test", DetectionSpec((HaarSpec(),), 200), BlurSpec())
-PATIENT = Limits(count=2, deadline_seconds=60.0, recycle_after_files=500, idle_seconds=60.0)
+PATIENT = Limits(count=2, deadline_seconds=3600.0, recycle_after_files=500, idle_seconds=3600.0)
 LONELY = replace(PATIENT, count=1)
 PLUGIN = """
     import ctypes, gc, os, signal, time
@@ -66,8 +66,7 @@ PLUGIN = """
         if "orphan" in path and os.fork():  # the child has the pipe, too, and outlives us
             signal.raise_signal(signal.SIGKILL)
         if "orphan" in path:
-            until = time.monotonic() + 60
-            while time.monotonic() < until and not os.path.exists(os.path.dirname(__file__) + "/end"):
+            while not os.path.exists(os.path.dirname(__file__) + "/end"):
                 time.sleep(0.05)
             os._exit(0)
         if "raise" in path:
@@ -89,26 +88,38 @@ def misbehaving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "misbehaving"
 
 
+class Clock:
+    """The time that the pool goes by; `ahead` lets it jump."""
+
+    ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.ahead
+
+
 class Bench:
     """A pool and the loop around it, as the pipeline has one."""
 
     def __init__(self, folder: Path, limits: Limits, plugins: tuple[str, ...] = (), *, sandbox: bool = True) -> None:
         self.folder, self.mode = folder, Mode.MIRROR
         setup = Setup((RECIPE,), plugins, 300 << 20, os.getpid(), sandbox)
-        self.pool = Pool(setup, limits, clock=time.monotonic)
+        self.clock = Clock()
+        self.pool = Pool(setup, limits, clock=self.clock)
         self.pids: list[int] = []
 
     def step(self, seconds: float = 0.2) -> list[Any]:
         due = self.pool.next_due()
-        left = seconds if due is None else max(0.0, min(seconds, due - time.monotonic()))
+        left = seconds if due is None else max(0.0, min(seconds, due - self.clock()))
         return [*self.pool.collect(wait(self.pool.waitables(), left)), *self.pool.expire()]
 
-    def run(self, *names: str, proceed: bool = True, seconds: float = 60.0) -> dict[str, Any]:
+    def run(self, *names: str, proceed: bool = True, seconds: float = 300.0) -> dict[str, Any]:
         """Give each name as a job to the pool and wait for what becomes of it."""
         todo, results, out = list(enumerate(names, 1)), dict[str, Any](), dict[int, list[int]]()
         until = time.monotonic() + seconds
         while len(results) < len(names):
             assert time.monotonic() < until, f"only {results}"
+            if self._only_waits([name for name in names if name not in results]):
+                self.clock.ahead += self.pool._limits.deadline_seconds  # the clock is ours: nobody else comes near it
             self.pool.warm(len(todo) + self.pool.busy)
             while todo and self.pool.idle:
                 number, name = todo.pop(0)
@@ -121,6 +132,10 @@ class Bench:
                     for fd in out.pop(event.job):
                         os.close(fd)
         return results
+
+    def _only_waits(self, left: list[str]) -> bool:
+        """Whether all that is left is the first job, which hangs, or whose worker is gone and nobody is told."""
+        return left == ["hang"] or (left == ["orphan"] and bool(self.pids) and not _runs(self.pids[0]))
 
     def _submit(self, number: int, name: str) -> list[int]:
         source = os.open(self.folder / "photo.png", os.O_RDONLY)
@@ -167,7 +182,7 @@ def test_only_the_jobs_that_misbehave_are_lost_and_the_pool_is_whole_again(
 
 
 def test_a_job_over_its_deadline_is_ended_and_the_others_are_not(bench: Callable[..., Bench], misbehaving: str) -> None:
-    one = bench(Limits(2, deadline_seconds=2.0, recycle_after_files=500, idle_seconds=60.0), misbehaving)
+    one = bench(PATIENT, misbehaving)
     results = one.run("hang", "a", "b")
     assert isinstance(results["hang"], Lost)
     assert results["hang"].reason is Reason.DEADLINE
@@ -180,17 +195,19 @@ def test_a_job_that_the_parent_stops_at_its_digest_writes_nothing(bench: Callabl
     assert isinstance(bench().run("a", proceed=False)["a"], Abandoned)
 
 
-def test_idle_workers_retire_and_new_ones_start_when_there_is_work(bench: Callable[..., Bench]) -> None:
-    one = bench(Limits(2, deadline_seconds=60.0, recycle_after_files=500, idle_seconds=0.3))
+def test_idle_workers_retire_and_new_ones_start_when_there_is_work(
+    bench: Callable[..., Bench], wait_until: Callable[..., Any]
+) -> None:
+    one = bench(Limits(2, deadline_seconds=3600.0, recycle_after_files=500, idle_seconds=0.3))
     one.run("a", "b")
     while one.pool.waitables():
         one.step()
-    assert not any(_runs(pid) for pid in one.pids)
+    wait_until(lambda: not any(_runs(pid) for pid in one.pids), what="their end")
     assert isinstance(one.run("c")["c"], Staged)
 
 
 def test_a_worker_is_replaced_after_its_files(bench: Callable[..., Bench]) -> None:
-    one = bench(Limits(1, deadline_seconds=60.0, recycle_after_files=2, idle_seconds=60.0))
+    one = bench(Limits(1, deadline_seconds=3600.0, recycle_after_files=2, idle_seconds=3600.0))
     one.run("a", "b", "c", "d")
     first, second, third, fourth = one.pids
     assert first == second != third == fourth
@@ -198,26 +215,28 @@ def test_a_worker_is_replaced_after_its_files(bench: Callable[..., Bench]) -> No
 
 
 def test_fifty_jobs_and_five_workers_leak_no_descriptor(bench: Callable[..., Bench]) -> None:
-    one = bench(Limits(1, deadline_seconds=60.0, recycle_after_files=10, idle_seconds=60.0))
+    one = bench(Limits(1, deadline_seconds=3600.0, recycle_after_files=10, idle_seconds=3600.0))
     one.run("warm")
     before = len(os.listdir("/proc/self/fd"))
     one.run(*(f"n{number}" for number in range(49)))  # with the first, five times ten
     one.pool.warm(1)
     one.run("last")
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
-def test_killed_workers_leak_no_descriptor_and_no_process(bench: Callable[..., Bench], misbehaving: str) -> None:
+def test_killed_workers_leak_no_descriptor_and_no_process(
+    bench: Callable[..., Bench], misbehaving: str, wait_until: Callable[..., Any]
+) -> None:
     before = len(os.listdir("/proc/self/fd"))
     one = bench(PATIENT, misbehaving)
     one.run("kill 1", "kill 2", "kill 3")
     one.pool.close()
-    assert len(os.listdir("/proc/self/fd")) == before
-    assert not any(_runs(pid) for pid in one.pids)
+    assert len(os.listdir("/proc/self/fd")) <= before
+    wait_until(lambda: not any(_runs(pid) for pid in one.pids), what="their end")
 
 
 def test_a_worker_killed_while_idle_costs_nothing(bench: Callable[..., Bench]) -> None:
-    one = bench(Limits(1, deadline_seconds=60.0, recycle_after_files=500, idle_seconds=60.0))
+    one = bench(Limits(1, deadline_seconds=3600.0, recycle_after_files=500, idle_seconds=3600.0))
     one.run("a")
     os.kill(one.pids[0], signal.SIGKILL)
     while one.pool.waitables():
@@ -229,7 +248,7 @@ def test_a_plugin_that_is_missing_is_a_failed_setup_and_not_a_crash(bench: Calla
     one = bench(PATIENT, "no-such-plugin")
     one.pool.warm(1)
     events: list[Any] = []
-    until = time.monotonic() + 30
+    until = time.monotonic() + 300
     while not events and time.monotonic() < until:
         events = one.step()
     assert isinstance(events[0], messages.SetupFailed)
@@ -240,7 +259,7 @@ def test_a_plugin_that_is_missing_is_a_failed_setup_and_not_a_crash(bench: Calla
 @pytest.mark.parametrize("lie", [messages.Ready(), messages.SetupFailed("", ""), Hashed(99, ""), Abandoned(99)])
 def test_a_worker_that_speaks_out_of_turn_is_not_believed(bench: Callable[..., Bench], lie: messages.Message) -> None:
     """A second Ready would take the deadline away; another job's number would end that job."""
-    one = bench(Limits(1, deadline_seconds=60.0, recycle_after_files=500, idle_seconds=60.0))
+    one = bench(Limits(1, deadline_seconds=3600.0, recycle_after_files=500, idle_seconds=3600.0))
     one.run("a")
     with pytest.raises(ValueError, match="worker"):
         one.pool._note(one.pool._workers[0], lie)
@@ -258,9 +277,9 @@ def test_a_worker_whose_end_is_hidden_by_somebody_who_has_its_pipe_is_given_up_a
     bench: Callable[..., Bench], misbehaving: str, tmp_path: Path
 ) -> None:
     """A process that a plugin started; the sandbox would not let it."""
-    one = bench(replace(LONELY, deadline_seconds=3.0), misbehaving, sandbox=False)
+    one = bench(LONELY, misbehaving, sandbox=False)
     try:
-        lost = one.run("orphan", seconds=30)["orphan"]
+        lost = one.run("orphan")["orphan"]
         assert (type(lost), lost.reason) == (Lost, Reason.DEADLINE)
         assert isinstance(one.run("a")["a"], Staged)
     finally:
@@ -271,7 +290,7 @@ def test_a_worker_that_dies_right_before_it_gets_a_job_takes_none_of_it_along(be
     one = bench(LONELY)
     one.run("a")
     os.kill(one.pids[0], signal.SIGKILL)
-    one.pool._workers[0].process.join(30)
+    one.pool._workers[0].process.join(300)
     job = Job(2, "b", RECIPE, Mode.MIRROR, Fingerprint(1, 2, 3, 4, 5), None, 100)
     assert not one.pool.submit(job, source_fd=0, staging_fd=0)
     assert (one.pool.busy, one.pool.idle) == (0, 0), "nor is it asked again"
@@ -286,7 +305,7 @@ def test_a_worker_that_dies_right_before_it_gets_its_answer_loses_its_job_and_no
     one = bench(LONELY)
     _until_hashed(one, "a")
     os.kill(one.pids[0], signal.SIGKILL)
-    one.pool._workers[0].process.join(30)
+    one.pool._workers[0].process.join(300)
     one.pool.answer(1, proceed=True)
     events = one.step()
     assert events == [Lost(1, Reason.WORKER_CRASHED, "the worker was ended by signal 9")]
@@ -310,7 +329,7 @@ def test_a_job_that_is_cancelled_is_not_heard_of_again_and_the_others_go_on(
 
 def _until_hashed(one: Bench, name: str) -> None:
     """Give a job to the only worker, and wait for its question."""
-    until = time.monotonic() + 60
+    until = time.monotonic() + 300
     one.pool.warm(1)
     while not one.pool.idle:
         assert time.monotonic() < until
@@ -359,14 +378,14 @@ def test_a_worker_ends_by_itself_when_nobody_is_at_the_other_end() -> None:
     ours, process = _alone(os.getpid())
     assert isinstance(messages.decode(ours.recv_bytes()), messages.Ready)
     ours.close()
-    process.join(30)
+    process.join(300)
     assert process.exitcode == 0
 
 
 def test_a_worker_that_cannot_be_set_up_says_so_and_ends() -> None:
     ours, process = _alone(os.getpid(), "no-such-plugin")
     assert isinstance(messages.decode(ours.recv_bytes()), messages.SetupFailed)
-    process.join(30)
+    process.join(300)
     assert process.exitcode == 0
     ours.close()
 
@@ -376,7 +395,7 @@ def test_a_worker_whose_parent_is_gone_before_it_is_there_ends_at_once() -> None
     ours, process = _alone(os.getppid())
     with pytest.raises(EOFError):
         ours.recv_bytes()
-    process.join(30)
+    process.join(300)
     assert process.exitcode == 0
     ours.close()
 
@@ -391,7 +410,7 @@ from faceblurd.workers.pool import Limits, Pool
 if __name__ == "__main__":
     recipe = Recipe("test", DetectionSpec((HaarSpec(),), 200), BlurSpec())
     setup = Setup((recipe,), ("misbehaving",), 300 << 20, os.getpid())
-    pool = Pool(setup, Limits(2, 60.0, 500, 60.0), clock=time.monotonic)
+    pool = Pool(setup, Limits(2, 3600.0, 500, 3600.0), clock=time.monotonic)
     pool.warm(2)
     while pool.idle < 2:
         pool.collect(wait(pool.waitables()))
@@ -401,9 +420,13 @@ if __name__ == "__main__":
     while not any(isinstance(event, Hashed) for event in pool.collect(wait(pool.waitables()))):
         pass
     pool.answer(1, proceed=True)
-    time.sleep(0.5)  # the busy one has left the pipe by then, and will not see that it closes
+    (busy,) = (worker.process.pid for worker in pool._workers if worker.job)
+    computed = lambda: int(open(f"/proc/{busy}/stat").read().rpartition(")")[2].split()[11]) / os.sysconf("SC_CLK_TCK")
+    before = computed()
+    while computed() < before + 0.5:  # then it has left the pipe, and will not see that it closes
+        time.sleep(0.02)
     print(*(worker.process.pid for worker in pool._workers), flush=True)
-    time.sleep(60)  # until it is killed
+    time.sleep(3600)  # until it is killed
 """
 
 
@@ -423,7 +446,7 @@ def test_workers_die_with_a_parent_that_is_killed_idle_or_busy(
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    wait_until(lambda: not any(_runs(pid) for pid in pids), seconds=30, what="the workers' end")
+    wait_until(lambda: not any(_runs(pid) for pid in pids), what="the workers' end")
 
 
 def _runs(pid: int) -> bool:

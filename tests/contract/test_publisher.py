@@ -584,7 +584,7 @@ def test_no_descriptor_is_leaked_by_successes_and_refusals(way: str, desk: Desk)
     before = len(os.listdir("/proc/self/fd"))
     for number in range(1, 6):
         once(number)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 def test_a_file_open_for_writing_is_known_and_one_open_for_reading_is_not(desk: Desk) -> None:
@@ -625,7 +625,7 @@ def test_a_staging_file_that_cannot_be_made_whole_leaves_no_file_and_no_descript
         with pytest.raises(OSError, match=r".") as caught:
             open_staging(Target(str(desk.root), "in/photo.jpg"), token=secrets.token_hex(8), source_fd=source)
     assert caught.value.errno == (errno.ENOSPC if call == "open" else errno.EDQUOT)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before
     assert desk.hidden() == []
 
 

@@ -68,7 +68,7 @@ class Disk:
         self._fuse = subprocess.Popen(
             [*self._namespace.inside, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 300
         while f" {self.path} " not in self._namespace.mounts:
             assert self._fuse.poll() is None, f"{EXFAT} ended"
             assert time.monotonic() < deadline, f"{EXFAT} did not mount"
@@ -89,7 +89,7 @@ class Disk:
     def unmount(self) -> None:
         self._namespace.run("umount", self.path)
         if self._fuse is not None:
-            self._fuse.wait(10)
+            self._fuse.wait(300)
 
     def close(self) -> None:
         if self._fuse is not None:

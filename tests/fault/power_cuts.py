@@ -71,13 +71,20 @@ class Disk:
         with self.image.open("wb") as image:
             image.truncate(8 << 20)
         subprocess.run(["mkfs.ext4", "-q", "-F", self.image], check=True)
+        attach = ["losetup", "-f", "--show", self.image]
+        self.device = subprocess.run(attach, check=True, capture_output=True, text=True).stdout.strip()
         self.mount()
 
     def mount(self) -> None:
-        subprocess.run(["mount", "-o", "loop", self.image, self.top], check=True)
+        """Mount it: the same device each time, whoever else mounts disks meanwhile."""
+        subprocess.run(["mount", self.device, self.top], check=True)
 
     def unmount(self) -> None:
         subprocess.run(["umount", self.top], check=True)
+
+    def remove(self) -> None:
+        self.unmount()
+        subprocess.run(["losetup", "-d", self.device], check=True)
 
     def cut(self, journal: str) -> None:
         fd = os.open(self.top, os.O_RDONLY)
@@ -152,7 +159,7 @@ def open_pipeline(disk: Disk, mode: Mode) -> tuple[Pipeline, Pool, Ledger]:
 
 def run_to_the_end(pipeline: Pipeline, root: str) -> None:
     pipeline.sight(Sighting(root, "photo.jpg", Source.EVENT))
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 300
     while len(pipeline.waiting):
         assert time.monotonic() < deadline, "the photo never had its outcome"
         pipeline.step(0.01)
@@ -326,7 +333,7 @@ def once(disk: Disk, mode: Mode, ways: list[str], step: int, journal: str, *, fi
         restart(disk, mode, step)
         return found
     finally:
-        disk.unmount()
+        disk.remove()
 
 
 def sweep(disk: Disk, mode: Mode, ways: list[str], journal: str, *, first: int | None = None) -> list[str]:

@@ -65,5 +65,5 @@ class ServiceManager:
     def close(self) -> None:
         """Stop listening."""
         self._say("")  # an empty datagram ends the thread
-        self._thread.join(10)
+        self._thread.join(300)
         self._socket.close()

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from stand_ins import install_plugin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+PATIENT = """
+    import faceblurd.intake.root
+    from faceblurd.plugins.hookspecs import hookimpl
+
+    faceblurd.intake.root.STALLED_SECONDS = 3600.0
+
+    @hookimpl
+    def skip_candidate(path, size):
+        return None
+"""
 
 
 class Desk:
@@ -28,7 +42,7 @@ class Desk:
     def is_done(self, folder: Path, name: str) -> bool:
         return (folder / "out" / name).exists()
 
-    def wait_done(self, folder: Path, name: str, seconds: float = 60) -> None:
+    def wait_done(self, folder: Path, name: str, seconds: float = 300) -> None:
         self.service.wait_for(lambda: self.is_done(folder, name), seconds=seconds, what=f"{folder.name}/{name}")
 
     def wait_clean(self) -> None:
@@ -61,13 +75,13 @@ def test_a_share_that_hangs_stops_no_other_root_and_goes_on_when_it_answers(desk
     desk.share.tell("hang")
     desk.drop(behind, "meanwhile.jpg")
     service.wait_for(lambda: desk.share.hangs, what="somebody who hangs")
-    for number in range(3):  # each one alone: nothing waits for the share, not for a second
+    for number in range(3):
         desk.drop(desk.folder, f"local{number}.jpg")
-        desk.wait_done(desk.folder, f"local{number}.jpg", seconds=8)
+        desk.wait_done(desk.folder, f"local{number}.jpg")
     desk.wait_state("suspended")
     assert "does not answer" in desk.root()["problems"][0]
     desk.drop(desk.folder, "later.jpg")
-    desk.wait_done(desk.folder, "later.jpg", seconds=8)
+    desk.wait_done(desk.folder, "later.jpg")
     desk.share.tell("ok")
     desk.wait_done(behind, "meanwhile.jpg")
     desk.wait_state("scanned")
@@ -77,6 +91,28 @@ def test_a_share_that_hangs_stops_no_other_root_and_goes_on_when_it_answers(desk
     desk.wait_clean()
     assert service.lines("file.quarantined") == []
     assert service.stop() == 0
+
+
+def test_no_photo_of_another_root_waits_for_a_share_that_hangs(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even until the share is given up, which here takes an hour."""
+    for name, value in install_plugin(tmp_path, "patient", PATIENT).items():
+        monkeypatch.setenv(name, value)
+    config = json.loads(desk.service.config.read_text())
+    desk.service.config.write_text(json.dumps({**config, "hooks": {"plugins": ["patient"]}}))
+    desk.service.start()
+    desk.drop(desk.share.behind, "before.jpg")
+    desk.wait_done(desk.share.behind, "before.jpg")
+    desk.share.tell("hang")
+    desk.drop(desk.share.behind, "meanwhile.jpg")
+    desk.service.wait_for(lambda: desk.share.hangs, what="somebody who hangs")
+    for number in range(3):  # each one alone
+        desk.drop(desk.folder, f"local{number}.jpg")
+        desk.wait_done(desk.folder, f"local{number}.jpg")
+    assert desk.service.lines("root.suspended") == []
+    desk.share.tell("ok")
+    desk.wait_done(desk.share.behind, "meanwhile.jpg")
 
 
 @pytest.mark.parametrize("order", ["hang in", "hang out"])
@@ -122,7 +158,7 @@ def test_a_share_that_fails_and_returns_loses_and_holds_nothing(desk: Desk, name
     desk.wait_state("suspended")
     assert "cannot be reached" in desk.root()["problems"][0]
     desk.drop(desk.folder, "local.jpg")
-    desk.wait_done(desk.folder, "local.jpg", seconds=8)
+    desk.wait_done(desk.folder, "local.jpg")
     desk.share.tell("ok")
     desk.wait_done(behind, "meanwhile.jpg")
     assert service.lines("file.quarantined") == []
@@ -138,7 +174,7 @@ def test_a_full_share_pauses_its_root_alone_and_room_lets_it_go_on(desk: Desk) -
     desk.wait_state("full")
     assert "no room for results" in desk.root()["problems"][0]
     desk.drop(desk.folder, "local.jpg")
-    desk.wait_done(desk.folder, "local.jpg", seconds=8)
+    desk.wait_done(desk.folder, "local.jpg")
     desk.share.tell("ok")
     desk.wait_done(behind, "photo.jpg")
     assert service.lines("file.quarantined") == []
@@ -155,7 +191,7 @@ def test_a_share_whose_process_died_is_suspended_and_taken_up_again_when_it_is_m
     desk.share.unmount()
     desk.drop(behind, "meanwhile.jpg")
     desk.drop(desk.folder, "local.jpg")
-    desk.wait_done(desk.folder, "local.jpg", seconds=8)
+    desk.wait_done(desk.folder, "local.jpg")
     assert not desk.share.namespace.seen(desk.share.mounted / "out").exists(), "nothing is made below the mount point"
     desk.share.mount()
     desk.wait_done(behind, "meanwhile.jpg")

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-RESUMES_SECONDS = 60
 WHY = re.compile(r"no_space|no room|no space|disk is full", re.IGNORECASE)
 
 
@@ -107,9 +106,7 @@ def test_full_disks_lose_nothing_and_room_lets_the_work_go_on(
 
     for case in cases:
         case.full.make_room()
-    service.wait_for(
-        lambda: all(case.published(service) == 2 for case in cases), seconds=RESUMES_SECONDS, what="the rest"
-    )
+    service.wait_for(lambda: all(case.published(service) == 2 for case in cases), what="the rest")
     for case in cases:
         assert face_is_hidden((case.full.seen / "1.jpg").read_bytes())
         assert case.in_place or (case.inbox / "1.jpg").read_bytes() == case.photo

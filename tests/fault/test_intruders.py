@@ -10,7 +10,6 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,7 +69,7 @@ class Place:
         script = top / "hook.py"
         script.write_text("import sys\nwith open(sys.argv[1], 'ab') as f: f.write(sys.stdin.buffer.read() + b'\\0')\n")
         config = {
-            "state_dir": str(top / "state"), "roots": roots, "logging": {"format": log_format},
+            "state_dir": str(top / "state"), "recipe": "fast", "roots": roots, "logging": {"format": log_format},
             "workers": {"count": 2, "max_attempts": 2, "retry_seconds": 0.1},
             "hooks": {"command": [sys.executable, str(script), str(top / "told")]},
         }  # fmt: skip
@@ -78,13 +77,13 @@ class Place:
         self.daemon = subprocess.Popen(
             [COMMAND, "run", "--config", top / "config.yaml"], stderr=self.log.open("wb"), cwd=top
         )
-        wait(lambda: b"daemon.started" in self.log.read_bytes(), seconds=60, what="the daemon")
+        wait(lambda: b"daemon.started" in self.log.read_bytes(), what="the daemon")
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
         config = ["--config", str(self.top / "config.yaml")]
         at = arguments.index("--") if "--" in arguments else len(arguments)
         line = [COMMAND, *arguments[:at], *config, *arguments[at:]]
-        return subprocess.run(line, capture_output=True, check=False, timeout=60)
+        return subprocess.run(line, capture_output=True, check=False, timeout=300)
 
     def finished(self) -> dict[str, dict[str, Any]]:
         lines = (json.loads(line) for line in self.log.read_text().split("\n") if line.startswith("{"))
@@ -92,9 +91,7 @@ class Place:
 
     def wait_for(self, *paths: Path) -> dict[str, dict[str, Any]]:
         wanted = {str(path) for path in paths}
-        self.wait(
-            lambda: self.daemon.poll() is not None or wanted <= self.finished().keys(), seconds=90, what=str(wanted)
-        )
+        self.wait(lambda: self.daemon.poll() is not None or wanted <= self.finished().keys(), what=str(wanted))
         assert self.daemon.poll() is None, self.log.read_text()[-3000:]
         return self.finished()
 
@@ -129,7 +126,7 @@ def put(path: bytes, content: bytes) -> None:
 
 
 def lands(path: bytes, wait: Callable[..., Any]) -> None:
-    wait(lambda: os.path.exists(path), seconds=90, what=repr(path))
+    wait(lambda: os.path.exists(path), what=repr(path))
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
@@ -144,10 +141,10 @@ def test_no_name_forges_a_line_or_reaches_a_terminal(
     for name in names:
         lands(in_bytes(here.out, name), wait_until)
     held = len(names)
-    wait_until(lambda: b"held files: %d" % held in here.run("status").stdout, seconds=90, what="all held")
+    wait_until(lambda: b"held files: %d" % held in here.run("status").stdout, what="all held")
     wait_until(
         lambda: (here.top / "told").exists() and (here.top / "told").read_bytes().count(b"\0") >= 2 * held,
-        seconds=90, what="the hook",
+        what="the hook",
     )  # fmt: skip
     shown = {
         "log": here.log.read_bytes(),
@@ -192,7 +189,7 @@ def test_blur_as_json_and_as_text_shows_no_raw_bytes(tmp_path: Path, photo: byte
         put(in_bytes(tmp_path / "in", b"bad " + name[-240:]), b"no photo")
     for more in ([], ["--json"]):
         line = [COMMAND, "blur", str(tmp_path / "in"), "--to", str(tmp_path / f"out{len(more)}"), *more]
-        done = subprocess.run(line, capture_output=True, check=False, timeout=120)
+        done = subprocess.run(line, capture_output=True, check=False, timeout=300)
         assert done.returncode == 3, done.stderr
         for text in (done.stdout.decode(), done.stderr.decode()):
             assert [character for character in RAW if character in text] == []
@@ -283,16 +280,24 @@ def test_a_result_is_never_a_program_with_rights(place: Callable[..., Place], ph
         assert modes == {"4755.jpg": 0o755, "2775.jpg": 0o775, "1777.jpg": 0o777, "7777.jpg": 0o777}
 
 
+def _children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def _bytes_read(pid: int) -> int:
+    """Count what a process has read, from files and from the cache."""
+    return int(Path(f"/proc/{pid}/io").read_text().split("rchar: ")[1].split()[0])
+
+
 def test_a_hole_of_a_terabyte_is_held_without_being_read(place: Callable[..., Place]) -> None:
     here = place()
     for root in (here.inbox, here.in_place):
         with (root / "hole.jpg").open("wb") as hole:
             hole.truncate(1 << 40)
-    started = time.monotonic()
     said = here.wait_for(here.inbox / "hole.jpg", here.in_place / "hole.jpg")
     assert {line["reason"] for line in said.values()} == {"too_large"}
-    assert max(line["milliseconds"] for line in said.values()) < 2000
-    assert time.monotonic() - started < 60
+    pids = [here.daemon.pid, *map(int, _children(here.daemon.pid))]
+    assert sum(_bytes_read(pid) for pid in pids) < 1 << 30
     assert (here.in_place / "hole.jpg").stat().st_blocks == 0
 
 
@@ -313,7 +318,7 @@ def test_a_file_that_never_stops_growing_is_waited_for_in_sight_and_costs_the_ot
     try:
         (here.inbox / "honest.jpg").write_bytes(photo)
         here.wait_for(here.inbox / "honest.jpg")
-        wait_until(lambda: b"1 settling, oldest for" in here.run("status").stdout, seconds=60, what="status")
+        wait_until(lambda: b"1 settling, oldest for" in here.run("status").stdout, what="status")
         assert str(endless) not in here.finished()
     finally:
         end.set()
@@ -359,5 +364,5 @@ def test_paths_near_and_past_the_longest_are_published_or_said_to_be_out_of_reac
     (here.inbox / "honest.jpg").write_bytes(photo)
     here.wait_for(here.inbox / "honest.jpg")
     lands(in_bytes(here.out, b"/".join([name.encode()] * 18) + b"/deep.jpg"), wait_until)
-    wait_until(lambda: b"File name too long" in here.run("status").stdout, seconds=60, what="the report in status")
+    wait_until(lambda: b"File name too long" in here.run("status").stdout, what="the report in status")
     assert here.daemon.poll() is None

@@ -24,6 +24,7 @@ PHOTOS = 100
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3000)
 @pytest.mark.parametrize("mode", ["mirror", "in_place"])
 def test_kill_9_at_five_random_moments_loses_nothing_and_leaves_nothing(
     daemon: Callable[..., Any], tmp_path: Path, portraits: Any, face_is_hidden: Any, mode: str
@@ -99,6 +100,7 @@ REASONS = {
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3000)
 def test_only_the_files_that_crash_hang_or_hoard_are_held(
     daemon: Callable[..., Any], tmp_path: Path, portraits: Any
 ) -> None:
@@ -108,7 +110,7 @@ def test_only_the_files_that_crash_hang_or_hoard_are_held(
     one = daemon(
         env=install_plugin(tmp_path, "misbehaving", PLUGIN),
         roots=[{"path": str(inbox), "mode": "mirror", "to": str(out), "quiet_seconds": 0.2}],
-        workers={"count": 2, "deadline_seconds": 3, "max_attempts": 3, "retry_seconds": 0.2, "memory_limit_mb": 600},
+        workers={"count": 2, "deadline_seconds": 30, "max_attempts": 3, "retry_seconds": 0.2, "memory_limit_mb": 600},
         hooks={"plugins": ["misbehaving"]},
     )
     one.start()
@@ -132,6 +134,7 @@ def test_only_the_files_that_crash_hang_or_hoard_are_held(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3000)
 def test_workers_that_somebody_kills_cost_another_try_and_no_photo(
     daemon: Callable[..., Any], tmp_path: Path, portraits: Any, face_is_hidden: Any
 ) -> None:
@@ -185,10 +188,10 @@ def test_nothing_in_the_mirror_is_ever_partial_or_shows_a_face(
     inbox.mkdir()
     one = daemon(roots=[{"path": str(inbox), "mode": "mirror", "to": str(out), "quiet_seconds": 0.2}])
     one.start()
-    photos = portraits(100)
+    photos = portraits(60)
     for number, photo in enumerate(photos):
-        (inbox / f"p{number % 80}.jpg").write_bytes(photo)  # the last 20 overwrite earlier ones
-    looked = 0
+        (inbox / f"p{number % 48}.jpg").write_bytes(photo)  # the last 12 overwrite earlier ones
+    looked, hidden = 0, set[bytes]()
 
     def all_seen_hidden() -> bool:
         nonlocal looked
@@ -198,10 +201,11 @@ def test_nothing_in_the_mirror_is_ever_partial_or_shows_a_face(
             except FileNotFoundError:
                 continue
             looked += 1
-            assert face_is_hidden(content), f"{path.name} shows a face"
-        return len(one.finished()) >= 80 and not list(out.rglob(".faceblurd-*"))
+            assert content in hidden or face_is_hidden(content), f"{path.name} shows a face"
+            hidden.add(content)  # the same bytes need no second look
+        return len(one.finished()) >= 48 and not list(out.rglob(".faceblurd-*"))
 
-    one.wait_for(all_seen_hidden, seconds=300, what="all published")
+    one.wait_for(all_seen_hidden, seconds=500, what="all published")
     (inbox / "p0.jpg").write_bytes(photos[1])  # a newer upload: the published one is exchanged
-    one.wait_for(lambda: all_seen_hidden() and len(one.lines("file.published")) >= 81, seconds=120)
-    assert looked > 80  # each file at least once while others were in the works
+    one.wait_for(lambda: all_seen_hidden() and len(one.lines("file.published")) >= 49)
+    assert looked > 48  # each file at least once while others were in the works

@@ -99,7 +99,7 @@ def test_a_root_that_goes_and_returns_is_left_alone_meanwhile_and_taken_up_again
 
     (root / "waiting.jpg").write_bytes(photos[1])  # on its way when the root goes
     place.take_away(fault)
-    daemon.wait_for(lambda: place.status().get("state") == "suspended", seconds=20, what="suspended")
+    daemon.wait_for(lambda: place.status().get("state") == "suspended", what="suspended")
     why = "is not mounted" if fault in MOUNTS else "is not there"
     (line,) = daemon.lines("root.suspended")
     assert (line["detail"], line["root"]) == (f"{daemon.folder / 'in'} {why}", str(daemon.folder / "in"))
@@ -114,12 +114,12 @@ def test_a_root_that_goes_and_returns_is_left_alone_meanwhile_and_taken_up_again
         assert (results / "before.jpg").read_bytes() == before
 
     place.bring_back(fault)
-    daemon.wait_for(lambda: place.status().get("state") == "watching", seconds=20, what="watching again")
+    daemon.wait_for(lambda: place.status().get("state") == "watching", what="watching again")
     assert len(daemon.lines("root.resumed")) == 1
     (root / "after.jpg").write_bytes(photos[3])
     expected = {"after.jpg"} if fault == "deleted" else {"after.jpg", "waiting.jpg"}
     paths = {str(daemon.folder / "in" / name) for name in {"before.jpg", *expected}}
-    daemon.wait_for(lambda: paths <= set(daemon.finished()), seconds=60, what="the photos after it")
+    daemon.wait_for(lambda: paths <= set(daemon.finished()), what="the photos after it")
     for name in expected:
         assert face_is_hidden((results / name).read_bytes()), name
     if mode == "mirror" or fault != "deleted":

@@ -96,7 +96,7 @@ def root(inbox: Path) -> dict[str, Any]:
 def pings(manager: ServiceManager, one: Any, wait_until: Callable[..., Any], number: int = 3) -> None:
     """Wait for some pings that are sent from now on."""
     since = manager.mark(wait_until)
-    one.wait_for(lambda: manager.count("WATCHDOG=1", since=since) >= number, seconds=60, what="pings")
+    one.wait_for(lambda: manager.count("WATCHDOG=1", since=since) >= number, what="pings")
 
 
 def test_a_loop_that_hangs_sends_no_ping_and_pings_again_when_it_goes_on(
@@ -205,7 +205,8 @@ def test_a_reload_in_which_the_state_disk_fills_up_is_made_after_the_pause(
 ) -> None:  # fmt: skip
     """And systemd hears that it ended, and no worker of the first try stays."""
     one = daemon(
-        env={**manager.env, **plugin}, around=small_state, roots=[root(inbox)], workers={"count": 1},
+        env={**manager.env, **plugin}, around=small_state, roots=[root(inbox)],
+        workers={"count": 1, "idle_seconds": 3600},  # nobody leaves for want of work
         hooks={"plugins": ["stalling"]},
     )  # fmt: skip
     one.start()
@@ -220,7 +221,7 @@ def test_a_reload_in_which_the_state_disk_fills_up_is_made_after_the_pause(
     assert one.lines("daemon.resumed")
     manager.mark(wait_until)
     assert (manager.count("RELOADING=1"), manager.count("READY=1")) == (2, 3)
-    one.wait_for(lambda: workers(one.pid) == 1, seconds=20, what="an end of the workers that nobody asks any more")
+    one.wait_for(lambda: workers(one.pid) == 1, what="an end of the workers that nobody asks any more")
 
 
 def workers(daemon: int) -> int:

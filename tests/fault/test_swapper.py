@@ -14,6 +14,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -81,6 +82,13 @@ class Swapper(threading.Thread):
                 self.error = f"{way.__name__}: {error!r}"
                 return
             self.done[way.__name__] += 1
+
+    @property
+    def went_every_way(self) -> bool:
+        """Whether each thing was done, and what is not seldom three times."""
+        done = dict(self.done)
+        often = [number for name, number in done.items() if name not in {"swap_root", "swap_mirror"}]
+        return len(done) == 11 and min(often) >= 3
 
     def _over(self, place: Path, make: Callable[[Path], None]) -> None:
         """Make something beside `place`, and let it take the name."""
@@ -191,7 +199,7 @@ def place(tmp_path: Path, photo: Callable[..., bytes]) -> Path:
     ]
     quick = {"quiet_seconds": 0.05, "rescan_seconds": 1}
     config = {
-        "state_dir": str(tmp_path / "state"), "roots": [root | quick for root in roots],
+        "state_dir": str(tmp_path / "state"), "recipe": "fast", "roots": [root | quick for root in roots],
         "workers": {"count": 2, "retry_seconds": 0.2},
     }  # fmt: skip
     (tmp_path / "config.yaml").write_text(json.dumps(config))
@@ -250,19 +258,18 @@ def test_swaps_bring_nothing_from_elsewhere_into_the_mirror_and_change_nothing_t
     wait_until(lambda: b'"daemon.started"' in log.read_bytes(), what="the daemon")
     before, ours = _all_of(place / "elsewhere"), photo(OURS)
     swapper, seen = Swapper([place / "in", place / "in_place"], place / "elsewhere", ours), set[tuple[int, int, int]]()
-    timer = threading.Timer(SECONDS, swapper.end.set)
+    until = time.monotonic() + SECONDS
     swapper.start()
-    timer.start()
     while swapper.is_alive():
         swapper.join(0.02)
         with suppress(FileNotFoundError):  # replaced while it was looked at
             _look(out, seen, detector)
-    timer.cancel()
+        if time.monotonic() > until and swapper.went_every_way and len(seen) > 3:
+            swapper.end.set()  # a slow machine takes longer for as much
     swapper.join()
     swapper.restore()
     assert not swapper.error
-    assert len(swapper.done) == 11, "every way was gone"
-    assert min(number for name, number in swapper.done.items() if name not in {"swap_root", "swap_mirror"}) >= 3
+    assert swapper.went_every_way
 
     for root in ("in", "in_place"):
         (place / root / "after.jpg").write_bytes(ours)
@@ -273,7 +280,7 @@ def test_swaps_bring_nothing_from_elsewhere_into_the_mirror_and_change_nothing_t
     assert _all_of(place / "elsewhere") == before
     daemon.send_signal(signal.SIGTERM)
     try:
-        assert daemon.wait(60) == 0, log.read_text()[-3000:]
+        assert daemon.wait(300) == 0, log.read_text()[-3000:]
     except subprocess.TimeoutExpired:
         daemon.send_signal(signal.SIGABRT)  # faulthandler writes where every thread is
         daemon.wait(10)

@@ -41,6 +41,7 @@ def mirror(tmp_path: Path) -> dict[str, Any]:
     """Give the settings of a root `in` with a mirror `out`."""
     (tmp_path / "in").mkdir()
     root = {"path": str(tmp_path / "in"), "mode": "mirror", "to": str(tmp_path / "out"), "quiet_seconds": 0.1}
+    root["rescan_seconds"] = 3600  # what is seen is seen by events, or by a scan that has its reason
     return {"roots": [root], "recipe": "fast", "workers": {"count": 1}}
 
 
@@ -128,11 +129,11 @@ def test_no_photo_is_missed_when_the_queue_overflows(
     one.start()
     one.wait_for(lambda: _is(one, "watching"), what="watching")
     photos = overflow(one)
-    one.wait_for(lambda: _names(tmp_path / "out") == photos, seconds=60, what=f"{len(photos)} photos")
+    one.wait_for(lambda: _names(tmp_path / "out") == photos, what=f"{len(photos)} photos")
     assert len(one.lines("root.rewatched")) == 1
     one.wait_for(lambda: _is(one, "watching"), what="watching")
     (tmp_path / "in" / "after.jpg").write_bytes(photo(0))  # the next scan is minutes away
-    one.wait_for((tmp_path / "out" / "after.jpg").exists, seconds=20, what="the photo after it")
+    one.wait_for((tmp_path / "out" / "after.jpg").exists, what="the photo after it")
     assert {path: seen for path, seen in one.finished().items() if len(seen) > 1} == {}
     assert one.stop() == 0
 
@@ -152,17 +153,17 @@ def test_more_directories_than_the_queue_holds_events_and_an_overflow_end_in_qui
     assert _watches(one.pid) == directories
     (tmp_path / "in" / "before.jpg").write_bytes(photo(0))
     one.wait_for(lambda: _rests(one, clean=1), what="the photo before it")
-    descriptors = _descriptors(one.pid)
+    descriptors, before = _descriptors(one.pid), _cpu_seconds(one.pid)
     photos = overflow(one) | {"before.jpg"}
-    one.wait_for(lambda: _names(tmp_path / "out") == photos, seconds=60, what=f"{len(photos)} photos")
+    one.wait_for(lambda: _names(tmp_path / "out") == photos, what=f"{len(photos)} photos")
     one.wait_for(lambda: _is(one, "watching") and _watches(one.pid) == directories, what="one whole watcher")
-    one.wait_for(lambda: _descriptors(one.pid) == descriptors, seconds=20, what=f"{descriptors}")
-    before = _cpu_seconds(one.pid)
-    time.sleep(4)  # the time that is measured: two looks at the root
-    assert _cpu_seconds(one.pid) - before < 0.2
+    one.wait_for(lambda: _descriptors(one.pid) == descriptors, what=f"{descriptors}")
+    after = _cpu_seconds(one.pid)
+    time.sleep(4)  # two looks at the root; what went round in circles would take all of it
+    assert _cpu_seconds(one.pid) - after < (after - before) / 5  # of what one overflow takes on this machine
     assert len(one.lines("root.rewatched")) == 1
     (tmp_path / "in" / "169" / "99" / "after.jpg").write_bytes(photo(1))
-    one.wait_for((tmp_path / "out" / "169" / "99" / "after.jpg").exists, seconds=20, what="the photo after it")
+    one.wait_for((tmp_path / "out" / "169" / "99" / "after.jpg").exists, what="the photo after it")
     assert one.stop() == 0
 
 
@@ -208,7 +209,6 @@ def test_a_limit_that_is_reached_later_shows_at_once_and_one_that_is_raised_lets
         pytest.skip("no user namespaces here")
     for number in range(45):
         (tmp_path / "in" / str(number)).mkdir()
-    mirror["roots"][0]["rescan_seconds"] = 20
     one = daemon(**mirror, around=LIMITED)
     one.start()
     one.wait_for(lambda: _is(one, "watching"), what="watching")
@@ -217,12 +217,12 @@ def test_a_limit_that_is_reached_later_shows_at_once_and_one_that_is_raised_lets
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_bytes(photo(number))
     (tmp_path / "late").rename(tmp_path / "in" / "late")
-    one.wait_for(lambda: _live(one).get("state") == "degraded", seconds=12, what="degraded, before the next scan")
+    one.wait_for(lambda: _live(one).get("state") == "degraded", what="degraded, before the next scan")
     assert one.lines("root.degraded")[0]["detail"] == "only 50 of 57 directories are watched: raise the watch limit"
     one.wait_for(lambda: _names(tmp_path / "out") == late, what="all photos")
     raise_it = ["sh", "-c", "echo 500 > /proc/sys/user/max_inotify_watches"]
     subprocess.run(["nsenter", "-t", str(one.pid), "-U", "--preserve-credentials", *raise_it], check=True)
-    one.wait_for(lambda: _is(one, "watching") and _watches(one.pid) == 57, seconds=60, what="the whole root watched")
+    one.wait_for(lambda: _is(one, "watching") and _watches(one.pid) == 57, what="the whole root watched")
     assert len(one.lines("root.recovered")) == 1
     assert len(one.lines("root.degraded")) == 1
     assert one.stop() == 0
@@ -292,8 +292,8 @@ def test_a_handler_that_raises_does_not_end_the_watching_and_the_scan_finds_what
     for number in range(20):
         (tmp_path / "in" / "bad" / f"{number}.jpg").write_bytes(photo(number))
     (tmp_path / "in" / "good.jpg").write_bytes(photo(99))
-    one.wait_for((tmp_path / "out" / "good.jpg").exists, seconds=20, what="the photo after the bug")
-    one.wait_for(lambda: len(_names(tmp_path / "out")) == 21, seconds=60, what="what a scan finds, minutes early")
+    one.wait_for((tmp_path / "out" / "good.jpg").exists, what="the photo after the bug")
+    one.wait_for(lambda: len(_names(tmp_path / "out")) == 21, what="what a scan finds, minutes early")
     assert one.lines("root.hints_lost")
     assert _live(one)["state"] == "watching"
     assert one.stop() == 0

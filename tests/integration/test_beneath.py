@@ -19,7 +19,7 @@ def test_another_file_system_below_the_root_is_refused_and_no_descriptor_stays_o
     with pytest.raises(OSError) as caught:
         beneath.open_directory("/", "proc")
     assert caught.value.errno == errno.EXDEV
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 def test_a_directory_that_somebody_else_makes_at_the_same_moment_is_used(tmp_path: Path) -> None:
@@ -36,4 +36,4 @@ def test_a_root_on_another_file_system_than_it_must_be_is_not_mounted_and_nothin
         beneath.open_directory(str(tmp_path), "day", create_mode=0o755, device=tmp_path.stat().st_dev + 1)
     assert caught.value.errno == errno.ENODEV
     assert list(tmp_path.iterdir()) == [], "nothing is made below an empty mount point"
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before

@@ -439,7 +439,7 @@ def test_a_bind_mount_does_not_hide_that_an_output_is_inside_a_root(tmp_path: Pa
     if unshare is None:
         pytest.skip("no unshare here")
     command = [unshare, "-rm", "sh", "-c", BIND, "sh", str(tmp_path), sys.executable]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500)
     if done.returncode == 77 or "unshare" in done.stderr:
         pytest.skip("no mount namespaces here")
     assert "ConfigError" in done.stderr

@@ -79,7 +79,7 @@ def desk(folders: tuple[Path, Path]) -> Iterator[Desk]:
 @pytest.fixture
 def turn_until(desk: Desk, wait_until: Callable[..., Any]) -> Callable[..., None]:
     def until(condition: Callable[[], Any], what: str = "the condition") -> None:
-        wait_until(lambda: (desk.turn(), condition())[1], seconds=10, what=what)
+        wait_until(lambda: (desk.turn(), condition())[1], what=what)
 
     return until
 
@@ -295,7 +295,7 @@ def test_the_watcher_of_a_root_that_was_stopped_meanwhile_is_stopped_too(
     assert desk.root.state is RootState.STARTING, "a late answer is nobody's"
     assert desk.told == []
     desk.inbox.close()
-    wait_until(lambda: len(os.listdir("/proc/self/fd")) == before, what="an end of the watcher's descriptors")
+    wait_until(lambda: len(os.listdir("/proc/self/fd")) <= before, what="an end of the watcher's descriptors")
 
 
 def test_a_full_root_pauses_until_there_is_room(
@@ -451,7 +451,7 @@ def umount():
 
 def turn_until(condition):
     global now
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         now += 2
         root.tick(now)
@@ -506,5 +506,5 @@ def test_an_unmounted_root_or_mirror_is_suspended_until_it_is_back(tmp_path: Pat
     if possible.returncode != 0:
         pytest.skip(f"no private mounts here: {possible.stderr.strip()}")
     command = ["unshare", "-m", sys.executable, "-c", MOUNTS, tmp_path / "mounted", which, first]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500)
     assert done.stdout == "good\n", done.stderr

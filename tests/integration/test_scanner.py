@@ -121,7 +121,7 @@ def _scan(root: Path) -> tuple[list[str], Finished]:
             done.set()
 
     Scan(str(root), IMAGES, post).start()
-    assert done.wait(20)
+    assert done.wait(300)
     *batches, last = posted
     assert isinstance(last, Finished)
     assert all(isinstance(batch, Batch) and len(batch.found) <= BATCH for batch in batches)
@@ -211,7 +211,7 @@ def test_a_scan_remembers_what_it_saw_where_it_is_told_to_and_nothing_was_missed
     def run() -> Finished:
         scan = Scan(str(tmp_path), IMAGES, posted.append, number=7, remembers=remembers)
         scan.start()
-        scan._thread.join(20)
+        scan._thread.join(300)
         assert isinstance(posted[-1], Finished)
         return posted[-1]
 
@@ -235,14 +235,14 @@ def test_a_stopped_scan_does_not_say_that_it_finished(tmp_path: Path, wait_until
 
     def post(item: Batch | Finished) -> None:
         posted.append(item)
-        stopped.wait(20)
+        stopped.wait(300)
 
     scan = Scan(str(tmp_path), IMAGES, post)
     scan.start()
-    wait_until(lambda: posted, seconds=20)
+    wait_until(lambda: posted)
     scan.stop()
     stopped.set()
-    scan._thread.join(20)
+    scan._thread.join(300)
     assert not scan._thread.is_alive()
     assert not any(isinstance(item, Finished) for item in posted)
 
@@ -261,7 +261,7 @@ def test_a_scan_waits_for_the_pipeline_and_ends_when_the_inbox_is_closed(
     scan.start()
     assert scan._thread.is_alive()
     inbox.close()
-    scan._thread.join(20)
+    scan._thread.join(300)
     assert not scan._thread.is_alive()
 
 
@@ -314,7 +314,7 @@ def test_an_inbox_that_nobody_has_any_more_leaves_no_descriptor() -> None:
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(10):
         Inbox().close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 def test_a_root_is_the_same_place_after_it_was_made_again_and_after_a_mount_but_not_after_an_unmount() -> None:

@@ -99,7 +99,7 @@ def test_every_way_to_arrive_is_seen(
     watcher: Watcher, seen: Seen, root: Path, wait_until: Callable[..., Any], arrive: Callable[[Path], None], name: str
 ) -> None:
     arrive(root / name)
-    wait_until(lambda: name in seen.paths, seconds=30, what=name)
+    wait_until(lambda: name in seen.paths, what=name)
     assert all(sighting.root == str(root) and sighting.source is Source.EVENT for sighting in seen)
     assert watcher.healthy
 
@@ -114,7 +114,7 @@ def test_a_rewritten_and_a_touched_file_are_seen_again(
     ):
         seen.clear()
         action()
-        wait_until(lambda: "a.jpg" in seen.paths, seconds=30)
+        wait_until(lambda: "a.jpg" in seen.paths)
 
 
 def _touch(path: Path) -> None:
@@ -137,7 +137,7 @@ def test_a_tree_that_is_moved_in_and_one_that_is_made_at_once_are_seen_whole(
     shutil.copytree(tree, root / "made")
     tree.rename(root / "moved")
     expected = {f"{where}/{name}" for where in ("made", "moved") for name in ("one.jpg", "a/b/two.jpg")}
-    wait_until(lambda: expected <= seen.paths, seconds=30, what=str(expected))
+    wait_until(lambda: expected <= seen.paths, what=str(expected))
 
 
 def test_a_tree_that_is_renamed_is_seen_under_its_new_name(
@@ -145,9 +145,9 @@ def test_a_tree_that_is_renamed_is_seen_under_its_new_name(
 ) -> None:
     (root / "deep" / "a.jpg").write_bytes(b"x")
     (root / "deep").rename(root / "renamed")
-    wait_until(lambda: "renamed/a.jpg" in seen.paths, seconds=30)
+    wait_until(lambda: "renamed/a.jpg" in seen.paths)
     (root / "renamed" / "b.jpg").write_bytes(b"x")
-    wait_until(lambda: "renamed/b.jpg" in seen.paths, seconds=30)
+    wait_until(lambda: "renamed/b.jpg" in seen.paths)
 
 
 def test_a_linked_folder_is_not_followed(
@@ -156,7 +156,7 @@ def test_a_linked_folder_is_not_followed(
     (root / "linked").symlink_to(root.parent / "outside")
     (root.parent / "outside" / "secret.jpg").write_bytes(b"x")
     (root / "last.jpg").write_bytes(b"x")
-    wait_until(lambda: "last.jpg" in seen.paths, seconds=30)
+    wait_until(lambda: "last.jpg" in seen.paths)
     assert "linked/secret.jpg" not in seen.paths
 
 
@@ -165,16 +165,16 @@ def test_a_bug_in_the_handler_is_counted_and_does_not_end_the_watching(
 ) -> None:
     seen.breaks_on = "bad"
     (root / "bad.jpg").write_bytes(b"x")
-    wait_until(lambda: watcher.failures, seconds=30)
+    wait_until(lambda: watcher.failures)
     (root / "good.jpg").write_bytes(b"x")
-    wait_until(lambda: "good.jpg" in seen.paths, seconds=30)
+    wait_until(lambda: "good.jpg" in seen.paths)
     assert watcher.healthy
 
 
 def test_every_directory_is_counted(watcher: Watcher, root: Path, wait_until: Callable[..., Any]) -> None:
     assert watcher.watched_directories == 2
     (root / "deep" / "er").mkdir()
-    wait_until(lambda: watcher.watched_directories == 3, seconds=30)
+    wait_until(lambda: watcher.watched_directories == 3)
 
 
 def test_a_deleted_root_is_noticed_even_when_it_is_made_again(
@@ -182,7 +182,7 @@ def test_a_deleted_root_is_noticed_even_when_it_is_made_again(
 ) -> None:
     shutil.rmtree(root)
     root.mkdir()
-    wait_until(lambda: not watcher.healthy, seconds=30, what="the loss")
+    wait_until(lambda: not watcher.healthy, what="the loss")
 
 
 def test_a_root_that_is_not_there_cannot_be_watched(tmp_path: Path, seen: Seen) -> None:
@@ -221,7 +221,7 @@ if __name__ == "__main__":
     watcher.start()
     print("ready", flush=True)
     sys.stdin.readline()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 300
     while watcher.healthy and time.monotonic() < deadline:
         time.sleep(0.02)
     print("lost" if not watcher.healthy else "healthy", len(seen), flush=True)
@@ -250,11 +250,10 @@ def test_lost_events_are_noticed(tmp_path: Path) -> None:
     for number in range(room):  # each rename is two events, and no two in a row are alike
         os.rename(root / ("a" if number % 2 == 0 else "b"), root / ("b" if number % 2 == 0 else "a"))
     reader.send_signal(signal.SIGCONT)
-    told, _ = reader.communicate("go\n", timeout=40)
+    told, _ = reader.communicate("go\n", timeout=400)
     assert told.startswith("lost"), told
 
 
-@pytest.mark.timeout(60)
 def test_folders_that_took_each_others_names_do_not_hang_the_stop(
     watcher: Watcher, root: Path, seen: Seen, wait_until: Callable[..., Any]
 ) -> None:
@@ -292,7 +291,7 @@ def test_an_event_that_comes_after_the_stop_or_the_end_of_the_root_is_not_report
     listener.on_event(_event(wd, "before.jpg"))
     assert seen.paths == {"before.jpg"}
     root.rename(root.with_name("renamed"))
-    wait_until(lambda: not watcher.healthy, seconds=30, what="the loss")
+    wait_until(lambda: not watcher.healthy, what="the loss")
     listener.on_event(_event(wd, "after.jpg"))  # the name that it would be reported by is not its name any more
     watcher.stop()
     listener.on_event(_event(wd, "after.jpg"))
@@ -308,8 +307,8 @@ def test_a_bug_of_ours_is_counted_and_the_next_event_is_heard(
     with monkeypatch.context() as patch:
         patch.setattr(watcher._listener.watches, "at", fail)  # type: ignore[union-attr]
         (root / "bad.jpg").write_bytes(b"x")
-        wait_until(lambda: watcher.failures, seconds=30)
-    wait_until(lambda: ((root / "good.jpg").write_bytes(b"x"), "good.jpg" in seen.paths)[1], seconds=30)
+        wait_until(lambda: watcher.failures)
+    wait_until(lambda: ((root / "good.jpg").write_bytes(b"x"), "good.jpg" in seen.paths)[1])
     assert watcher.healthy
 
 

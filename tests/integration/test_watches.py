@@ -7,6 +7,7 @@ import random
 import shutil
 import subprocess
 import sys
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -168,7 +169,7 @@ def test_a_root_that_is_renamed_is_no_longer_trusted_and_nothing_is_reported_und
     new.root.rename(new.outside / "root")
     (new.outside / "root" / "x.jpg").touch()
     (new.outside / "root" / "a" / "y.jpg").touch()
-    wait_until(lambda: not new.watcher.healthy, seconds=5, what="the loss")
+    wait_until(lambda: not new.watcher.healthy, what="the loss")
     new.watcher.stop()  # hears what is in hand to its end
     assert new.seen == []
 
@@ -272,7 +273,7 @@ root, seen = sys.argv[1], []
 selection = Selection(("*",), ())
 
 def wait(condition):
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < deadline, (seen, watcher.watched_directories, watcher.problem)
         time.sleep(0.02)
@@ -364,6 +365,14 @@ wait(lambda: "a/b/c/d/e/f/y.jpg" in seen)
 """
 
 
+@pytest.fixture
+def open_to_all() -> Iterator[Path]:
+    """A folder that another user gets to: pytest shuts the one above `tmp_path` whenever it starts anywhere."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
 @pytest.mark.parametrize(
     ("body", "around"),
     [
@@ -373,12 +382,10 @@ wait(lambda: "a/b/c/d/e/f/y.jpg" in seen)
         pytest.param(LIMITED, ["unshare", "-U", "-r"], id="limited"),
     ],
 )
-def test_what_cannot_or_must_not_be_watched_is_not_counted(tmp_path: Path, body: str, around: list[str]) -> None:
+def test_what_cannot_or_must_not_be_watched_is_not_counted(open_to_all: Path, body: str, around: list[str]) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root, to become somebody else and to mount")
-    for path in (tmp_path, *tmp_path.parents[:2]):
-        path.chmod(0o755)
-    (tmp_path / "root").mkdir()
-    command = [*around, sys.executable, "-c", SCRIPT.replace("{body}", body), tmp_path / "root"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    (open_to_all / "root").mkdir()
+    command = [*around, sys.executable, "-c", SCRIPT.replace("{body}", body), open_to_all / "root"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500)
     assert done.stdout == "good\n", done.stderr

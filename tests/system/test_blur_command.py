@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import resource
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -171,12 +173,15 @@ def test_a_wrong_command_line_exits_2_and_says_why(
     assert (tmp_path / "a.jpg").read_bytes() == astronaut_jpeg
 
 
-def test_help_is_quick_and_one_photo_takes_less_than_a_second_of_cpu(
+def test_help_and_one_photo_take_little_more_than_the_libraries_start(
     command: Callable[..., Any], tmp_path: Path, portraits: Any
 ) -> None:
+    """Processor time, and in units of what the same machine takes to load the libraries (a quarter of a second)."""
     (tmp_path / "a.jpg").write_bytes(portraits(1)[0])
-    assert _cpu_seconds(lambda: command("--help")) < 0.3
-    assert _cpu_seconds(lambda: command("blur", str(tmp_path / "a.jpg"), "--to", str(tmp_path / "out"))) < 1.0
+    loading = [sys.executable, "-c", "import cv2, numpy, PIL.Image"]
+    unit = _cpu_seconds(lambda: subprocess.run(loading, check=True))
+    assert _cpu_seconds(lambda: command("--help")) < unit
+    assert _cpu_seconds(lambda: command("blur", str(tmp_path / "a.jpg"), "--to", str(tmp_path / "out"))) < 5 * unit
 
 
 def _cpu_seconds(act: Callable[[], Any]) -> float:

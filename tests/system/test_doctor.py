@@ -121,7 +121,7 @@ def beside_a_dead_share(tmp_path: Path) -> Callable[..., subprocess.CompletedPro
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         within = ["unshare", "-m", sys.executable, "-c", DEAD_SHARE, str(tmp_path / "dead"), COMMAND, *arguments]
-        return subprocess.run(within, capture_output=True, text=True, timeout=90, check=False)
+        return subprocess.run(within, capture_output=True, text=True, timeout=300, check=False)
 
     return run
 

@@ -39,6 +39,7 @@ def one(daemon: Callable[..., Any], inbox: Path) -> Any:
     (inbox / NAME).write_bytes(NO_PHOTO)
     made.start()
     made.wait_for(lambda: made.lines("file.quarantined") and not (inbox / NAME).exists(), what="the quarantine")
+    made.wait_for(lambda: str(made.state_dir) in str(_held(made)[0]["lies"]), what="the end of the move")
     return made
 
 
@@ -118,7 +119,7 @@ def _type(answer: bytes, *command: str) -> None:
     process = subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     os.close(theirs)
     os.write(ours, answer)
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     os.close(ours)
 
 

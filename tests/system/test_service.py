@@ -10,6 +10,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -45,7 +46,7 @@ def test_without_a_config_two_flags_are_enough(
             wait_until((tmp_path / "out" / "a.jpg").exists)
         finally:
             process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=20)
+            process.communicate(timeout=300)
     assert process.returncode == 0
 
 
@@ -125,6 +126,7 @@ def test_reload_takes_a_good_config_and_refuses_a_bad_one(
     one.wait_for(lambda: one.lines("config.reloaded"))
     (tmp_path / "in2" / "c.jpg").write_bytes(third)
     one.wait_for((tmp_path / "out2" / "c.jpg").exists)
+    one.wait_for(lambda: len(one.lines("file.published")) == 3, what="its line, which comes after it")
     assert [line["path"] for line in one.lines("file.published")] == [
         str(inbox / "a.jpg"), str(inbox / "b.jpg"), str(tmp_path / "in2" / "c.jpg"),
     ]  # fmt: skip
@@ -181,8 +183,9 @@ def test_on_failure_hold_takes_the_photo_out_of_sight_and_retry_brings_it_back(
     one.wait_for(lambda: one.lines("file.quarantined") and not (inbox / "movie.gif").exists())
     assert stat.S_IMODE((one.state_dir / "quarantine").stat().st_mode) == 0o700
     assert command("quarantine", "retry", "--config", str(one.config_path), "--all").returncode == 0
-    one.wait_for(lambda: len(one.lines("file.quarantined")) == 2, what="held again")
-    assert not (inbox / "movie.gif").exists()
+    one.wait_for(
+        lambda: len(one.lines("file.quarantined")) == 2 and not (inbox / "movie.gif").exists(), what="held again"
+    )
     drop = command("quarantine", "drop", "--config", str(one.config_path), "--all", "--yes")
     assert drop.returncode == 0, drop.stderr
     assert list((one.state_dir / "quarantine").iterdir()) == []
@@ -245,7 +248,7 @@ def test_check_config_loads_what_it_names_and_refuses_with_78(
     assert "detection.detectors[0]" in refused.stderr
     assert str(one.config_path) in refused.stderr
     one.start(ready=False)
-    assert one.process.wait(30) == 78
+    assert one.process.wait(300) == 78
 
 
 def test_the_service_speaks_systemds_protocol(
@@ -307,7 +310,7 @@ def test_a_worker_gives_the_memory_of_a_24_megapixel_photo_back(
     one.start()
     (tmp_path / "large.jpg").rename(inbox / "large.jpg")
     one.wait_for(lambda: one.lines("file.published"))
-    one.wait_for(lambda: max(_workers_resident_kb(one.pid)) < 200_000, seconds=5, what="the memory back")
+    one.wait_for(lambda: max(_workers_resident_kb(one.pid)) < 200_000, what="the memory back")
 
 
 def _workers_resident_kb(pid: int) -> list[int]:
@@ -345,12 +348,15 @@ def test_20000_finished_files_cost_no_read_and_little_time(
             path.chmod(0)
             source = Fingerprint.from_stat(path.stat())
             ledger.put(Entry(str(inbox), str(path.relative_to(inbox)), State.PUBLISHED, recipe, source, "i", "o"))
+    before = time.process_time()
+    for path in inbox.rglob("*.jpg"):
+        path.stat()
+        assert ledger.entry(str(inbox), str(path.relative_to(inbox))) is not None
+    plainly = time.process_time() - before
     ledger.close()
     one.start()
     (scanned,) = one.wait_for(lambda: one.lines("root.scanned"))
-    assert (
-        _cpu_seconds(one.pid) < 5
-    )  # processor time: a busy machine must not fail it (benchmarks/idle.py has the rest)
+    assert _cpu_seconds(one.pid) < 10 * plainly  # on this machine (benchmarks/idle.py has the seconds)
     assert scanned["files"] == 20_000
     assert one.finished() == {}
     assert not one.lines("file.retried", "file.skipped")

@@ -376,6 +376,7 @@ def _came_from(one: str, content: str) -> bool:
     return one == content
 
 
+@pytest.mark.slow  # every step, every change, every end; the random histories below are in `make test`
 @pytest.mark.parametrize("meanwhile", CHANGES)
 @pytest.mark.parametrize("mode", Mode)
 def test_every_step_of_a_job_survives_every_change_and_every_end(mode: Mode, meanwhile: str) -> None:
@@ -389,6 +390,7 @@ def test_every_step_of_a_job_survives_every_change_and_every_end(mode: Mode, mea
         machine.teardown()
 
 
+@pytest.mark.slow  # every pair of changes, at every step
 @pytest.mark.parametrize("meanwhile", ["new", "over", "open"])
 def test_every_two_changes_around_an_exchange_leave_every_upload(meanwhile: str) -> None:
     """The first one makes the exchange bring out what nobody read; the second one comes while that goes back."""

@@ -97,6 +97,16 @@ class Ellipse:
         np.clip(cover, 0, 1, out=cover)
         return np.multiply(cover, cover, out=cover)
 
+    def covered(self, rows: slice, columns: slice, *, block: int) -> npt.NDArray[np.bool_]:
+        """Say of which blocks of so many samples, from that of the first row and column on, anything is covered."""
+        if self.square:
+            counts = [-(-span.stop // block) - span.start // block for span in (rows, columns)]
+            return np.ones(counts, np.bool_)
+        down, across = (
+            _least(self._off_centre(span, 1 - axis), span, block) for axis, span in enumerate((rows, columns))
+        )
+        return np.asarray(np.add.outer(down * down, across * across) < 1)
+
     def _off_centre(self, span: slice, axis: int) -> npt.NDArray[np.float32]:
         """Return how far along a side each sample of a span is from the centre, 1 where the rim ends.
 
@@ -235,6 +245,13 @@ def _paint(
                 cover,
                 shades * np.float32(fill.shaded[channel]) + np.float32(fill.offsets[channel]),
             )
+
+
+def _least(values: npt.NDArray[np.float32], span: slice, block: int) -> npt.NDArray[np.float32]:
+    """Return the least value in each block that a span meets."""
+    before, after = span.start % block, -span.stop % block
+    padded = np.pad(values, (before, after), constant_values=np.inf)
+    return np.asarray(padded.reshape(-1, block).min(axis=1))
 
 
 def _shading(start: float, end: float, span: slice) -> npt.NDArray[np.float32]:

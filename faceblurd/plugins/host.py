@@ -72,6 +72,11 @@ class PluginHost:
                 ) from error
         return found
 
+    @property
+    def adds_regions(self) -> bool:
+        """Whether any plugin looks at the picture of each file: otherwise none is made for it."""
+        return bool(self._implementing("add_regions"))
+
     def add_regions(self, image: Image, path: str) -> list[Region]:
         """Collect the regions of all plugins for one file (worker); PluginError when any plugin fails."""
         found: list[Region] = []

@@ -96,8 +96,8 @@ class Toolbox:
 
     def look(self, picture: Picture, recipe: Recipe, *, name: str) -> list[Region]:
         """Find what must be hidden, in upright full-size pixels, with the recipe's detectors and the plugins."""
-        detectors = [*self._detectors[recipe.digest], _PluginRegions(self._plugins, name)]
-        return find_faces(picture, detectors, recipe)
+        others = [_PluginRegions(self._plugins, name)] if self._plugins.adds_regions else []
+        return find_faces(picture, [*self._detectors[recipe.digest], *others], recipe)
 
     def _redacted(self, picture: Picture, regions: list[Region], recipe: Recipe, *, thorough: bool) -> Made:
         """Hide regions, and look at the result; what is in doubt there is hidden by one flat colour instead."""

@@ -78,11 +78,20 @@ def pyramid(bgr: npt.NDArray[Any], *, scale: float, least_px: int) -> list[Level
             levels.append(Level(bgr, 1.0, scale))
         else:
             source = levels[-1] if levels and levels[-1].scale < 1 else Level(bgr, 1.0, 1.0)
-            size = (max(1, round(bgr.shape[1] * scale)), max(1, round(bgr.shape[0] * scale)))
-            smaller = cv2.resize(source.base, size, interpolation=cv2.INTER_AREA)
+            smaller = _smaller(source.base, scale / source.scale)
             levels.append(Level(smaller, scale, scale))
         scale /= 2
     return levels
+
+
+def _smaller(base: npt.NDArray[Any], by: float) -> npt.NDArray[Any]:
+    """Scale down by averaging; to a half exactly, in a tenth of the time: a last odd row or column is left out."""
+    height, width = base.shape[:2]
+    if by == 0.5 and min(height, width) > 1:  # noqa: PLR2004 - a half
+        even = base[: height // 2 * 2, : width // 2 * 2]
+        return cv2.resize(even, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+    size = (max(1, round(width * by)), max(1, round(height * by)))
+    return cv2.resize(base, size, interpolation=cv2.INTER_AREA)
 
 
 def _resampled(

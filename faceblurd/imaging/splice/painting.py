@@ -194,11 +194,7 @@ def _met(sheet: _Sheet) -> npt.NDArray[np.bool_]:
 def _meet(ellipse: Ellipse, met: npt.NDArray[np.bool_], sheet: _Sheet) -> None:
     """Mark the blocks of which an ellipse covers something: those in the corners of its box keep their coefficients."""
     rows, columns = ellipse.window(sheet.width, sheet.height)
-    up, left = rows.start // BLOCK, columns.start // BLOCK
-    down, right = math.ceil(rows.stop / BLOCK), math.ceil(columns.stop / BLOCK)
-    covered = np.zeros(((down - up) * BLOCK, (right - left) * BLOCK), np.bool_)
-    inside = np.s_[
-        rows.start - up * BLOCK : rows.stop - up * BLOCK, columns.start - left * BLOCK : columns.stop - left * BLOCK
-    ]
-    covered[inside] = ellipse.cover(rows, columns) > 0
-    met[up:down, left:right] |= covered.reshape(down - up, BLOCK, right - left, BLOCK).any(axis=(1, 3))
+    if rows.start < rows.stop and columns.start < columns.stop:
+        covered = ellipse.covered(rows, columns, block=BLOCK)
+        up, left = rows.start // BLOCK, columns.start // BLOCK
+        met[up : up + covered.shape[0], left : left + covered.shape[1]] |= covered

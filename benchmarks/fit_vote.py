@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 SAME, HALF, HIDDEN, GROWN = 0.3, 0.5, 0.6, 0.2
 RIDGE = 1.0
-FALSE_BOXES = {"LOW": 0.15, "NORMAL": 0.4, "HIGH": 1.0}  # of each photo of nobody
+FALSE_BOXES = {"LOW": 0.1, "NORMAL": 0.3, "HIGH": 0.7}  # of each photo of nobody
 # How much what is no face weighs in each set, and how many such finds of one photo count in full.
-WEIGHT = {"people": 12.0, "crowds": 0.9, "faces": 0.0, "nobody": 3.0}
+WEIGHT = {"people": 40.0, "crowds": 9.0, "faces": 0.0, "nobody": 3.0}
 UNLABELLED = {"people": 0.35, "crowds": 0.15, "faces": 0.0, "nobody": 1.0}
 OF_ONE_PHOTO = 12
-IN_A_CROWD = 0.3  # finds of nobody count again as if they stood in a crowd, with this weight
+IN_A_CROWD = 1.0  # finds of nobody count again as if they stood in a crowd, with this weight
 
 
 @dataclass

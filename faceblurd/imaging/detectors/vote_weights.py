@@ -1,4 +1,4 @@
-"""The fitted numbers of the vote, as benchmarks/fit_vote.py wrote them (docs/accuracy.md: on what)."""
+"""The fitted numbers of the vote, as benchmarks/fit_vote.py wrote them (docs/accuracy.md)."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 WEIGHTS: Final = (
-    -0.0552,  # yunet
-    -0.0179,  # yunet_second
-    1.9207,  # centerface
-    0.2917,  # centerface_second
-    -0.5374,  # small
-    0.0304,  # large
-    0.4049,  # small_centerface
-    -0.2045,  # large_centerface
-    -0.2944,  # small_yunet
-    0.0647,  # large_yunet
-    -0.6950,  # enlarged
-    0.0140,  # enlarged_centerface
-    -0.7044,  # turned
-    -0.7485,  # lit
-    2.4227,  # crowd
+    -0.0648,  # yunet
+    -0.0284,  # yunet_second
+    2.4872,  # centerface
+    0.2032,  # centerface_second
+    -0.6665,  # small
+    0.3575,  # large
+    0.5670,  # small_centerface
+    -0.3261,  # large_centerface
+    -0.3386,  # small_yunet
+    0.0867,  # large_yunet
+    -0.3504,  # enlarged
+    -0.0521,  # enlarged_centerface
+    -0.7513,  # turned
+    -0.7565,  # lit
+    1.8675,  # crowd
 )
-BIAS: Final = -4.1035
+BIAS: Final = -6.5362
 BARS: Final[Mapping[Sensitivity, float]] = {
-    Sensitivity.LOW: 0.7225,
-    Sensitivity.NORMAL: 0.4685,
-    Sensitivity.HIGH: 0.2793,
+    Sensitivity.LOW: 0.7425,
+    Sensitivity.NORMAL: 0.2401,
+    Sensitivity.HIGH: 0.1215,
 }

@@ -171,7 +171,7 @@ class NetworksSpec:
     """
 
     first_look_megapixels: float = 0.5
-    named: float = 0.08
+    named: float = 0.12
     enlarged: bool = True
     min_size_px: int = 0
     max_size_px: int = 0

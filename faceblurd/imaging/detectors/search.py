@@ -43,10 +43,11 @@ _STRONG: Final = 0.4  # where one face is sure, others are near
 _LIKED_PX: Final = 64.0  # the largest face that a scale is for; larger ones are looked at at half of it
 _ENLARGED, _SMALL_PX = 2.0, 18.0  # smaller ones are looked at at so much more than that
 _TWICE_PX: Final = 24.0  # from here on a face is looked at at the next scale, too: two opinions
+_CLOSE: Final = 2  # levels of the ladder that only CenterFace climbs
 _TURNED_BELOW: Final = 2  # levels: turned looks are made at a quarter of the first look's scale, and below
-_LIT_NAMED, _TURNED_NAMED = 0.2, 0.4
+_LIT_NAMED, _TURNED_NAMED = 0.3, 0.4
 _SAME_PLACE, _PLAINLY = 0.3, 0.2
-_SURELY_TURNED: Final = 0.7  # a turned look that is so sure is followed by one at every scale
+_CONFIRMED: Final = 0.5  # a turned face of which CenterFace is so sure is followed by a look at every scale
 
 
 class Search:
@@ -78,22 +79,25 @@ class Search:
         named = [self._seen(self._yunet, [piece for level in levels for piece in tiles(level)])]
         named.append(self._seen(self._yunet, list(places(replace(levels[0], gains=light), from_blocks(dark)))))
         finds = [*named, self._close_look(np.vstack(named), ladder, light)]
-        if self._turned:
-            turned = np.vstack(list(self._turned_looks(levels, known=finds[-1])))
-            finds += [turned, self._close_look(turned, ladder, light)]
+        for quarters in (1, 2, 3) if self._turned else ():
+            finds += self._turned_looks(ladder, light, quarters, known=finds[len(named)])
         return np.vstack(finds)
 
-    def _turned_looks(self, levels: Sequence[Level], *, known: Finds) -> Iterator[Finds]:
-        """Look for what lies or stands on its head: at small scales, and at all where that finds a face for sure.
+    def _turned_looks(
+        self, ladder: Sequence[Level], light: npt.NDArray[np.float32], quarters: int, *, known: Finds
+    ) -> Iterator[Finds]:
+        """Look for what lies or stands on its head: at small scales, and at all where CenterFace confirms a face there.
 
         What CenterFace knows already, looking plainly, is left out.
         """
+        levels = ladder[_CLOSE:]
         below = min(_TURNED_BELOW, len(levels) - 1)
-        for quarters in (1, 2, 3):
-            seen = _news(self._look_turned(levels[below:], quarters), known)
-            yield seen
-            if below and (seen[:, vote.SCORE] >= _SURELY_TURNED).any():
-                yield _news(self._look_turned(levels[:below], quarters), known)
+        for part in (levels[below:], levels[:below]):
+            named = _news(self._look_turned(part, quarters), known)
+            seen = self._close_look(named, ladder, light)
+            yield from (named, seen)
+            if not (_news(seen, known)[:, vote.SCORE] >= _CONFIRMED).any():
+                return
 
     def _look_turned(self, levels: Sequence[Level], quarters: int) -> Finds:
         pieces = [piece for level in levels for piece in tiles(level, quarters=quarters)]

@@ -129,6 +129,8 @@ def _around(one: Region, other: Region) -> Region:
 
 
 def _shared(one: Region, other: Region) -> int:
+    if one.x >= other.x + other.width or other.x >= one.x + one.width:  # nearly always, in a crowd of hundreds
+        return 0
     width = min(one.x + one.width, other.x + other.width) - max(one.x, other.x)
     height = min(one.y + one.height, other.y + other.height) - max(one.y, other.y)
     return max(0, width) * max(0, height)

@@ -249,9 +249,9 @@ def _paint(
 
 def _least(values: npt.NDArray[np.float32], span: slice, block: int) -> npt.NDArray[np.float32]:
     """Return the least value in each block that a span meets."""
-    before, after = span.start % block, -span.stop % block
-    padded = np.pad(values, (before, after), constant_values=np.inf)
-    return np.asarray(padded.reshape(-1, block).min(axis=1))
+    starts = np.arange(span.start // block * block, span.stop, block)
+    starts[0] = span.start
+    return np.asarray(np.minimum.reduceat(values, starts - span.start))
 
 
 def _shading(start: float, end: float, span: slice) -> npt.NDArray[np.float32]:

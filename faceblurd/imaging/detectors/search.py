@@ -93,7 +93,8 @@ class Search:
         levels = ladder[_CLOSE:]
         below = min(_TURNED_BELOW, len(levels) - 1)
         for part in (levels[below:], levels[:below]):
-            named = _news(self._look_turned(part, quarters), known)
+            seen = self._look_turned(part, quarters)
+            named = _news(seen[seen[:, vote.SCORE] >= _TURNED_NAMED], known)
             seen = self._close_look(named, ladder, light)
             yield from (named, seen)
             if not (_news(seen, known)[:, vote.SCORE] >= _CONFIRMED).any():

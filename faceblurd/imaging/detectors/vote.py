@@ -29,7 +29,7 @@ COLUMNS: Final = ("x", "y", "width", "height", "score", "network", "scale", "qua
 SCORE, NETWORK, SCALE, QUARTERS, LIT = 4, 5, 6, 7, 8
 _SAME_LOOK: Final = 0.4  # overlap (intersection over union) from which two finds of one look are one
 _SAME_FACE: Final = 0.35
-_LEAST: Final = (0.3, 0.07)  # what YuNet, or CenterFace, must score at least for a group to begin with
+_LEAST: Final = (0.5, 0.1)  # what YuNet, or CenterFace, must score at least for a group to begin with
 _TRUSTED: Final = 0.1  # CenterFace's boxes fit better: its score counts for so much more in the choice of the box
 _MOST_GROUPS: Final = 3000  # noise has more, and no photo of people
 _DOUBLE: Final = 0.45
@@ -61,15 +61,21 @@ def groups(finds: Finds) -> Iterator[npt.NDArray[np.intp]]:
     order = np.argsort(-worth, kind="stable")
     free = np.ones(len(finds), np.bool_)
     begins = finds[:, SCORE] >= np.where(finds[:, NETWORK] > 0, _LEAST[1], _LEAST[0])
+    from_left = np.argsort(finds[:, 0], kind="stable")
+    lefts = finds[from_left, 0]
     count = 0
     for index in order:
         if free[index] and begins[index] and count < _MOST_GROUPS:
-            near = free & (overlaps(finds[:, :4], finds[index, :4]) >= _SAME_FACE)
-            near[index] = False
-            free &= ~near
-            free[index] = False
+            left, width = finds[index, 0], finds[index, 2]
+            # What overlaps so much begins no further to the left than its own width allows, and ends the same way.
+            start, end = np.searchsorted(lefts, (left - width / _SAME_FACE, left + width))
+            there = from_left[start:end]
+            there = there[free[there]]
+            near = there[overlaps(finds[there, :4], finds[index, :4]) >= _SAME_FACE]
+            near = np.sort(near[near != index])
+            free[near] = free[index] = False
             count += 1
-            yield np.concatenate([[index], np.flatnonzero(near)])
+            yield np.concatenate([[index], near])
 
 
 def without_doubles(finds: Finds) -> Finds:

@@ -150,7 +150,7 @@ def _surface(places: npt.NDArray[np.intp], length: int, region: Region, blur: Bl
     window = window_px(region, blur)
     if blur.method is BlurMethod.MOSAIC:
         return _blocks(places, length, window)
-    cells = _SHADES if str(blur.method) == "soft" else math.ceil(length / (blur.stride_px or window))
+    cells = _SHADES if blur.method is BlurMethod.SOFT else math.ceil(length / (blur.stride_px or window))
     if cells > _FEW:
         return np.ones((len(places), cells), np.float32)
     ramps = cv2.resize(np.eye(cells, dtype=np.float32), (cells, length), interpolation=cv2.INTER_LINEAR)

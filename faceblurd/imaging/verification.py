@@ -151,7 +151,7 @@ def _examine_pixels(
         raise refused(f"{after.dtype} pixels of {after.shape} instead of {before.dtype} of {before.shape}")
     orientation = picture.size_of(frame)[2]
     meant = before.copy() if regions else before
-    redact(upright_view(meant, orientation), regions, blur)
+    redact(upright_view(meant, orientation), regions, blur, picture.channels_of(frame))
     more = [] if blur.allow_weak else shown(upright_view(meant, orientation), regions, blur)
     if regions:
         picture.fitted(meant, before, regions)

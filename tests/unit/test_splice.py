@@ -195,7 +195,12 @@ def test_inside_is_the_redaction_of_each_component_within_quantisation(case: Cas
         height, width = meant.shape
         channels = Channels(CHROMA.get(number) if len(before) > 1 else None)
         if case.blur.method is BlurMethod.SOFT:
-            lay(meant, [ellipse_on(plane, number, region, case, layout) for region in stored], case.blur.levels, channels)
+            lay(
+                meant,
+                [ellipse_on(plane, number, region, case, layout) for region in stored],
+                case.blur.levels,
+                channels,
+            )
         else:
             upright = [
                 geometry.to_upright(

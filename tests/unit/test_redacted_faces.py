@@ -75,7 +75,7 @@ def test_a_face_that_was_painted_over_is_not_found_again(
 def test_behind_a_soft_ellipse_is_nothing_that_the_second_look_finds_or_that_has_features(
     astronaut: npt.NDArray[Any], detectors: list[Detector], by: float, *, flat: bool
 ) -> None:
-    """Both networks together take a blank oval in hair for a face (docs/anonymity.md); YuNet alone is not sure of it."""
+    """Both networks together take a blank oval in hair for a face (docs/anonymity.md); YuNet alone is not sure."""
     picture = at_scale(astronaut, by)
     haar, yunet, _ = detectors
     blur = builtin_recipe("balanced").blur

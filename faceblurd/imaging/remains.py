@@ -40,7 +40,6 @@ _TILES: Final = 4  # along each side
 _FEW: Final = 64  # numbers; a surface of more is weak by choice and explains nearly anything
 _LEAST: Final = 6  # pixels of a tile that count: fewer say nothing
 _STEADY: Final = 1e-3  # cells that no pixel speaks of would make the fit unsolvable
-_SHADES: Final = 2  # of a soft ellipse, along each side
 _SOFTENED: Final = 0.25  # of a mosaic's cell, at its edge
 
 
@@ -150,7 +149,11 @@ def _surface(places: npt.NDArray[np.intp], length: int, region: Region, blur: Bl
     window = window_px(region, blur)
     if blur.method is BlurMethod.MOSAIC:
         return _blocks(places, length, window)
-    cells = _SHADES if str(blur.method) == "soft" else math.ceil(length / (blur.stride_px or window))
+    if blur.method is BlurMethod.SOFT:
+        at = (places.astype(np.float32) + 0.5) / length
+        second = at * at * (3 - 2 * at)  # of the two shades along a side
+        return np.stack([1 - second, second], axis=1)
+    cells = math.ceil(length / (blur.stride_px or window))
     if cells > _FEW:
         return np.ones((len(places), cells), np.float32)
     ramps = cv2.resize(np.eye(cells, dtype=np.float32), (cells, length), interpolation=cv2.INTER_LINEAR)

@@ -17,6 +17,7 @@ import numpy as np
 from faceblurd.imaging import geometry
 from faceblurd.imaging.redaction import redact
 from faceblurd.imaging.remains import Sample, core, holds_more, shows_what_was
+from faceblurd.imaging.soft import Channels
 from faceblurd.imaging.splice.areas import BLOCK, changed, in_plane
 from faceblurd.imaging.splice.huffman import SpliceError
 from faceblurd.imaging.splice.planes import samples
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from faceblurd.imaging.splice.layout import Layout, Plane
     from faceblurd.imaging.splice.painting import Blocks
     from faceblurd.model import BlurSpec, Region
+
+    _Placed = tuple[Plane, int]  # a component, and the number of its first block in an MCU
 
 _MIDDLE: Final = 128
 _SMOOTH: Final = 6  # the first coefficients, all that a smooth surface has
@@ -64,7 +67,7 @@ def check(
     """
     comparison = picture.compared(again, regions, blur)
     unlike, layout = set(comparison.unlike), comparison.layout
-    unlike |= _holding_more(comparison, layout.planes[:1] if picture.has_luma else layout.planes, blur)
+    unlike |= _holding_more(comparison, _painted_together(layout, has_luma=picture.has_luma), blur)
     seen = again.upper(_rows(comparison), by=by)
     if picture.has_luma and layout.planes[0].horizontal * BLOCK == layout.mcu_width:
         _expect_seen(comparison, cv2.cvtColor(seen, cv2.COLOR_BGR2GRAY), by)
@@ -79,32 +82,52 @@ def _rows(comparison: Comparison) -> int:
     return min(math.ceil(lowest / step) * step, comparison.layout.height)
 
 
-def _holding_more(comparison: Comparison, planes: Sequence[Plane], blur: BlurSpec) -> set[int]:
+def _painted_together(layout: Layout, *, has_luma: bool) -> list[list[_Placed]]:
+    """Return the components to look at, by what was painted at one go: the brightness alone, or all of them."""
+    placed: list[_Placed] = []
+    first = 0
+    for plane in layout.planes:
+        placed.append((plane, first))
+        first += plane.horizontal * plane.vertical
+    if has_luma:
+        return [placed[:1]]
+    alike = len({(plane.horizontal, plane.vertical) for plane in layout.planes}) == 1
+    return [placed] if alike else [[one] for one in placed]
+
+
+def _holding_more(comparison: Comparison, groups: Sequence[Sequence[_Placed]], blur: BlurSpec) -> set[int]:
     """Return the places of the regions whose inner blocks hold more than their redaction may leave."""
     found: set[int] = set()
-    first = 0
-    for plane in planes:
+    for group in groups:
+        plane = group[0][0]
         mapped = [in_plane(region, plane, comparison.layout) for region in comparison.regions]
         scaled = _in_samples(blur, plane, comparison.layout)
-        noise = _ROUNDING + math.sqrt(float(((plane.steps[:_SMOOTH] / 2) ** 2).sum())) / BLOCK
-        for place, region in enumerate(mapped):
-            sample = None if blur.allow_weak else _sample(comparison.written, plane, first, region)
-            # The other samples of a block that another region meets were written anew as well.
-            more = sample and holds_more(sample, region, among=mapped, blur=scaled, noise=noise, reach=BLOCK)
-            if more or _shows_what_was(comparison, plane, first, mapped, place, scaled):
+        for place in range(len(mapped)):
+            more = not blur.allow_weak and any(_holds_more(comparison, one, mapped, place, scaled) for one in group)
+            if more or _shows_what_was(comparison, group, mapped, place, scaled):
                 found.add(place)
-        first += plane.horizontal * plane.vertical
     return found
 
 
+def _holds_more(
+    comparison: Comparison, placed: _Placed, mapped: Sequence[Region], place: int, blur: BlurSpec
+) -> bool:  # fmt: skip
+    """Say whether the inner blocks of a region hold more in one component than their redaction may leave."""
+    steps = placed[0].steps[:_SMOOTH]
+    noise = _ROUNDING + math.sqrt(float(((steps / 2) ** 2).sum())) / BLOCK
+    sample = _sample(comparison.written, *placed, mapped[place])
+    # The other samples of a block that another region meets were written anew as well.
+    return sample is not None and holds_more(sample, mapped[place], among=mapped, blur=blur, noise=noise, reach=BLOCK)
+
+
 def _shows_what_was(
-    comparison: Comparison, plane: Plane, first: int, mapped: Sequence[Region], place: int, blur: BlurSpec
+    comparison: Comparison, group: Sequence[_Placed], mapped: Sequence[Region], place: int, blur: BlurSpec
 ) -> bool:
     """Say whether a region shows rather what was there: asked of those that have few blocks of their own, or are weak.
 
-    What was meant is painted here, on the samples of the component, a block more on each side; not where others lie.
+    What was meant is painted here, on the samples of the components, a block more on each side; not where others lie.
     """
-    region = mapped[place]
+    region, plane = mapped[place], group[0][0]
     if max(region.width, region.height) > _LARGE_PX and not blur.allow_weak:
         return False
     around = replace(
@@ -121,10 +144,15 @@ def _shows_what_was(
         np.arange(max(start // BLOCK - 1, 0), min(-(-end // BLOCK) + 1, -(-whole // BLOCK)))
         for start, end, whole in zip((region.y, region.x), ends, (plane.height, plane.width), strict=True)
     )
-    before, after = (_decoded(part, plane, first, rows, columns) for part in (comparison.before, comparison.written))
+    before, after = (
+        np.stack([_decoded(part, *one, rows, columns) for one in group], axis=2)
+        for part in (comparison.before, comparison.written)
+    )
     top, left = int(rows[0]) * BLOCK, int(columns[0]) * BLOCK
+    visible = np.s_[: plane.height - top, : plane.width - left]
+    before, after = before[visible], after[visible]  # what is cut by the picture's edge is painted otherwise
     meant = before.copy()
-    redact(meant, [replace(region, x=region.x - left, y=region.y - top)], blur)
+    redact(meant, [replace(region, x=region.x - left, y=region.y - top)], blur, Channels(inks=len(group) > 1))
     box = np.s_[region.y - top : ends[0] - top, region.x - left : ends[1] - left]
     return shows_what_was(before[box], meant[box], after[box])
 

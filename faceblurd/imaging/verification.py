@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 _TOLERANCE: Final = 16.0  # levels, mean over a picture: what the coarsest quantisation does to it
 _BLED_PX: Final = 6  # how far colours of half the size bleed over a border
+_SPEAKS: Final = 0.05  # of a picture, at least, lies outside of the regions where that is asked for a codec's noise
 _STRIP_ROWS: Final = 256  # compared at a time: differences of a whole picture would take as much memory as its pixels
 _LOOKED_AT_PX: Final = 24  # of a region's shorter side, at least, in what the second look sees
 _REDUCTIONS: Final = (8, 4, 2, 1)
@@ -151,15 +152,17 @@ def _examine_pixels(
         raise refused(f"{after.dtype} pixels of {after.shape} instead of {before.dtype} of {before.shape}")
     orientation = picture.size_of(frame)[2]
     meant = before.copy() if regions else before
-    redact(upright_view(meant, orientation), regions, blur)
+    redact(upright_view(meant, orientation), regions, blur, picture.channels_of(frame))
     more = [] if blur.allow_weak else shown(upright_view(meant, orientation), regions, blur)
     if regions:
         picture.fitted(meant, before, regions)
     noise = 0.0
     if lossless:
         _compare_outside(meant, after, regions, orientation)
-    elif (noise := _distance(after, meant)) > _TOLERANCE:
+    elif _distance(after, meant) > _TOLERANCE:
         raise refused("The picture is not the one that was written")
+    else:
+        noise = _noise(after, meant, regions, orientation)
     views = tuple(upright_view(array, orientation) for array in (before, meant, after))
     if lossless:
         return [one for one in regions if one in more or not np.array_equal(views[1][_box(one)], views[2][_box(one)])]
@@ -178,7 +181,7 @@ def _pixels(picture: Picture, frame: int) -> npt.NDArray[Any]:
 
 
 def _is_wrong(views: tuple[npt.NDArray[Any], ...], box: tuple[slice, slice], noise: float) -> bool:
-    """Say whether a region shows what was there, or something else than what was meant; `noise`: of the whole picture.
+    """Say whether a region shows what was there, or something else than what was meant; `noise`: of the codec.
 
     Where few pixels hold it, the colours around it may have bled into all of them.
     """
@@ -210,6 +213,23 @@ def _distance(left: npt.NDArray[Any], right: npt.NDArray[Any]) -> float:
     """Return the mean absolute difference, in levels of 8 bits."""
     total = float(cv2.norm(np.ascontiguousarray(left), np.ascontiguousarray(right), cv2.NORM_L1))
     return total / max(left.size, 1) / (np.iinfo(left.dtype).max / 255)
+
+
+def _noise(
+    after: npt.NDArray[Any], meant: npt.NDArray[Any], regions: Iterable[Region], orientation: int
+) -> float:  # fmt: skip
+    """Return what the codec adds: the distance outside of the regions, where what is wrong in them has no say.
+
+    Of the whole picture where nearly all of it is regions.
+    """
+    outside = np.ones(after.shape[:2], np.uint8)
+    for region in regions:
+        upright_view(outside, orientation)[_box(region)] = 0
+    count = int(np.count_nonzero(outside))
+    if count < _SPEAKS * outside.size:
+        return _distance(after, meant)
+    total = float(cv2.norm(np.ascontiguousarray(after), np.ascontiguousarray(meant), cv2.NORM_L1, outside))
+    return total / (count * after.size / outside.size) / (np.iinfo(after.dtype).max / 255)
 
 
 # --- what else a viewer may show

@@ -18,6 +18,7 @@ from PIL import Image
 from faceblurd.imaging import exif_scrub
 from faceblurd.imaging.formats import animation, heif, still, tiff
 from faceblurd.imaging.redaction import redact
+from faceblurd.imaging.soft import lay
 from faceblurd.imaging.splice import painting
 from faceblurd.model import Region
 from faceblurd.workers import toolbox
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     import pytest
 
     from faceblurd.imaging.formats import Encoded, Picture
+    from faceblurd.imaging.soft import Box, Ellipse
 
 WIDTH, HEIGHT = 176, 128
 
@@ -193,6 +195,19 @@ def wrong_regions(patch: pytest.MonkeyPatch, picture: Picture, way: str) -> Iter
         yield
 
 
+def _spoilt(ellipse: Ellipse, way: str) -> list[Ellipse]:
+    """Return what is left of an ellipse: none, its left half, or one half its width further on."""
+    half = (ellipse.box[2] - ellipse.box[0]) / 2
+
+    def moved(box: Box, *, left: float, right: float) -> Box:
+        return box[0] + left, box[1], box[2] + right, box[3]
+
+    if way == "one region left out":
+        return []
+    by = {"left": 0.0, "right": -half} if way == "half of one" else {"left": half, "right": half}
+    return [replace(ellipse, box=moved(ellipse.box, **by), beyond=moved(ellipse.beyond, **by))]
+
+
 @contextlib.contextmanager
 def wrong_paint(patch: pytest.MonkeyPatch, _: Picture, way: str) -> Iterator[None]:
     """Let the painting itself go wrong, below all that keeps books."""
@@ -201,7 +216,11 @@ def wrong_paint(patch: pytest.MonkeyPatch, _: Picture, way: str) -> Iterator[Non
         listed = list(regions)
         redact(upright, WAYS[way](listed) if listed else [], *more, **named)
 
+    def laid(pixels: Any, ellipses: Any, *more: Any) -> None:
+        lay(pixels, [*_spoilt(ellipses[0], way), *ellipses[1:]] if ellipses else [], *more)
+
     with patch.context() as inside:
+        inside.setattr(painting, "lay", laid)  # soft JPEG blocks are painted by components, not by `redact`
         for module in (still, tiff, animation, painting):
             inside.setattr(module, "redact", painted)
         yield

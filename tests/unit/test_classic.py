@@ -20,9 +20,20 @@ from faceblurd.imaging.redaction import average_pool
 from faceblurd.model import Engine
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy.typing as npt
 
     from faceblurd.model import Recipe
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Let OpenCV work as it does in our workers: with more threads, the order of its finds is that of their luck."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    yield
+    cv2.setNumThreads(threads)
 
 
 def classic(engine: Engine) -> Recipe:

@@ -186,7 +186,8 @@ def test_a_fill_is_made_of_what_the_photo_had_not_of_what_another_region_left() 
     picture[:, 150:] = (40, 60, 90)
     both = hidden(picture, region(60, 60, 70, 80), region(120, 60, 80, 80))
     alone = hidden(picture, region(120, 60, 80, 80))
-    np.testing.assert_array_equal(both[60:140, 130:190], alone[60:140, 130:190])
+    core = np.s_[64:136, 132:188]  # where nothing shines through: the corners of 60:140, 130:190 lie in the rim
+    np.testing.assert_array_equal(both[core], alone[core])
 
 
 def test_what_is_always_hidden_is_hidden_to_its_corners() -> None:

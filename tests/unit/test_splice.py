@@ -21,6 +21,7 @@ from faceblurd.imaging.formats import open_image
 from faceblurd.imaging.formats.codecs import library_warnings
 from faceblurd.imaging.metadata import BARE
 from faceblurd.imaging.redaction import redact
+from faceblurd.imaging.soft import Channels, Ellipse, lay
 from faceblurd.imaging.splice import surgery
 from faceblurd.imaging.splice.areas import Area, in_plane
 from faceblurd.imaging.splice.fallback import FallbackCoder
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from faceblurd.imaging.formats import Encoded
-    from faceblurd.imaging.splice.layout import Layout
+    from faceblurd.imaging.splice.layout import Layout, Plane
 
 MAX = 200_000_000
 CV_SAMPLINGS = {
@@ -176,6 +177,13 @@ def test_the_reported_regions_hold_the_ones_asked_for_and_little_more(case: Case
         assert (told.score, told.found_by) == (asked.score, asked.found_by)
 
 
+def ellipse_on(plane: Plane, number: int, region: Region, case: Case, layout: Layout) -> Ellipse:
+    """Return the ellipse of the picture as it lies on a component; only the first one, the brightness, has shades."""
+    whole = Ellipse.of(region, (layout.width, layout.height), case.blur.margin)
+    by_x, by_y = plane.horizontal * 8 / layout.mcu_width, plane.vertical * 8 / layout.mcu_height
+    return replace(whole.on_plane(by_x, by_y, left=0, top=0), flat=whole.flat or number > 0)
+
+
 @VARIETY
 @given(cases(kinds=("gray", "420", "422", "440", "444", "411", "ycck")))
 def test_inside_is_the_redaction_of_each_component_within_quantisation(case: Case) -> None:
@@ -185,20 +193,24 @@ def test_inside_is_the_redaction_of_each_component_within_quantisation(case: Cas
     stored = [geometry.to_stored(region, **size) for region in case.regions]
     for number, (plane, meant, got) in enumerate(zip(layout.planes, before, after, strict=True)):
         height, width = meant.shape
-        upright = [
-            geometry.to_upright(
-                in_plane(region, plane, layout), orientation=case.orientation, width=width, height=height
+        channels = Channels(CHROMA.get(number) if len(before) > 1 else None)
+        if case.blur.method is BlurMethod.SOFT:
+            lay(
+                meant,
+                [ellipse_on(plane, number, region, case, layout) for region in stored],
+                case.blur.levels,
+                channels,
             )
-            for region in stored
-        ]
-        by = max(plane.horizontal * 8 / layout.mcu_width, plane.vertical * 8 / layout.mcu_height)
-        blur = replace(case.blur, pool_size_px=int(np.ceil(case.blur.pool_size_px * by)))
-        redact(
-            geometry.upright_view(meant, case.orientation),
-            upright,
-            blur,
-            chroma=CHROMA.get(number) if len(before) > 1 else None,
-        )
+        else:
+            upright = [
+                geometry.to_upright(
+                    in_plane(region, plane, layout), orientation=case.orientation, width=width, height=height
+                )
+                for region in stored
+            ]
+            by = max(plane.horizontal * 8 / layout.mcu_width, plane.vertical * 8 / layout.mcu_height)
+            blur = replace(case.blur, pool_size_px=int(np.ceil(case.blur.pool_size_px * by)))
+            redact(geometry.upright_view(meant, case.orientation), upright, blur, channels)
         error = (meant.astype(float) - got) ** 2
         worst = np.sum((plane.steps / 2) ** 2)  # the transform keeps lengths: of a block, no error is longer
         for y in range(0, height, 8):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from faceblurd.imaging.metadata import Scrub
+    from faceblurd.imaging.soft import Channels
     from faceblurd.model import BlurSpec, Region
 
 _LEAST_PIXELS = 65_536  # what even the smallest of many frames counts for: each is searched, for 10 to 30 ms
@@ -80,6 +81,9 @@ class Picture(Protocol):
 
     def pixels(self, frame: int = 0) -> npt.NDArray[Any]:
         """Return all pixels as stored, writable, at their own depth (uint8 or uint16), HxW or HxWxC in BGR(A) order."""
+
+    def channels_of(self, frame: int) -> Channels:
+        """Say what the channels of a frame's pixels mean."""
 
     def with_copies(self, regions: Sequence[Region]) -> list[Region]:
         """Return what must be hidden for these: they themselves, and what shows the same in reduced copies."""

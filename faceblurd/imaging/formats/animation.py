@@ -80,6 +80,10 @@ class Animation:
         """Return a composed frame, writable."""
         return self.composed(frame).copy()
 
+    def channels_of(self, frame: int) -> Channels:  # noqa: ARG002 - all are alike
+        """Say what the channels of a composed frame mean."""
+        return self.channels
+
     def redacted(self, regions: Sequence[Region], blur: BlurSpec, scrub: Scrub) -> Encoded:
         """Hide upright regions, frame by frame."""
         hidden = Hidden(self, regions, blur)
@@ -127,7 +131,7 @@ class Hidden(Sequence["npt.NDArray[np.uint8]"]):
         mine = [region for region in self._regions if region.frame == frame]
         if mine:
             view = upright_view(pixels, self._picture.orientation)
-            redact(view, mine, self._blur, self._picture.channels)
+            redact(view, mine, self._blur, self._picture.channels_of(frame))
             self._picture.fitted(pixels, self._picture.composed(frame), mine)
         return pixels
 

@@ -37,6 +37,10 @@ class Still:
         """Return all pixels as stored."""
         raise NotImplementedError
 
+    def channels_of(self, frame: int) -> Channels:  # noqa: ARG002 - there is one
+        """Say what the channels of the pixels mean."""
+        return self.channels
+
     def encode(self, pixels: npt.NDArray[Any], scrub: Scrub = BARE) -> Encoded:
         """Return a file with these pixels and the metadata, scrubbed."""
         raise NotImplementedError
@@ -55,5 +59,5 @@ class Still:
     def redacted(self, regions: Sequence[Region], blur: BlurSpec, scrub: Scrub) -> Encoded:
         """Hide upright regions."""
         pixels = self.pixels()
-        redact(upright_view(pixels, self.orientation), regions, blur, self.channels)
+        redact(upright_view(pixels, self.orientation), regions, blur, self.channels_of(0))
         return self.encode(pixels, scrub)

@@ -81,6 +81,11 @@ class TiffPicture:
         self._stored = None
         return array
 
+    def channels_of(self, frame: int) -> Channels:
+        """Say what the channels of a page mean."""
+        mode = self._pages[frame].mode
+        return Channels(inks=mode == "CMYK", few=mode == "P")
+
     def redacted(self, regions: Sequence[Region], blur: BlurSpec, scrub: Scrub) -> Encoded:
         """Hide upright regions, page by page; a page without any keeps its bytes."""
         wanted = self.with_copies(regions)
@@ -88,9 +93,7 @@ class TiffPicture:
         for frame in sorted({region.frame for region in wanted}):
             pixels = self.pixels(frame)
             mine = [region for region in wanted if region.frame == frame]
-            page = self._pages[frame]
-            channels = Channels(inks=page.mode == "CMYK", few=page.mode == "P")
-            redact(upright_view(pixels, page.page.orientation), mine, blur, channels)
+            redact(upright_view(pixels, self.size_of(frame)[2]), mine, blur, self.channels_of(frame))
             fresh[frame] = self._pages[frame].encoded(pixels)
         data = with_rows(self._layout.scrubbed(scrub), fresh)
         return Encoded(data, lossless=True, regions=tuple(wanted))

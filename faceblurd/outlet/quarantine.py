@@ -108,7 +108,7 @@ class Quarantine:
 
 def _keeping(entry: Entry, known: Entry) -> Entry:
     """Keep what is known of an earlier result of this path: it is still ours to replace."""
-    return replace(entry, recipe=known.recipe, target=known.target, output_digest=known.output_digest)
+    return replace(entry, recipe=known.recipe, target=known.target, output_digest=known.output_digest, to=known.to)
 
 
 def _put_back(one: Held, place: Place) -> Fingerprint:

@@ -41,6 +41,7 @@ class RootPlan:
     take_away_held: bool
     ignore_unsupported: bool = False
     follow_deletions: bool = False  # a mirror loses the results of photos that are gone
+    terms: str = ""  # the settings that may hold a file: one that was held under others is tried again
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,16 +58,21 @@ class Finishing:
         file.move(State.STAGED)
         report = self._report(file, Outcome.PUBLISHED if staged.regions else Outcome.CLEAN, staged)
         delivery.write_down(self._p.ledger, work, staged, payload=self._payload(report))
+        self._deliver(file, report, staged)
+
+    def _deliver(self, file: File, report: Report, staged: Staged, *, ours: str = "") -> None:
         known = self._p.ledger.entry(*file.key)
         file.out = True
         self._p.errands.send(
             file.plan.path,
-            partial(delivery.deliver, work, staged, known=known, replace_others=file.plan.replace_others),
-            partial(self._delivered, file, report, staged.output_digest),
+            partial(
+                delivery.deliver, file.opened(), staged, known=known, replace_others=file.plan.replace_others, ours=ours
+            ),
+            partial(self._delivered, file, report, staged),
         )
 
     def _delivered(
-        self, file: File, report: Report, output_digest: str, result: Published | Newer | Occupied | OSError
+        self, file: File, report: Report, staged: Staged, result: Published | Newer | Occupied | OSError
     ) -> None:
         file.out = False
         target = file.opened().target.absolute
@@ -79,11 +84,13 @@ class Finishing:
                 self.failed(file, reason, f"{target}: {result.strerror}", retryable=True)
             case publisher.Newer():
                 self.newer(file)
+            case publisher.Occupied() if self._p.ledger.made(file.path, result.digest):
+                self._deliver(file, report, staged, ours=result.digest)  # before this root, or its mode, was what it is
             case publisher.Occupied():
                 detail = f"{target} exists and is not ours: move it away, or set existing: replace"
                 self.hold(file, Reason.TARGET_EXISTS, detail)
             case publisher.Published():
-                self._record(file, report, target=result.fingerprint, output_digest=output_digest)
+                self._record(file, report, target=result.fingerprint, output_digest=staged.output_digest)
 
     def _half_done(self, file: File, detail: str) -> None:
         """Leave a file whose result took its place, but not for sure, to what is done after a crash."""
@@ -103,12 +110,13 @@ class Finishing:
         digest, recipe = file.opened().digest, file.plan.recipe.digest
         entry = self._p.ledger.entry(*file.key)
         if entry is None or digest not in {entry.input_digest, entry.output_digest}:
-            entry = Entry(*file.key, State.PUBLISHED, recipe, file.settling.fingerprint, None, digest)
+            entry = Entry(*file.key, State.PUBLISHED, recipe, file.settling.fingerprint, None, digest)  # our own
         state = decide.state_of_known(entry, digest)
         target = file.settling.fingerprint if file.in_place else entry.target
         now = replace(
-            entry, state=state, recipe=recipe, source=file.settling.fingerprint, target=target, attempts=0, reason=None
-        )
+            entry, state=state, recipe=recipe, source=file.settling.fingerprint, target=target, attempts=0, reason=None,
+            to=file.plan.to, terms="",
+        )  # fmt: skip
         self._commit(file, now)
         self._p.tell("file.skipped", path=file.absolute, detail=file.skipped)
         self.close(file, state)
@@ -118,7 +126,8 @@ class Finishing:
         state = State.PUBLISHED if report.outcome is Outcome.PUBLISHED else State.CLEAN
         source = target if file.in_place else file.settling.fingerprint
         entry = Entry(
-            *file.key, state, file.plan.recipe.digest, source, file.opened().digest, output_digest, target
+            *file.key, state, file.plan.recipe.digest, source, file.opened().digest, output_digest, target,
+            to=file.plan.to,
         )  # fmt: skip
         self._commit(file, entry, payload=self._payload(report))
         self.close(file, state)
@@ -218,9 +227,9 @@ class Finishing:
         before = self._p.ledger.entry(*file.key)
         entry = Entry(
             *file.key, state, file.plan.recipe.digest, file.settling.fingerprint, attempts=file.attempts,
-            reason=reason, detail=detail,
+            reason=reason, detail=detail, to=file.plan.to, terms=file.plan.terms,
         )  # fmt: skip
-        if before is None or (file.in_place and before.recipe != entry.recipe):
+        if before is None or (file.in_place and not (before.recipe == entry.recipe and before.to == entry.to)):
             return entry  # in place, a result under another recipe must not count as our own output under this one
         return replace(entry, target=before.target, output_digest=before.output_digest)
 

@@ -132,7 +132,8 @@ class Working:
             self._waiting.settle_again(file, now=now)
             return False
         entry = self._p.ledger.entry(*file.key)
-        if entry is not None and entry.state is State.RELEASED and entry.source == file.settling.fingerprint:
+        is_released = entry is not None and decide.is_released_for(entry, file.plan.to)
+        if entry is not None and is_released and entry.source == file.settling.fingerprint:
             self._waiting.remove(file)  # seen before `quarantine release` had written it down
             return False
         verdict = decide.on_settled(
@@ -212,11 +213,11 @@ class Working:
         work.digest = hashed.digest
         ledger, plan = self._p.ledger, file.plan
         entry = ledger.entry(*file.key)
-        own = plan.mode is Mode.IN_PLACE and ledger.is_output(plan.path, hashed.digest, plan.recipe.digest)
+        own = plan.mode is Mode.IN_PLACE and ledger.is_own_result(hashed.digest, plan.recipe.digest)
 
         def judged(present: bool | OSError | None) -> None:  # noqa: FBT001 - what the errand gave
             verdict = decide.on_digest(
-                hashed.digest, entry, recipe=plan.recipe.digest, mode=plan.mode, own_output=own,
+                hashed.digest, entry, recipe=plan.recipe.digest, mode=plan.mode, to=plan.to, own_output=own,
                 target_present=present is True,
             )  # fmt: skip
             file.skipped = verdict.why if isinstance(verdict, decide.Skip) else ""

@@ -1,52 +1,50 @@
-"""The same work once: `faceblurd blur` and `faceblurd scan`. No watcher; the walk feeds the pipeline as it has room."""
+"""The same work once: for `faceblurd blur` and `faceblurd scan`.
+
+`blur` feeds the pipeline from its own walk, as there is room. `scan` looks after roots as the daemon does, so that none
+of them can keep it from its end, and scans each of them once.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING
 
+from faceblurd import assembly
 from faceblurd.errors import SetupError
-from faceblurd.intake.filesystem import RootIdentity
+from faceblurd.intake.root import Pace
 from faceblurd.intake.scanner import Found, walk
-from faceblurd.model import Fingerprint, Source
+from faceblurd.model import Fingerprint, Source, Watch
 from faceblurd.outlet import beneath
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from faceblurd.assembly import Assembly
+    from faceblurd.assembly import Assembly, Voice
+    from faceblurd.outlet.ledger import Ledger
     from faceblurd.pipeline import RootPlan
 
 MOST_WAITING = 200
 
 
-@dataclass(slots=True)
-class Tally:
-    """What a walk saw: hashes of paths. `complete`: it came to its end without an error, the rest is gone."""
-
-    seen: set[int] = field(default_factory=set)
-    complete: bool = False
-
-
-def files_below(plan: RootPlan, tally: Tally | None = None) -> Iterator[tuple[RootPlan, Found]]:
+def files_below(plan: RootPlan) -> Iterator[tuple[RootPlan, Found]]:
     """Walk a root."""
-    candidates = walk(plan.path, plan.selection)
-    for found in candidates:
-        if tally is not None:
-            tally.seen.add(hash(found.path))
+    for found in walk(plan.path, plan.selection):
         yield plan, found
-    if tally is not None:
-        tally.complete = not candidates.errors
 
 
-def catch_up(made: Assembly, plan: RootPlan, *, stopped: Callable[[], bool]) -> None:
-    """Do all that is to do in a root: what a crash left, what is new, and what is gone, where its mirror follows."""
-    tally = Tally()
-    made.pipeline.arrived(plan.path, RootIdentity.of(plan.path))
-    run_once(made, files_below(plan, tally), stopped=stopped)
-    if tally.complete:
-        made.pipeline.follow(plan.path, frozenset(tally.seen))
-        run_once(made, (), stopped=stopped)
+def catch_up(
+    made: Assembly, plans: Sequence[RootPlan], *, ledger: Ledger, voice: Voice, stopped: Callable[[], bool]
+) -> int:
+    """Do all that is to do in the roots: what a crash left, what is new, and what is gone, where their mirrors follow.
+
+    Gives the number of roots that are away, full, or do not answer; none keeps another from its turn.
+    """
+    paces = [Pace(inf, Watch.SCAN, plan.follow_deletions, once=True) for plan in plans]
+    assembly.open_roots(made, plans, paces, ledger, voice)
+    roots = made.pipeline.roots.values()
+    while not stopped() and not (all(root.was_scanned or root.is_away for root in roots) and made.pipeline.idle):
+        _step(made)
+    return sum(root.is_away for root in roots)
 
 
 def one_file(plan: RootPlan, name: str) -> Iterator[tuple[RootPlan, Found]]:
@@ -72,6 +70,8 @@ def run_once(made: Assembly, candidates: Iterable[tuple[RootPlan, Found]], *, st
 
 def _step(made: Assembly) -> None:
     made.pipeline.step(0.5)
+    if made.pool.cannot_start:
+        raise assembly.no_worker(made.pool)
     failed = made.pipeline.setup_failed
     if failed is not None:
         raise SetupError(failed.message, remedy=failed.remedy)

@@ -95,10 +95,11 @@ def _run(maker: PlanMaker, candidates: list[tuple[RootPlan, str | None]], teller
 
     def found() -> Iterator[tuple[RootPlan, Found]]:
         for plan, name in candidates:
-            assembly.make_mirror(plan, ledger)
+            assembly.make_mirrors([plan], ledger)
             yield from once.files_below(plan) if name is None else once.one_file(plan, name)
 
     try:
+        assembly.wait_until_ready(made.pool)
         with teller:
             once.run_once(made, teller.counted(found()), stopped=lambda: bool(stopping))
     finally:

@@ -31,7 +31,7 @@ from faceblurd.outlet.rows import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from faceblurd.model import Entry, Intent
@@ -262,6 +262,55 @@ class Ledger:
         sql = f"SELECT path FROM files WHERE {_SAME_OUTPUT} AND root=?"
         packed = pack_digest(digest)
         return [os.fsdecode(path) for (path,) in self._db.execute(sql, (packed, packed, self._folder(root)))]
+
+    def note_mounts(self, mounts: Mapping[str, str]) -> None:
+        """Note where the disks of folders are mounted."""
+        for path, mounted_at in mounts.items():
+            number, where = self._folders.number(os.fsencode(path)), os.fsencode(mounted_at)
+            sql = "UPDATE folders SET mounted_at=? WHERE id=? AND mounted_at IS NOT ?"
+            self._db.execute(sql, (where, number, where))
+
+    def mounted_at(self, path: str) -> str:
+        """Tell where the disk of a folder was mounted when it was last there; empty: not known."""
+        row = self._db.execute("SELECT mounted_at FROM folders WHERE path=?", (os.fsencode(path),)).fetchone()
+        return "" if row is None or row[0] is None else os.fsdecode(row[0])
+
+    # --- done once more, because a person says so
+
+    def redo(self, folder: str, path: str = "") -> int:
+        """Let a photo, or all of a folder, be done once more; give how many. `folder`: a root or where results went.
+
+        In a mirror every result is made anew. In place there is no original left: each file is looked at again, and
+        what is our own result stays. A whole root is also taken as it is, whatever disk was mounted there before.
+        """
+        top, name = self._folder(folder), os.fsencode(path)
+        here = "(root=? OR destination=?)" + (" AND (path=? OR (path>? AND path<?))" if path else "")
+        values = (top, top, *((name, name + b"/", name + b"0") if path else ()))
+        where = f"{here} AND state<>'released'"
+        with self.transaction():
+            roots = f"SELECT DISTINCT root FROM files WHERE {where} UNION SELECT id FROM folders WHERE id=? AND ?"
+            found = [root for (root,) in self._db.execute(roots, (*values, top, not path))]
+            again = f"UPDATE files SET recipe=?, target=NULL WHERE {where} AND destination IS NOT root"
+            number = self._db.execute(again, (self._recipes.number(""), *values)).rowcount
+            look = f"UPDATE files SET source=zeroblob(28) WHERE {where} AND destination IS root"
+            number += self._db.execute(look, values).rowcount
+            for root in found:
+                self._db.execute("UPDATE folders SET redo=1 WHERE id=?", (root,))
+            if not path:
+                places = f"id=? OR id IN (SELECT destination FROM files WHERE {here})"
+                self._db.execute(f"UPDATE folders SET mounted_at=NULL WHERE {places}", (top, *values))
+        return number
+
+    def take_redo(self) -> set[str]:
+        """Take out the roots of which something is to be done once more."""
+        roots = {os.fsdecode(path) for (path,) in self._db.execute("SELECT path FROM folders WHERE redo")}
+        if roots:
+            self._db.execute("UPDATE folders SET redo=0 WHERE redo")
+        return roots
+
+    def folders(self) -> list[str]:
+        """List all roots and destinations that are known."""
+        return [os.fsdecode(path) for (path,) in self._db.execute("SELECT path FROM folders")]
 
     # --- what is there, and what is gone for a year
 

@@ -173,6 +173,8 @@ class Finishing:
             waits_for_space=self._patience.waits_for_space,
         )  # fmt: skip
         if isinstance(plan, decide.Hold):
+            if reason in decide.NOT_THE_FILES_FAULT:
+                self._trouble(file, reason)  # the next file would only fail, too
             self.hold(file, reason, detail, milliseconds=milliseconds)
             return
         if reason in decide.NOT_THE_FILES_FAULT:
@@ -198,7 +200,7 @@ class Finishing:
         # Written down before it is moved: what a crash leaves in its root is held, and the next scan moves it.
         self._commit(file, entry, payload=self._payload(report))
         self.close(file, State.QUARANTINED)
-        if file.plan.take_away_held:
+        if file.plan.take_away_held and reason not in decide.NOT_THE_FILES_FAULT:
             self.take_away(entry)
         self._say(report)
 

@@ -128,6 +128,7 @@ class Working:
     def _may_start(self, file: File, opened: _Opened) -> bool:
         """Check the open file; False when it has to settle, or is held."""
         now = self._p.clock()
+        file.first_look = now if file.first_look is None else file.first_look
         if Fingerprint.from_stat(opened.st) != file.settling.fingerprint:
             self._waiting.settle_again(file, now=now)
             return False
@@ -188,7 +189,7 @@ class Working:
         file.job, file.skipped = next(self._ids), ""
         job = Job(
             file.job, file.absolute, plan.recipe, plan.mode, file.settling.fingerprint,
-            mtime_ns if plan.keep_mtime else None, self._patience.max_bytes,
+            mtime_ns + plan.mtime_step_ns if plan.keep_mtime else None, self._patience.max_bytes,
         )  # fmt: skip
         if not self._p.pool.submit(job, source_fd=work.source_fd, staging_fd=work.staging.fd):
             return False

@@ -65,7 +65,7 @@ def secretive(astronaut_jpeg: bytes) -> bytes:
 
 
 def test_a_photo_without_a_face_that_is_sent_again_in_place_is_scrubbed_again(home: Home, secretive: bytes) -> None:
-    """Clients push originals over results (rsync -a, lftp -c, cp): the thumbnail and the position came back for good."""
+    """Clients push originals over results (rsync -a, lftp -c, cp): previews and positions came back for good."""
     photo = home.folder / "in" / "wall.jpg"
     root = home.root("in", metadata="strip_location")
     photo.write_bytes(secretive)

@@ -46,7 +46,9 @@ if TYPE_CHECKING:
     from faceblurd.outlet.ledger import Ledger
 
 MEGABYTE = 1 << 20
-SECOND_NS = 1_000_000_000
+MTIME_STEP_NS = 2_000_000_000
+"""How much newer than its original a result in place is: noticed by whatever backs up or syncs (FAT counts in steps of
+2 s), and older than whatever a person does to the original afterwards, on whichever device."""
 LEDGER_NAME = "ledger.sqlite3"
 QUARANTINE_NAME = "quarantine"
 _WHOLE_FILE = struct.pack("hhqqi0q", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)  # struct flock of fcntl(2)
@@ -110,7 +112,7 @@ def _plan(config: Config, root: RootConfig, path: str, to: str) -> RootPlan:
         settle_max_seconds=root.settle_max_seconds,
         hard_links_ok=root.hard_links is HardLinks.PROCESS,
         keep_mtime=root.mtime is not Mtime.NOW,
-        mtime_step_ns=SECOND_NS if root.mtime is Mtime.AUTO and root.mode is Mode.IN_PLACE else 0,
+        mtime_step_ns=MTIME_STEP_NS if root.mtime is Mtime.AUTO and root.mode is Mode.IN_PLACE else 0,
         replace_others=root.existing is Existing.REPLACE,
         take_away_held=root.on_failure is OnFailure.HOLD,
         ignore_unsupported=root.unsupported is Unsupported.IGNORE,

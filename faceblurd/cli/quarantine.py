@@ -129,8 +129,11 @@ def _each(chosen: Iterable[tuple[str, Held | None]], *, act: Callable[[Held], No
 
 def _tried(act: Callable[[Held], None], one: Held) -> str:
     """Give what went wrong: one file that cannot go back keeps no other from it."""
+    from faceblurd.outlet.ledger import locks_are_told  # noqa: PLC0415 - not needed for --help
+
     try:
-        act(one)
+        with locks_are_told():
+            act(one)
     except FaceblurdError as error:
         return str(error)
     return ""

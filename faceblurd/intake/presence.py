@@ -57,7 +57,7 @@ class Presence:
             if not f"{there.mount_point}/".startswith(f"{disk.rstrip('/')}/"):
                 return (
                     f"{path} is empty, and its disk was mounted at {disk}: it is not mounted; "
-                    f"if the empty folder is to be used, run `faceblurd redo --root {self._path}`"
+                    f"if the empty folder is to be used, run `faceblurd redo --config FILE --root {self._path}`"
                 )
         return ""
 

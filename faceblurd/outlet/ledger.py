@@ -75,6 +75,17 @@ def _remedy(error: sqlite3.Error) -> str:
     return "Move it away: every photo is then looked at once more"
 
 
+@contextmanager
+def locks_are_told() -> Iterator[None]:
+    """Turn another program's lock into a FaceblurdError, for commands that do not wait for its end."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if not is_locked(error):
+            raise
+        raise FaceblurdError(f"the ledger cannot be written: {error}", remedy=_remedy(error)) from error
+
+
 class Ledger:
     """The database in one file (or in memory, for a single `faceblurd blur`)."""
 

@@ -13,6 +13,7 @@ from typing import Final
 from faceblurd.model import Entry, Fingerprint, Intent, Reason, State, printable
 
 SCHEMA_VERSION: Final = 3
+HEADER_BYTES: Final = 100
 _DIGEST_BYTES: Final = 32
 _AT_REST: Final = "('retry', 'quarantined', 'released')"
 _COUNTED: Final = "INSERT INTO counts VALUES (%s.root, %s.state, 1) ON CONFLICT DO UPDATE SET number = number + 1"
@@ -86,6 +87,16 @@ COLUMNS = (
     "terms, updated_ns"
 )
 INTENT_COLUMNS = "token, root, path, target, staging, source, recipe, attempts, input_digest, output_digest, payload"
+
+
+def version_in(header: bytes) -> int | None:
+    """Read the version from the first bytes of a ledger; None when they are none of a database (an empty one has 0).
+
+    Source: the database file format of SQLite, "user version".
+    """
+    if not header:
+        return 0
+    return int.from_bytes(header[60:64], "big") if header.startswith(b"SQLite format 3\0") else None
 
 
 def state_is(state: State) -> str:

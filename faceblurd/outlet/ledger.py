@@ -345,7 +345,8 @@ class Ledger:
         Looks at `most` rows from number `after` on; gives where to go on, None at the end.
         """
         last = after + most
-        mine, others = ([self._folder(root) for root in one] for one in (roots, but))
+        known = ([self._folder(root) for root in one] for one in (roots, but))
+        mine, others = ([number for number in one if number is not None] for one in known)
         places = [",".join("?" * len(one)) for one in (mine, others)]
         sql = (
             f"DELETE FROM files WHERE id > ? AND id <= ? AND seen_day < ? "

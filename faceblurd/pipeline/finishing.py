@@ -177,8 +177,8 @@ class Finishing:
                 self._trouble(file, reason)  # the next file would only fail, too
             self.hold(file, reason, detail, milliseconds=milliseconds)
             return
-        if reason in decide.NOT_THE_FILES_FAULT:
-            file.attempts = max(0, file.attempts - 1)
+        if reason in decide.NOT_THE_FILES_FAULT and self._patience.waits_for_space:
+            file.attempts = max(0, file.attempts - 1)  # a single run counts them, or it would never end
         self._trouble(file, reason)
         entry = self._failure_entry(file, State.RETRY, reason, detail)
         self._commit(file, entry)

@@ -106,7 +106,9 @@ class Upkeep:
         )
 
     def _examine(self, root: str) -> None:
-        plan, now_ns = self._plans[root], time.time_ns()
+        plan, now_ns, counts = self._plans[root], time.time_ns(), self._p.ledger.counts(root)
+        if not (counts.get(State.QUARANTINED) or counts.get(State.RETRY)):
+            return  # the usual case costs next to nothing
         entries = [
             entry for entry in self._remembered() if entry.root == root and self._waiting.get(root, entry.path) is None
         ]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-from typing import TYPE_CHECKING, Any
+import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-if TYPE_CHECKING:
-    from pathlib import Path
+COMMAND = str(Path(sys.executable).with_name("faceblurd"))
 
 
 def test_a_scan_with_a_full_mirror_ends_and_the_next_one_with_room_publishes(
@@ -29,6 +30,17 @@ def test_a_scan_with_a_full_mirror_ends_and_the_next_one_with_room_publishes(
     assert service.scan() == 0
     assert len(list(disk.seen.iterdir())) == 3
     assert service.status()["held"] == []
+
+
+def test_a_blur_into_a_full_mirror_ends(new_disk: Any, namespace: Any, portraits: Any, tmp_path: Path) -> None:
+    disk = new_disk("tmpfs")
+    disk.mount(size="8k")
+    (tmp_path / "a.jpg").write_bytes(portraits(1)[0])
+    command = [*namespace.inside, COMMAND, "blur", tmp_path / "a.jpg", "--to", disk.path, "--recipe", "fast"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 3
+    assert "No space left" in done.stderr
+    assert not list(disk.seen.iterdir())
 
 
 @pytest.mark.slow
@@ -77,8 +89,5 @@ def test_a_mirror_whose_disk_is_away_at_the_start_is_not_filled_below_it(
 
 def _installed(remedy: str) -> list[str]:
     """The command that a message names, as the one that is installed here."""
-    import sys
-    from pathlib import Path
-
     name, *arguments = remedy.split(" ")
     return [str(Path(sys.executable).with_name(name)), *arguments]

@@ -19,7 +19,7 @@ from faceblurd.config.reach import ANSWER_SECONDS, begin, within
 from faceblurd.errors import FaceblurdError, SetupError
 from faceblurd.intake.root import Pace
 from faceblurd.outlet import moving
-from faceblurd.outlet.ledger import Ledger, is_full, is_locked
+from faceblurd.outlet.ledger import BUSY_SECONDS, Ledger, is_full, is_locked
 from faceblurd.telemetry.status import StatusFile
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Daemon:
         """Run until SIGTERM or SIGINT. Raises FaceblurdError when it cannot start."""
         lock = assembly.lock_state(self._config.state_dir)
         try:
-            self._run(Ledger(self._config.state_dir / assembly.LEDGER_NAME))
+            self._run(Ledger(self._config.state_dir / assembly.LEDGER_NAME, busy_seconds=BUSY_SECONDS))
         finally:
             os.close(lock)
         self._voice.tell("daemon.stopped")

@@ -61,7 +61,8 @@ def _again(ledger: Ledger, known: list[str], path: str, *, is_root: bool) -> boo
     from faceblurd.telemetry.logs import printable_line  # noqa: PLC0415 - same
 
     shown = printable_line(printable(path))
-    for spelled in (os.path.abspath(path), os.path.realpath(path)):
+    for spell in (os.path.abspath, os.path.realpath):  # the second may hang on a dead share: only if need be
+        spelled = spell(path)
         above = [folder for folder in known if f"{spelled}/".startswith(f"{folder}/")]
         folder = max(above, key=len, default=None)
         if folder is None or (is_root and folder != spelled):

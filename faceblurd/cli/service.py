@@ -93,7 +93,7 @@ def scan(config_path: Path | None) -> int:
     from faceblurd import assembly, once  # noqa: PLC0415 - same
     from faceblurd.config.reach import ANSWER_SECONDS, within  # noqa: PLC0415 - same
     from faceblurd.outlet import moving  # noqa: PLC0415 - same
-    from faceblurd.outlet.ledger import Ledger  # noqa: PLC0415 - same
+    from faceblurd.outlet.ledger import Ledger, locks_are_told  # noqa: PLC0415 - same
     from faceblurd.outlet.quarantine import Quarantine  # noqa: PLC0415 - same
 
     config = load(config_path)
@@ -110,7 +110,8 @@ def scan(config_path: Path | None) -> int:
     try:
         assembly.wait_until_ready(made.pool)
         assembly.make_mirrors(plans, ledger)
-        away = once.catch_up(made, plans, ledger=ledger, voice=voice, stopped=lambda: False)
+        with locks_are_told():
+            away = once.catch_up(made, plans, ledger=ledger, voice=voice, stopped=lambda: False)
         held = len(Quarantine(ledger, folder).held())
     finally:
         made.close()

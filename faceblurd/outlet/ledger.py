@@ -42,9 +42,8 @@ _MADE_BY_THAT_RECIPE = "AND (state IN ('published', 'clean') OR destination=root
 _SAME = "substr({0}, 1, 8)=substr(?, 1, 8) AND {0}=? AND {0} IS NOT NULL"  # so that it is found by its index
 _SAME_OUTPUT = _SAME.format("output_digest")
 _ROOM_BYTES = 256 << 10  # some hundred files: less would be full again at once
-BUSY_SECONDS = 5.0
-"""For another program's lock; then the daemon pauses, and keeps its watchdog fed."""
-_OPENING_SECONDS = 60.0  # a backup takes its time; nothing else could be done meanwhile
+PATIENT_SECONDS = 60.0  # for a backup that has it locked, where nothing else could be done meanwhile
+BUSY_SECONDS = 5.0  # for the daemon, which then pauses, and keeps its watchdog fed
 _PUT = f"{COLUMNS}, era, seen_day"
 _CHANGED = ", ".join(f"{column}=excluded.{column}" for column in _PUT.split(", ")[2:])
 GONE_DAYS, SEEN_DAYS = 365, 30  # what is there is noted once a month: a million rows are not written every day
@@ -89,11 +88,14 @@ def locks_are_told() -> Iterator[None]:
 class Ledger:
     """The database in one file (or in memory, for a single `faceblurd blur`)."""
 
-    def __init__(self, path: Path | None, *, read_only: bool = False, owned: bool = True) -> None:
+    def __init__(
+        self, path: Path | None, *, read_only: bool = False, owned: bool = True, busy_seconds: float = PATIENT_SECONDS
+    ) -> None:
         """Open or create it; `read_only` for other processes that only look (status).
 
-        `owned`: nobody else has it open, so that one of an older version may be brought up to date. Raises
-        FaceblurdError when it cannot be used, LedgerVersionError when another version has to.
+        `owned`: nobody else has it open, so that one of an older version may be brought up to date. `busy_seconds`: how
+        long another program's lock is waited for. Raises FaceblurdError when it cannot be used, LedgerVersionError when
+        another version has to.
         """
         name = ":memory:" if path is None else f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
         self._eras: dict[str, int] = {}
@@ -102,11 +104,11 @@ class Ledger:
         try:
             if path is not None and not read_only:
                 _keep_to_ourselves(path)
-            self._db = sqlite3.connect(name, uri=True, isolation_level=None, timeout=_OPENING_SECONDS)
+            self._db = sqlite3.connect(name, uri=True, isolation_level=None, timeout=PATIENT_SECONDS)
             if not read_only:
                 self._prepare(owned=owned)
             self._check_version(name)
-            self._db.execute(f"PRAGMA busy_timeout={round(BUSY_SECONDS * 1000)}")
+            self._db.execute(f"PRAGMA busy_timeout={round(busy_seconds * 1000)}")
         except sqlite3.DatabaseError as error:
             raise FaceblurdError(f"the ledger {name} cannot be used: {error}", remedy=_remedy(error)) from error
 
@@ -215,7 +217,9 @@ class Ledger:
         Not where these bytes are known as a source, too, in which the same recipe found faces.
         """
         values = (digest, self._recipes.find(recipe))
-        made = self._has("output_digest", *values, and_is=_MADE_BY_THAT_RECIPE)
+        sql = "SELECT 1 FROM former WHERE digest=? AND recipe=? LIMIT 1"
+        was_made = self._db.execute(sql, (pack_digest(digest), values[1])).fetchone() is not None
+        made = was_made or self._has("output_digest", *values, and_is=_MADE_BY_THAT_RECIPE)
         return made and not self._has("input_digest", *values, and_is="AND state='published'")
 
     def made(self, path: str, digest: str) -> bool:

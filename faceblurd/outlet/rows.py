@@ -18,7 +18,7 @@ _DIGEST_BYTES: Final = 32
 _AT_REST: Final = "('retry', 'quarantined', 'released')"
 _COUNTED: Final = "INSERT INTO counts VALUES (%s.root, %s.state, 1) ON CONFLICT DO UPDATE SET number = number + 1"
 _UNCOUNTED: Final = "UPDATE counts SET number = number - 1 WHERE root = old.root AND state = old.state"
-_IN_MIRROR: Final = "old.output_digest IS NOT NULL AND old.destination <> old.root"
+_BY_RECIPE: Final = "CASE WHEN old.state IN ('published', 'clean') THEN old.recipe ELSE 0 END"
 ERAS = """
 CREATE TABLE eras (
   id INTEGER PRIMARY KEY AUTOINCREMENT, root BLOB NOT NULL, mark TEXT NOT NULL, UNIQUE (root, mark))
@@ -63,19 +63,22 @@ CREATE TABLE counts (
 CREATE TRIGGER count_moved AFTER UPDATE OF state ON files WHEN old.state <> new.state
 BEGIN {_UNCOUNTED}; {_COUNTED % ("new", "new")}; END
 """,
-    # Results that lie in a mirror still, though their photos go elsewhere now, or are forgotten: ours to replace.
+    # Results whose rows tell of something else by now: another mode or destination, or their photo was forgotten. They
+    # may lie there still, ours to replace, and ours to leave alone in place (`recipe` 0: not known by which).
     """
 CREATE TABLE former (
-  digest BLOB NOT NULL, path BLOB NOT NULL, day INTEGER NOT NULL, PRIMARY KEY (digest, path)) WITHOUT ROWID
+  digest BLOB NOT NULL, path BLOB NOT NULL, recipe INTEGER NOT NULL, day INTEGER NOT NULL, PRIMARY KEY (digest, path))
+WITHOUT ROWID
 """,
     f"""
 CREATE TRIGGER remember_moved AFTER UPDATE OF destination ON files
-WHEN {_IN_MIRROR} AND old.destination IS NOT new.destination
-BEGIN INSERT OR REPLACE INTO former VALUES (old.output_digest, old.path, new.seen_day); END
+WHEN old.output_digest IS NOT NULL AND old.destination IS NOT new.destination
+BEGIN INSERT OR REPLACE INTO former VALUES (old.output_digest, old.path, {_BY_RECIPE}, new.seen_day); END
 """,
     f"""
-CREATE TRIGGER remember_gone AFTER DELETE ON files WHEN {_IN_MIRROR}
-BEGIN INSERT OR REPLACE INTO former VALUES (old.output_digest, old.path, old.seen_day); END
+CREATE TRIGGER remember_gone AFTER DELETE ON files
+WHEN old.output_digest IS NOT NULL AND old.destination <> old.root
+BEGIN INSERT OR REPLACE INTO former VALUES (old.output_digest, old.path, {_BY_RECIPE}, old.seen_day); END
 """,
 )
 SCHEMA: Final = (ERAS, *FILES, _INTENTS, _OUTBOX)

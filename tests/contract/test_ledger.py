@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faceblurd.errors import FaceblurdError, LedgerVersionError
@@ -151,6 +151,7 @@ times = st.integers(-(2**63), 2**64)  # ext4 knows times until 2446, other file 
 numbers = st.integers(0, 2**64 - 1)
 
 
+@settings(deadline=None)
 @given(st.builds(Fingerprint, numbers, numbers, numbers, times, times))
 def test_any_fingerprint_comes_back(fingerprint: Fingerprint) -> None:
     with closing(Ledger(None)) as ledger:
@@ -174,6 +175,22 @@ def test_bytes_in_which_the_recipe_found_faces_are_no_result_of_it(ledger: Ledge
     assert not ledger.is_own_result("out", "recipe")
     ledger.put(replace(ENTRY, path="b.jpg", input_digest="out", output_digest="out", state=State.CLEAN))
     assert ledger.is_own_result("out", "recipe")
+
+
+def test_a_result_in_place_is_known_also_after_its_root_was_a_mirror_for_a_while(ledger: Ledger) -> None:
+    ledger.put(replace(ENTRY, to="/r"))
+    ledger.put(replace(ENTRY, to="/out", state=State.CLEAN, input_digest="out", output_digest="scrubbed"))
+    assert ledger.is_own_result("out", "recipe")
+    assert ledger.made("a.jpg", "out")
+    assert not ledger.is_own_result("out", "other recipe")
+
+
+def test_a_result_of_a_forgotten_photo_is_ours_to_replace_by_its_path_alone(ledger: Ledger) -> None:
+    ledger.put(replace(ENTRY, to="/out"))
+    assert ledger.made("a.jpg", "out")
+    ledger.forget("/r", "a.jpg")
+    assert ledger.made("a.jpg", "out")
+    assert not ledger.made("b.jpg", "out")
 
 
 def test_the_earlier_result_of_a_photo_that_failed_under_a_new_recipe_is_no_result_of_that(ledger: Ledger) -> None:

@@ -178,6 +178,7 @@ class Daemon(Outlet):
         if self.world.print_of(inode) != file.settling.fingerprint:
             self.waiting.settle_again(file, now=self.world.now)
             return
+        file.first_look = self.world.now if file.first_look is None else file.first_look
         verdict = decide.on_settled(
             links=1, hard_links_ok=False, open_for_writing=inode.writers > 0, overdue=file.overdue(self.world.now)
         )

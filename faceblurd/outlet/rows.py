@@ -18,7 +18,10 @@ _DIGEST_BYTES: Final = 32
 _AT_REST: Final = "('retry', 'quarantined', 'released')"
 _COUNTED: Final = "INSERT INTO counts VALUES (%s.root, %s.state, 1) ON CONFLICT DO UPDATE SET number = number + 1"
 _UNCOUNTED: Final = "UPDATE counts SET number = number - 1 WHERE root = old.root AND state = old.state"
-_BY_RECIPE: Final = "CASE WHEN old.state IN ('published', 'clean') THEN old.recipe ELSE 0 END"
+# No OR REPLACE: a statement that fires a trigger has its own way with conflicts count for it.
+_REMEMBER: Final = """INSERT INTO former VALUES (
+  old.output_digest, old.path, CASE WHEN old.state IN ('published', 'clean') THEN old.recipe ELSE 0 END, %s.seen_day)
+  ON CONFLICT (digest, path) DO UPDATE SET recipe=excluded.recipe, day=excluded.day"""
 ERAS = """
 CREATE TABLE eras (
   id INTEGER PRIMARY KEY AUTOINCREMENT, root BLOB NOT NULL, mark TEXT NOT NULL, UNIQUE (root, mark))
@@ -73,12 +76,12 @@ WITHOUT ROWID
     f"""
 CREATE TRIGGER remember_moved AFTER UPDATE OF destination ON files
 WHEN old.output_digest IS NOT NULL AND old.destination IS NOT new.destination
-BEGIN INSERT OR REPLACE INTO former VALUES (old.output_digest, old.path, {_BY_RECIPE}, new.seen_day); END
+BEGIN {_REMEMBER % "new"}; END
 """,
     f"""
 CREATE TRIGGER remember_gone AFTER DELETE ON files
 WHEN old.output_digest IS NOT NULL AND old.destination <> old.root
-BEGIN INSERT OR REPLACE INTO former VALUES (old.output_digest, old.path, {_BY_RECIPE}, old.seen_day); END
+BEGIN {_REMEMBER % "old"}; END
 """,
 )
 SCHEMA: Final = (ERAS, *FILES, _INTENTS, _OUTBOX)

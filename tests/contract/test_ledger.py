@@ -185,6 +185,13 @@ def test_a_result_in_place_is_known_also_after_its_root_was_a_mirror_for_a_while
     assert not ledger.is_own_result("out", "other recipe")
 
 
+def test_a_root_may_change_to_and_fro(ledger: Ledger) -> None:
+    for to in ("/out", "/r", "/out", "/new", "/out", "/r"):
+        ledger.put(replace(ENTRY, to=to))
+    assert ledger.made("a.jpg", "out")
+    assert ledger.is_own_result("out", "recipe")
+
+
 def test_a_result_of_a_forgotten_photo_is_ours_to_replace_by_its_path_alone(ledger: Ledger) -> None:
     ledger.put(replace(ENTRY, to="/out"))
     assert ledger.made("a.jpg", "out")

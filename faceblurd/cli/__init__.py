@@ -18,6 +18,7 @@ from faceblurd.cli.formats import formats
 from faceblurd.cli.hooks import hooks
 from faceblurd.cli.preview import preview
 from faceblurd.cli.quarantine import quarantine
+from faceblurd.cli.redo import redo
 from faceblurd.cli.service import run, scan
 from faceblurd.cli.status import status
 from faceblurd.errors import Exit, FaceblurdError
@@ -39,7 +40,7 @@ def main() -> None:
     """
 
 
-for command in (run, blur, scan, status, explain, quarantine, preview, check_config, hooks, formats, doctor):
+for command in (run, blur, scan, status, explain, redo, quarantine, preview, check_config, hooks, formats, doctor):
     main.add_command(command)
 
 

@@ -19,9 +19,8 @@ from faceblurd.errors import Exit, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from faceblurd.intake.scanner import Found
+    from faceblurd.intake.scanner import Finished, Found
     from faceblurd.model import Region, Report
-    from faceblurd.once import Tally
     from faceblurd.pipeline import RootPlan
 
 
@@ -98,15 +97,11 @@ def _run(maker: PlanMaker, candidates: list[tuple[RootPlan, str | None]], teller
 
     def found() -> Iterator[tuple[RootPlan, Found]]:
         for plan, name in candidates:
-            assembly.make_mirror(plan, ledger)
-            if name is not None:
-                yield from once.one_file(plan, name)
-                continue
-            tally = once.Tally()
-            yield from once.files_below(plan, tally)
-            teller.walked(tally)
+            assembly.make_mirrors([plan], ledger)
+            yield from once.files_below(plan, teller.walked) if name is None else once.one_file(plan, name)
 
     try:
+        assembly.wait_until_ready(made.pool)
         with teller:
             once.run_once(made, teller.counted(found()), stopped=lambda: bool(stopping))
     finally:
@@ -165,13 +160,13 @@ class _Teller:
                 self._progress.update(self._task, total=number)
             yield one
 
-    def walked(self, tally: Tally) -> None:
+    def walked(self, walk: Finished) -> None:
         """Note what a walk left alone, and say what it could not look into."""
         from faceblurd import once  # noqa: PLC0415 - not needed for --help
         from faceblurd.rules.filter import MEANINGS  # noqa: PLC0415 - same
 
-        self._unread |= once.say_unread(tally, self.tell)
-        for left in () if tally.end is None else tally.end.left:
+        self._unread |= once.say_unread(walk.root, walk.errors, self.tell)
+        for left in walk.left:
             self._left[MEANINGS[left.why]] += left.count
 
     def report(self, report: Report) -> None:

@@ -40,6 +40,7 @@ class PlanMaker:
         return self.plans[folder]
 
     def _new_plan(self, folder: str, named: str) -> RootPlan:
+        from faceblurd.assembly import MTIME_STEP_NS  # noqa: PLC0415 - not needed for --help
         from faceblurd.config import IMAGE_GLOBS  # noqa: PLC0415 - pydantic is not needed for --help
         from faceblurd.model import Mode  # noqa: PLC0415 - same
         from faceblurd.pipeline import RootPlan  # noqa: PLC0415 - same
@@ -53,7 +54,8 @@ class PlanMaker:
         return RootPlan(
             folder, Mode.IN_PLACE if self._to is None else Mode.MIRROR, to, self._recipe,
             selection, quiet_seconds=0.0, settle_max_seconds=0.0, hard_links_ok=False,
-            keep_mtime=self._to is not None, replace_others=self._replace, take_away_held=False,
+            keep_mtime=True, mtime_step_ns=0 if self._to else MTIME_STEP_NS,
+            replace_others=self._replace, take_away_held=False,
         )  # fmt: skip
 
 

@@ -37,12 +37,11 @@ Place = tuple[Loc, Path, Folder]
 
 
 def _folders(config: Config) -> Iterator[Problem]:
-    roots: list[Place] = [
-        (("roots", at, "path"), root.path, Folder.at(root.path)) for at, root in enumerate(config.roots)
-    ]
-    outputs: list[Place] = [
-        (("roots", at, "to"), root.to, Folder.at(root.to)) for at, root in enumerate(config.roots) if root.to
-    ]
+    named: list[tuple[Loc, Path]] = [(("roots", at, "path"), root.path) for at, root in enumerate(config.roots)]
+    named += [(("roots", at, "to"), root.to) for at, root in enumerate(config.roots) if root.to]
+    seen = Folder.each([path for _, path in named] + [config.state_dir])
+    places: list[Place] = [(loc, path, folder) for (loc, path), folder in zip(named, seen, strict=False)]
+    roots, outputs = places[: len(config.roots)], places[len(config.roots) :]
     for (_, path, first), (loc, other, second) in combinations(roots, 2):
         if _overlap(first, second):
             yield Problem(loc, f"overlaps the root {path}", str(other), "Watch the upper folder only, or split them.")
@@ -50,7 +49,7 @@ def _folders(config: Config) -> Iterator[Problem]:
         if _overlap(first, second):
             yield Problem(loc, f"overlaps the output {path}", str(other), "Give each root a folder of its own.")
     yield from _loops(roots, outputs)
-    yield from _exposed_state(config.state_dir, [*roots, *outputs])
+    yield from _exposed_state(config.state_dir, seen[-1], places)
 
 
 def _loops(roots: list[Place], outputs: list[Place]) -> Iterator[Problem]:
@@ -64,9 +63,8 @@ def _loops(roots: list[Place], outputs: list[Place]) -> Iterator[Problem]:
                 yield Problem(root_loc, message, str(root), "Choose an output beside the root.")
 
 
-def _exposed_state(state_dir: Path, folders: list[Place]) -> Iterator[Problem]:
+def _exposed_state(state_dir: Path, state: Folder, folders: list[Place]) -> Iterator[Problem]:
     """Quarantined photos lie in the state directory: they must be neither watched nor published."""
-    state = Folder.at(state_dir)
     for _, path, folder in folders:
         if state.is_inside(folder):
             message = f"lies inside {path}, which is watched or published"

@@ -57,7 +57,7 @@ class HardLinks(StrEnum):
 
 
 class Mtime(StrEnum):
-    """Which time a result carries: auto is keep in a mirror, now in place."""
+    """Which time a result carries: auto is keep in a mirror, and two seconds more in place."""
 
     AUTO = "auto"
     KEEP = "keep"

@@ -9,12 +9,14 @@ from pathlib import Path
 from platform import python_version, release
 from typing import TYPE_CHECKING, Final
 
+from faceblurd.assembly import LEDGER_NAME
 from faceblurd.doctor.finding import Finding, Level, existing, no_way_to_write, space
 from faceblurd.doctor.roots import number_in
-from faceblurd.errors import FaceblurdError
+from faceblurd.errors import FaceblurdError, LedgerVersionError
 from faceblurd.imaging.detectors import runtime, weights
 from faceblurd.intake.filesystem import kind_under, tells_of_changes
 from faceblurd.model import Watch
+from faceblurd.outlet.rows import HEADER_BYTES, SCHEMA_VERSION, version_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -96,7 +98,29 @@ def _state(config: Config) -> Iterator[Finding]:
         yield Finding(Level.BAD, path, f"state_dir {why}", "chown it, or choose another")
     else:
         yield Finding(Level.OK, path, f"state_dir, on {kind}")
+    yield from _ledger(config.state_dir / LEDGER_NAME)
     yield from space(path)
+
+
+def _ledger(path: Path) -> Iterator[Finding]:
+    """Look at the ledger's first bytes only: to open it would create files, and lock it for a moment."""
+    try:
+        with path.open("rb") as file:
+            version = version_in(file.read(HEADER_BYTES))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        text, remedy = f"the ledger cannot be read: {error.strerror}", "chown it to this user"
+        yield Finding(Level.BAD, str(path), text, remedy)
+        return
+    if version is None:
+        remedy = "Move it away: every photo is then looked at once more"
+        yield Finding(Level.BAD, str(path), "is no ledger", remedy)
+    elif version > SCHEMA_VERSION:
+        newer = LedgerVersionError(str(path), version, SCHEMA_VERSION)
+        yield Finding(Level.BAD, str(path), newer.message, newer.remedy)
+    else:
+        yield Finding(Level.OK, str(path), f"the ledger, version {version}")
 
 
 def _instances(config: Config) -> Iterator[Finding]:

@@ -112,10 +112,13 @@ def write_down(ledger: Ledger, work: Work, staged: Staged, *, payload: str) -> N
     ledger.begin(work.intent)
 
 
-def deliver(work: Work, staged: Staged, *, known: Entry | None, replace_others: bool) -> Published | Newer | Occupied:
+def deliver(
+    work: Work, staged: Staged, *, known: Entry | None, replace_others: bool, ours: str = ""
+) -> Published | Newer | Occupied:
     """Publish a staged result that was written down. May hang; touches no ledger.
 
-    `known` is the ledger's entry of this path. In a mirror, a source that is no longer what was read publishes nothing.
+    `known` is the ledger's entry of this path, `ours` the digest of another file that may be replaced. In a mirror, a
+    source that is no longer what was read publishes nothing.
     Raises OSError; the target is then whole, old or new, and the intent tells a restart what to do.
     """
     if work.mode is Mode.MIRROR and not is_what_was_read(work.intent):
@@ -125,7 +128,7 @@ def deliver(work: Work, staged: Staged, *, known: Entry | None, replace_others: 
     expected, digest = _expected(work, known)
     result = publisher.publish(work.staging, expected=expected, expected_digest=digest)
     if isinstance(result, publisher.Occupied):
-        return _occupied(work, staged, replace_others=replace_others)
+        return _occupied(work, staged, replace_others=replace_others, ours=ours)
     return result
 
 
@@ -161,7 +164,7 @@ def _expected(work: Work, known: Entry | None) -> tuple[Fingerprint | None, str 
     return work.target_fingerprint(), known.output_digest
 
 
-def _occupied(work: Work, staged: Staged, *, replace_others: bool) -> Published | Newer | Occupied:
+def _occupied(work: Work, staged: Staged, *, replace_others: bool, ours: str) -> Published | Newer | Occupied:
     """Look at the file that has the target's name: the same result counts as done, another one is not overwritten."""
     present = work.target_fingerprint()
     if present is None:
@@ -170,9 +173,9 @@ def _occupied(work: Work, staged: Staged, *, replace_others: bool) -> Published 
     if digest == staged.output_digest:
         os.fsync(work.staging.directory_fd)  # an earlier try may have failed right before this
         return publisher.Published(present)
-    if not replace_others or digest == "":  # a folder, a link: `replace` is for files
-        return publisher.Occupied()
-    return publisher.publish(work.staging, expected=present, expected_digest=None)
+    if not digest or not (replace_others or digest == ours):  # a folder, a link: `replace` is for files
+        return publisher.Occupied(digest or "")
+    return publisher.publish(work.staging, expected=present, expected_digest=None if replace_others else ours)
 
 
 def sweep_later(ledger: Ledger, intent: Intent) -> None:

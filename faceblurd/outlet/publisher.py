@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from faceblurd.model import Fingerprint
@@ -38,7 +38,9 @@ class Newer:
 
 @dataclass(frozen=True, slots=True)
 class Occupied:
-    """The target's name is taken by a file that is not ours. Nothing was changed."""
+    """The target's name is taken by a file that is not known as ours. Nothing was changed."""
+
+    digest: str = field(default="", compare=False)  # of that file; empty: not looked at, or no file
 
 
 def publish(

@@ -60,16 +60,21 @@ class Finishing:
         file.move(State.STAGED)
         report = self._report(file, Outcome.PUBLISHED if staged.regions else Outcome.CLEAN, staged)
         delivery.write_down(self._p.ledger, work, staged, payload=self._payload(report))
+        self._deliver(file, report, staged)
+
+    def _deliver(self, file: File, report: Report, staged: Staged, *, ours: str = "") -> None:
         known = self._p.ledger.entry(*file.key)
         file.out = True
         self._p.errands.send(
             file.plan.path,
-            partial(delivery.deliver, work, staged, known=known, replace_others=file.plan.replace_others),
-            partial(self._delivered, file, report, staged.output_digest),
+            partial(
+                delivery.deliver, file.opened(), staged, known=known, replace_others=file.plan.replace_others, ours=ours
+            ),
+            partial(self._delivered, file, report, staged),
         )
 
     def _delivered(
-        self, file: File, report: Report, output_digest: str, result: Published | Newer | Occupied | OSError
+        self, file: File, report: Report, staged: Staged, result: Published | Newer | Occupied | OSError
     ) -> None:
         file.out = False
         target = file.opened().target.absolute
@@ -81,11 +86,13 @@ class Finishing:
                 self.failed(file, reason, f"{target}: {result.strerror}", retryable=True)
             case publisher.Newer():
                 self.newer(file)
+            case publisher.Occupied() if self._p.ledger.made(file.path, result.digest):
+                self._deliver(file, report, staged, ours=result.digest)  # before this root, or its mode, was what it is
             case publisher.Occupied():
                 detail = f"{target} exists and is not ours: move it away, or set existing: replace"
                 self.hold(file, Reason.TARGET_EXISTS, detail)
             case publisher.Published():
-                self._record(file, report, target=result.fingerprint, output_digest=output_digest)
+                self._record(file, report, target=result.fingerprint, output_digest=staged.output_digest)
 
     def _half_done(self, file: File, detail: str) -> None:
         """Leave a file whose result took its place, but not for sure, to what is done after a crash."""
@@ -105,12 +112,13 @@ class Finishing:
         digest, recipe = file.opened().digest, file.plan.recipe.digest
         entry = self._p.ledger.entry(*file.key)
         if entry is None or digest not in {entry.input_digest, entry.output_digest}:
-            entry = Entry(*file.key, State.PUBLISHED, recipe, file.settling.fingerprint, None, digest)
+            entry = Entry(*file.key, State.PUBLISHED, recipe, file.settling.fingerprint, None, digest)  # our own
         state = decide.state_of_known(entry, digest)
         target = file.settling.fingerprint if file.in_place else entry.target
         now = replace(
-            entry, state=state, recipe=recipe, source=file.settling.fingerprint, target=target, attempts=0, reason=None
-        )
+            entry, state=state, recipe=recipe, source=file.settling.fingerprint, target=target, attempts=0, reason=None,
+            to=file.plan.to, terms="",
+        )  # fmt: skip
         self._commit(file, now)
         self._p.tell("file.skipped", path=file.absolute, detail=file.skipped)
         self.close(file, state)
@@ -122,7 +130,8 @@ class Finishing:
         state = State.PUBLISHED if report.outcome is Outcome.PUBLISHED else State.CLEAN
         source = target if file.in_place else file.settling.fingerprint
         entry = Entry(
-            *file.key, state, file.plan.recipe.digest, source, file.opened().digest, output_digest, target
+            *file.key, state, file.plan.recipe.digest, source, file.opened().digest, output_digest, target,
+            to=file.plan.to,
         )  # fmt: skip
         self._commit(file, entry, payload=self._payload(report))
         self.close(file, state)
@@ -169,10 +178,12 @@ class Finishing:
             waits_for_space=self._patience.waits_for_space,
         )  # fmt: skip
         if isinstance(plan, decide.Hold):
+            if reason in decide.NOT_THE_FILES_FAULT:
+                self._trouble(file, reason)  # the next file would only fail, too
             self.hold(file, reason, detail, milliseconds=milliseconds)
             return
-        if reason in decide.NOT_THE_FILES_FAULT:
-            file.attempts = max(0, file.attempts - 1)
+        if reason in decide.NOT_THE_FILES_FAULT and self._patience.waits_for_space:
+            file.attempts = max(0, file.attempts - 1)  # a single run counts them, or it would never end
         self._trouble(file, reason)
         entry = self._failure_entry(file, State.RETRY, reason, detail)
         self._commit(file, entry)
@@ -194,7 +205,7 @@ class Finishing:
         # Written down before it is moved: what a crash leaves in its root is held, and the next scan moves it.
         self._commit(file, entry, payload=self._payload(report))
         self.close(file, State.QUARANTINED)
-        if file.plan.take_away_held:
+        if file.plan.take_away_held and reason not in decide.NOT_THE_FILES_FAULT:
             self.take_away(entry)
         self._say(report)
 
@@ -223,9 +234,9 @@ class Finishing:
         before = self._p.ledger.entry(*file.key)
         entry = Entry(
             *file.key, state, file.plan.recipe.digest, file.settling.fingerprint, attempts=file.attempts,
-            reason=reason, detail=detail,
+            reason=reason, detail=detail, to=file.plan.to, terms=file.plan.terms,
         )  # fmt: skip
-        if before is None or (file.in_place and before.recipe != entry.recipe):
+        if before is None or (file.in_place and not (before.recipe == entry.recipe and before.to == entry.to)):
             return entry  # in place, a result under another recipe must not count as our own output under this one
         return replace(entry, target=before.target, output_digest=before.output_digest)
 

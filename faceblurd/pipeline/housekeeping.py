@@ -48,9 +48,13 @@ class Housekeeping:
         self._searches: dict[str, _Search] = {}
 
     def entered(self, root: str, identity: RootIdentity) -> None:
-        """Forget what was missing in a root before it was this one, or was away."""
-        self._identities[root] = identity
-        self._forget(root)
+        """Forget what was missing in a root before it was this one; `tick` does it for one that is away.
+
+        A root that cannot be watched is entered again at every look.
+        """
+        if self._identities.get(root) != identity:
+            self._identities[root] = identity
+            self._forget(root)
 
     def hinted(self, sightings: Iterable[Sighting]) -> None:
         """Take note of paths that may be gone: files, or whole folders. What is too much is left to the next scan."""

@@ -79,8 +79,8 @@ class Looking:
             self._waiting.hinted(file, fingerprint, source, now=now)
             return
         verdict = decide.on_sight(
-            fingerprint, self._p.ledger.entry(plan.path, path), recipe=plan.recipe.digest,
-            ignores_unsupported=plan.ignore_unsupported, takes_away=plan.take_away_held,
+            fingerprint, self._p.ledger.entry(plan.path, path), recipe=plan.recipe.digest, to=plan.to,
+            terms=plan.terms, ignores_unsupported=plan.ignore_unsupported, takes_away=plan.take_away_held,
         )  # fmt: skip
         if isinstance(verdict, decide.TakeAway):
             self._take_away(verdict.entry)

@@ -51,10 +51,14 @@ def main(conn: Connection, setup: Setup) -> None:
     _harden(setup.parent_pid)
     _keep_memory_between_photos()
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # numpy starts one for each core: idle here, and older than the sandbox
-    from faceblurd.workers.toolbox import Toolbox  # noqa: PLC0415 - cv2 and numpy: never in the parent
-
     try:
+        from faceblurd.workers.toolbox import Toolbox  # noqa: PLC0415 - cv2 and numpy: never in the parent
+
         toolbox = Toolbox.open(setup.recipes, setup.plugins)
+    except ImportError as error:
+        remedy = "Install faceblurd anew, with what it needs"
+        conn.send_bytes(messages.encode(messages.SetupFailed(f"a worker does not start: {error}", remedy)))
+        return
     except FaceblurdError as error:
         conn.send_bytes(messages.encode(messages.SetupFailed(error.message, error.remedy)))
         return
@@ -64,10 +68,11 @@ def main(conn: Connection, setup: Setup) -> None:
     conn.send_bytes(messages.encode(messages.Ready(in_force)))
     while True:
         try:
-            job: Job = conn.recv()
+            order: messages.Order = conn.recv()
             source_fd, staging_fd = recv_handle(conn), recv_handle(conn)
         except EOFError:
             return
+        job = order.job(setup.recipes)
         result = _perform_safely(job, source_fd, staging_fd, partial(_ask, conn, job), toolbox)
         os.close(source_fd)
         os.close(staging_fd)

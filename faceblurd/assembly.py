@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from faceblurd import __version__
+from faceblurd.config.programs import no_way_to_run
 from faceblurd.config.reach import ANSWER_SECONDS, Folder, side_by_side
 from faceblurd.errors import AlreadyRunningError, FaceblurdError, SetupError
 from faceblurd.intake import mirror
@@ -189,6 +190,8 @@ def _hook(hooks: HooksConfig | Hooks, ledger: Ledger, voice: Voice) -> CommandHo
     def problem(detail: str) -> None:
         voice.tell("hook.failed", detail=detail)
 
+    if (found := no_way_to_run(hooks.command[0], os.environ)) is not None:
+        problem(f"{hooks.command[0]} {found[0]}. {found[1]}")  # at the start already, not with the first photo
     return CommandHook(
         hooks.command, timeout_seconds=hooks.timeout_seconds, max_attempts=hooks.max_attempts, outbox=ledger,
         on_problem=problem,

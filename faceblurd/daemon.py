@@ -20,6 +20,7 @@ from faceblurd.errors import FaceblurdError, SetupError
 from faceblurd.intake.root import Pace
 from faceblurd.outlet import moving
 from faceblurd.outlet.ledger import BUSY_SECONDS, Ledger, is_full, is_locked
+from faceblurd.telemetry.pulse import Pulse
 from faceblurd.telemetry.status import StatusFile
 
 if TYPE_CHECKING:
@@ -37,6 +38,10 @@ READ_SECONDS = 60.0  # for a reload to read what it names: folders are waited fo
 PAUSE_SECONDS = 1.0  # how soon a stop, or room, is noticed
 
 
+class _StoppedError(Exception):
+    """A stop was asked for while the daemon starts."""
+
+
 def _remedy(error: sqlite3.Error) -> str:
     return "Wait until the program that has it locked is done" if is_locked(error) else "Make room there"
 
@@ -49,12 +54,14 @@ class Daemon:
         configure: Callable[[Config], None],
     ) -> None:  # fmt: skip
         """Start by `config`. `load` reads it anew at a reload. `configure` sets up the log by it."""
+        self._stop_asked = self._reload_asked = False
+        self._handle_signals()  # first of all: a stop while we start ends us, and a reload is not lost
         self._configure = configure
         self._load, self._voice, self._notifier = load, voice, notifier
         self._config = config
         self._plans = assembly.plans_for(config)
-        self._stop_asked = self._reload_asked = False
         self._status = StatusFile(self._config.state_dir)
+        self._pulse: Pulse | None = None
         self._next_status = 0.0
         self._paused = ""
         self._started_at = int(time.time())
@@ -63,6 +70,7 @@ class Daemon:
         """Run until SIGTERM or SIGINT. Raises FaceblurdError when it cannot start."""
         lock = assembly.lock_state(self._config.state_dir)
         try:
+            self._pulse = Pulse(self._config.state_dir)
             self._run(Ledger(self._config.state_dir / assembly.LEDGER_NAME, busy_seconds=BUSY_SECONDS))
         finally:
             os.close(lock)
@@ -72,8 +80,7 @@ class Daemon:
         try:
             self._recover()
             self._assembly = self._assemble(self._config, self._plans, ledger)
-            assembly.wait_until_ready(self._assembly.pool)
-            self._handle_signals()
+            assembly.wait_until_ready(self._assembly.pool, meanwhile=self._heed_stop)
             assembly.make_mirrors(self._plans, ledger)
             self._open_roots(self._assembly, self._config, self._plans, ledger)
             self._assembly.plugins.daemon_started([plan.path for plan in self._plans])
@@ -82,6 +89,8 @@ class Daemon:
             self._notifier.ready()
             self._loop(ledger)
             self._stop()
+        except _StoppedError:  # before anything was begun
+            self._notifier.stopping()
         except sqlite3.Error as error:  # a full disk below the state directory: files are safe, the ledger is behind
             raise FaceblurdError(
                 f"the ledger in {self._config.state_dir} cannot be written: {error}",
@@ -95,6 +104,8 @@ class Daemon:
             if hasattr(self, "_assembly"):
                 self._assembly.close()
             ledger.close()
+        if self._pulse is not None:
+            self._pulse.close()
         self._status.remove()
 
     def _recover(self) -> None:
@@ -119,10 +130,15 @@ class Daemon:
         def ask(number: int, _frame: object) -> None:
             self._reload_asked |= number == signal.SIGHUP
             self._stop_asked |= number != signal.SIGHUP
-            self._assembly.inbox.ring()
+            if hasattr(self, "_assembly"):
+                self._assembly.inbox.ring()
 
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, ask)
+
+    def _heed_stop(self) -> None:
+        if self._stop_asked:
+            raise _StoppedError
 
     # --- running
 
@@ -151,7 +167,7 @@ class Daemon:
         with suppress(sqlite3.Error):  # the intents of what was in hand stay, and the roots' start deals with them
             self._assembly.close()
         while not self._stop_asked and not ledger.has_room():
-            self._notifier.watchdog()
+            self._beat()
             self._write_status(ledger)
             time.sleep(PAUSE_SECONDS)
         if not self._stop_asked:
@@ -160,7 +176,7 @@ class Daemon:
     def _resume(self, ledger: Ledger) -> None:
         self._recover()
         made = self._assemble(self._config, self._plans, ledger)
-        assembly.wait_until_ready(made.pool, meanwhile=self._notifier.watchdog)
+        assembly.wait_until_ready(made.pool, meanwhile=self._beat)
         assembly.make_mirrors(self._plans, ledger)
         self._open_roots(made, self._config, self._plans, ledger)
         self._assembly, self._paused = made, ""
@@ -178,7 +194,13 @@ class Daemon:
     def _tell_systemd(self) -> None:
         """Ping the service's watchdog: the loop has just ticked, and every root is watched as it says."""
         if all(root.alive for root in self._assembly.pipeline.roots.values()):
-            self._notifier.watchdog()
+            self._beat()
+
+    def _beat(self) -> None:
+        """Tell systemd, and whoever asks (`faceblurd health`), that we go on."""
+        self._notifier.watchdog()
+        if self._pulse is not None:
+            self._pulse.answer()
 
     def _write_status(self, ledger: Ledger) -> None:
         now = time.monotonic()

@@ -84,6 +84,7 @@ class Reason(StrEnum):
     UNREACHABLE = "unreachable"
     IO_ERROR = "io_error"
     INTERRUPTED = "interrupted"
+    VANISHED = "vanished"
     INTERNAL_ERROR = "internal_error"
 
 

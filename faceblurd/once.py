@@ -6,6 +6,9 @@ of them can keep it from its end, and scans each of them once.
 
 from __future__ import annotations
 
+import os
+import time
+from itertools import islice
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -13,7 +16,7 @@ from faceblurd import assembly
 from faceblurd.errors import SetupError
 from faceblurd.intake.root import Pace
 from faceblurd.intake.scanner import Found, walk
-from faceblurd.model import Fingerprint, Watch
+from faceblurd.model import Fingerprint, Mode, Watch
 from faceblurd.outlet import beneath
 
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from faceblurd.pipeline import RootPlan
 
 MOST_WAITING = 200
+MOST_OTHERS = 100_000
 
 
 def files_below(plan: RootPlan, ended: Callable[[Finished], None] = lambda _: None) -> Iterator[tuple[RootPlan, Found]]:
@@ -51,7 +55,7 @@ def catch_up(
     Gives the number of roots that are away, full, do not answer, or could not be looked into everywhere, which was
     told; none keeps another from its turn.
     """
-    paces = [Pace(inf, Watch.SCAN, plan.follow_deletions, once=True) for plan in plans]
+    paces = [Pace(inf, Watch.SCAN, remembers=plan.mode is Mode.MIRROR, once=True) for plan in plans]
     assembly.open_roots(made, plans, paces, ledger, voice)
     roots = made.pipeline.roots.values()
     while not stopped() and not (all(root.was_scanned or root.is_away for root in roots) and made.pipeline.idle):
@@ -63,6 +67,21 @@ def catch_up(
 def one_file(plan: RootPlan, name: str) -> Iterator[tuple[RootPlan, Found]]:
     """Give a single file of a root, whatever it is called. Raises OSError when it is not there."""
     yield plan, Found(name, Fingerprint.from_stat(beneath.look(plan.path, name)))
+
+
+def others_below(folder: str) -> tuple[int, str]:
+    """Count the files below a folder (at most `MOST_OTHERS`), and give one of them as an example."""
+    files = (name for _, _, names in os.walk(folder) for name in names)
+    seen = list(islice(files, MOST_OTHERS))
+    return len(seen), min(seen, default="")
+
+
+def finish_in_hand(made: Assembly, seconds: float) -> None:
+    """Start nothing any more, and let workers finish what they have, for a while."""
+    made.pipeline.drain()
+    until = time.monotonic() + seconds
+    while made.pipeline.in_hand and time.monotonic() < until:
+        made.pipeline.step(0.1)
 
 
 def run_once(made: Assembly, candidates: Iterable[tuple[RootPlan, Found]], *, stopped: Callable[[], bool]) -> None:

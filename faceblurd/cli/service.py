@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from faceblurd.cli.options import config_option, load, state_dir_option
+from faceblurd.cli.options import config_option, load, own_state_dir, state_dir_option
+from faceblurd.cli.signals import Stop
 from faceblurd.errors import Exit, UsageError
 
 if TYPE_CHECKING:
@@ -72,10 +73,9 @@ def _config(config_path: Path | None, watch: Path | None, given: dict[str, Any])
         if any(given.values()):
             raise UsageError("--to, --in-place, --recipe, --state-dir go with --watch", remedy="Set them in the config")
         return load(config_path)
-    from faceblurd.config import config_from_flags, default_state_dir  # noqa: PLC0415 - not needed for --help
+    from faceblurd.config import config_from_flags  # noqa: PLC0415 - not needed for --help
 
-    state_dir = given.pop("state_dir", None) or default_state_dir(os.environ, Path.home())
-    given["state_dir"] = state_dir
+    given["state_dir"] = given.get("state_dir") or own_state_dir()
     return config_from_flags(watch=watch, environ=os.environ, **given)
 
 
@@ -86,7 +86,7 @@ def scan(config_path: Path | None) -> int:
 
     For cron, or after a restore. What the ledger knows as done is not read again. No disk is waited for: exit code 3
     when files are held, 1 when a root is away, does not answer, has no room for results, or a folder in it cannot be
-    looked into.
+    looked into. SIGTERM lets workers finish what they have in hand (workers.stop_seconds); then 130.
     """
     if config_path is None:
         raise UsageError("no config", remedy="Give --config FILE")
@@ -99,7 +99,7 @@ def scan(config_path: Path | None) -> int:
     from faceblurd.outlet.quarantine import Quarantine  # noqa: PLC0415 - same
     from faceblurd.telemetry.status import StatusFile  # noqa: PLC0415 - same
 
-    config = load(config_path)
+    stop, config = Stop(), load(config_path)
     voice, plans = _voice(config), assembly.plans_for(config)
     lock = assembly.lock_state(config.state_dir)
     ledger = Ledger(config.state_dir / assembly.LEDGER_NAME)
@@ -110,11 +110,16 @@ def scan(config_path: Path | None) -> int:
         plans, workers=config.workers, hooks=config.hooks, ledger=ledger, state_dir=config.state_dir,
         patience=patience, voice=voice, watches=True,
     )  # fmt: skip
+    stop.wake = made.inbox.ring
     try:
-        assembly.wait_until_ready(made.pool)
+        assembly.wait_until_ready(made.pool, meanwhile=stop.heed)
         assembly.make_mirrors(plans, ledger)
         with locks_are_told():
-            away = once.catch_up(made, plans, ledger=ledger, voice=voice, stopped=lambda: False)
+            away = once.catch_up(made, plans, ledger=ledger, voice=voice, stopped=stop)
+            if stop():
+                voice.tell("scan.stopping", in_hand=made.pipeline.in_hand)
+                once.finish_in_hand(made, config.workers.stop_seconds)
+        stop.heed()
         held = len(Quarantine(ledger, folder).held())
         with suppress(OSError):  # a full disk: the log has it, too
             StatusFile(config.state_dir).write({"last_scans": account.of_last_scans(made.pipeline, plans)})

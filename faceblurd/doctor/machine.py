@@ -1,4 +1,4 @@
-"""What all roots share: versions, clock, a worker and its sandbox, the networks, the state directory, inotify."""
+"""What all roots share: versions, clock, a worker and its sandbox, networks, state, inotify instances, the hook."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from platform import python_version, release
 from typing import TYPE_CHECKING, Final
 
 from faceblurd.assembly import LEDGER_NAME
+from faceblurd.config.programs import no_way_to_run
 from faceblurd.doctor.finding import Finding, Level, existing, no_way_to_write, space
 from faceblurd.doctor.roots import number_in
 from faceblurd.errors import FaceblurdError, LedgerVersionError
@@ -38,6 +39,17 @@ def examine(config: Config, start_worker: Callable[[Config], str]) -> Iterator[F
     yield from _networks()
     yield from _state(config)
     yield from _instances(config)
+    yield from _hook(config)
+
+
+def _hook(config: Config) -> Iterator[Finding]:
+    if config.hooks.command:
+        program = config.hooks.command[0]
+        found = no_way_to_run(program, os.environ)
+        if found is None:
+            yield Finding(Level.OK, "hook", f"{program} can be run")
+        else:
+            yield Finding(Level.BAD, "hook", f"{program} {found[0]}", found[1])
 
 
 def _versions() -> Finding:

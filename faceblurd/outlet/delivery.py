@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from faceblurd.model import Fingerprint, Intent, Mode
+from faceblurd.model import Fingerprint, Intent, Mode, Reason
 from faceblurd.outlet import attributes, beneath, contents, publisher
 from faceblurd.outlet.attributes import Dress, Terms
 from faceblurd.outlet.staging import open_staging
@@ -155,11 +155,16 @@ def leave_as_it_is(work: Work, *, keeps_user: bool) -> Fingerprint | None:
     return attributes.strip(work.source_fd, source, keeps_user=keeps_user)
 
 
+def is_kept(known: Entry) -> bool:
+    """Tell whether a result is that of a photo which went away: another one by its name must not replace it."""
+    return known.reason is Reason.VANISHED
+
+
 def _expected(work: Work, known: Entry | None) -> tuple[Fingerprint | None, str | None]:
     """Tell what the target ought to be now: the file that was read, our own earlier result, or nothing."""
     if work.mode is Mode.IN_PLACE:
         return work.intent.source, work.digest
-    if known is None or not work.has_result(known):
+    if known is None or is_kept(known) or not work.has_result(known):
         return None, None
     return work.target_fingerprint(), known.output_digest
 

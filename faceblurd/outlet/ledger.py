@@ -362,6 +362,13 @@ class Ledger:
         self._db.execute("DELETE FROM former WHERE day < ?", (day - GONE_DAYS - SEEN_DAYS,))
         return None
 
+    def with_result(self, digest: str, to: str) -> list[tuple[str, str]]:
+        """List root and path of all photos whose result, below `to`, has these bytes."""
+        sql = f"SELECT root, path FROM files WHERE {_SAME_OUTPUT} AND (destination=? OR destination IS NULL)"
+        packed = pack_digest(digest)
+        rows = self._db.execute(sql, (packed, packed, self._folder(to)))
+        return [(os.fsdecode(self._folders.name(root)), os.fsdecode(path)) for root, path in rows]
+
     # --- intents
 
     def begin(self, intent: Intent) -> None:

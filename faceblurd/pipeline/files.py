@@ -33,6 +33,14 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True)
+class Remedies:
+    """What to do about a name in the mirror that is taken: by a file that is not ours, or by another photo's result."""
+
+    occupied: str = "Move it away, or set existing: replace"
+    clash: str = "Rename one of them"
+
+
+@dataclass(frozen=True, slots=True)
 class RootPlan:
     """What is to be done with the files of one root."""
 
@@ -53,6 +61,7 @@ class RootPlan:
     mtime_step_ns: int = 0  # what is added to a time that is kept
     named: Named | None = None
     terms: str = ""  # the settings that may hold a file: one that was held under others is tried again
+    remedies: Remedies = Remedies()
 
     @property
     def keeps_attributes(self) -> bool:

@@ -49,7 +49,7 @@ class Pipeline:
         self._plans = {plan.path: plan for plan in plans}
         self.roots: dict[str, RootWatch] = {}
         self.waiting = Waiting()
-        self._finishing = Finishing(parts, self.waiting, patience, self._trouble)
+        self._finishing = Finishing(parts, self.waiting, self._plans, patience, self._trouble)
         self._looking = Looking(parts, self.waiting, self._plans, patience, self._available, self._finishing.take_away)
         self._housekeeping = Housekeeping(parts, self.waiting, self._plans)
         self.leftovers = Leftovers(parts, self._plans)

@@ -116,8 +116,10 @@ class Working:
             self._waiting.remove(file)
         elif isinstance(answer, OSError):
             file.attempts += 1
-            reason = decide.reason_of(answer.errno)
-            self._finishing.failed(file, reason, answer.strerror or str(answer), retryable=True)
+            reason, detail = decide.reason_of(answer.errno), answer.strerror or str(answer)
+            if reason is Reason.BEING_WRITTEN:
+                detail = "some program keeps the file to itself (it has a lease)"
+            self._finishing.failed(file, reason, detail, retryable=True)
         elif self.stopping:
             os.close(answer.fd)
         elif self._may_start(file, answer):

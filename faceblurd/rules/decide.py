@@ -37,6 +37,7 @@ _PASSING = NOT_THE_FILES_FAULT | {Reason.BEING_WRITTEN}
 _REASONS = {
     errno.ENOSPC: Reason.NO_SPACE, errno.EDQUOT: Reason.NO_SPACE,
     errno.EACCES: Reason.NO_PERMISSION, errno.EPERM: Reason.NO_PERMISSION, errno.EROFS: Reason.NO_PERMISSION,
+    errno.EAGAIN: Reason.BEING_WRITTEN,  # somebody has a lease on the file, as Samba for a client that writes
     errno.ELOOP: Reason.NOT_REGULAR, errno.EXDEV: Reason.NOT_REGULAR, errno.ENOTDIR: Reason.NOT_REGULAR,
     **dict.fromkeys(
         (errno.ESTALE, errno.ETIMEDOUT, errno.EBUSY, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.ECONNABORTED,
@@ -190,7 +191,9 @@ def on_failure(  # noqa: PLR0913 - what a failure is judged by
     """Judge a failed attempt. `overdue`: the file has been incomplete for longer than `settle_max_seconds`."""
     if reason in NOT_THE_FILES_FAULT and waits_for_space:
         return Retry(DISK_SECONDS)  # however long it takes
-    again = not overdue if reason is Reason.INCOMPLETE else retryable and attempts < max_attempts
+    again = retryable and attempts < max_attempts
+    if reason is Reason.INCOMPLETE or (reason is Reason.BEING_WRITTEN and not overdue):
+        again = not overdue
     if not again:
         return Hold(reason, "")
     return Retry(back_off(attempts=attempts, base_seconds=retry_seconds, most_seconds=300.0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 
 import pytest
@@ -27,6 +28,7 @@ from faceblurd.rules.decide import (
     on_restart,
     on_settled,
     on_sight,
+    reason_of,
     state_of_known,
 )
 
@@ -319,6 +321,13 @@ def test_a_full_disk_is_waited_out_by_the_daemon_and_reported_by_a_single_run() 
 def test_an_unfinished_file_is_waited_for_by_time_and_not_by_attempts() -> None:
     assert isinstance(_failed(Reason.INCOMPLETE, attempts=99), Retry)
     assert _failed(Reason.INCOMPLETE, attempts=1, overdue=True) == Hold(Reason.INCOMPLETE, "")
+
+
+def test_a_file_that_somebody_keeps_to_himself_is_waited_for_by_time_and_tried_more_than_once() -> None:
+    assert reason_of(errno.EAGAIN) is Reason.BEING_WRITTEN
+    assert isinstance(_failed(Reason.BEING_WRITTEN, attempts=99), Retry)
+    assert isinstance(_failed(Reason.BEING_WRITTEN, attempts=1, overdue=True), Retry)
+    assert _failed(Reason.BEING_WRITTEN, attempts=4, overdue=True) == Hold(Reason.BEING_WRITTEN, "")
 
 
 def test_a_full_disk_never_holds_a_file() -> None:

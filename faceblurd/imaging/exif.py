@@ -6,10 +6,6 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from faceblurd.errors import ImageError
-from faceblurd.imaging import jpeg_segments
-from faceblurd.imaging.signatures import JPEG_START
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -151,24 +147,3 @@ def minimal(orientation: int) -> bytes:
 def bare(block: bytes) -> bytes:
     """Return the block without the prefix that JPEG demands and some WebP and PNG writers add."""
     return block[6:] if block[:4] == b"Exif" else block
-
-
-def wipe_jpegs(content: bytearray, start: int = 0, end: int | None = None) -> None:
-    """Overwrite every JPEG stream inside the bytes (MakerNote previews) by zeros; one that is cut, to the end."""
-    stop = len(content) if end is None else min(end, len(content))
-    whole = bytes(content)
-    found = JPEG_START.search(whole, start, stop)
-    while found:
-        last = _jpeg_end(whole, found.start(), stop)
-        content[found.start() : last] = bytes(last - found.start())
-        found = JPEG_START.search(whole, last, stop)
-
-
-def _jpeg_end(content: bytes, start: int, stop: int) -> int:
-    """Return where the nested JPEG ends: at its end marker, or at the end of the block when it is cut."""
-    if content[start + 3 : start + 4] < b"\xc0":  # three bytes by chance: no segment follows
-        return start + 3
-    try:
-        return jpeg_segments.scan(content, start, stop)[-1].end
-    except ImageError:
-        return stop

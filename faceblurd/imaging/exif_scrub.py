@@ -6,13 +6,16 @@ the orientation only. The thumbnail is the one picture that may stay, as a redac
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from faceblurd.errors import ImageError
 from faceblurd.imaging import jpeg_segments
+from faceblurd.imaging.embedded import contains_picture, wipe_pictures
 from faceblurd.imaging.exif import (
     EXIF_IFD,
     GPS_IFD,
+    INTEROP_IFD,
     JPEG_OFFSET,
     JPEG_SIZE,
     MAKER_NOTE,
@@ -29,11 +32,9 @@ from faceblurd.imaging.exif import (
     bare,
     minimal,
     orientation_of,
-    wipe_jpegs,
 )
 from faceblurd.imaging.photoshop import scrub_iptc, scrub_resources
 from faceblurd.imaging.scrub import BARE, Scrub
-from faceblurd.imaging.signatures import contains_picture
 from faceblurd.imaging.thumbnail import replacement
 from faceblurd.imaging.xmp import scrub_xmp
 
@@ -62,8 +63,10 @@ def scrub_exif(block: bytes, scrub: Scrub = BARE) -> bytes:
         start, end = _scrub(tiff, scrub)
     except ValueError:
         return short
-    wipe_jpegs(tiff.content, 0, start)
-    wipe_jpegs(tiff.content, end)
+    for first, last in _values(tiff):
+        wipe_pictures(tiff.content, first, min(last, start) if first < start else last)
+    wipe_pictures(tiff.content, 0, start)
+    wipe_pictures(tiff.content, end)
     scrubbed = prefix + bytes(tiff.content)
     return short if contains_picture(without_thumbnail(scrubbed)) else scrubbed
 
@@ -126,6 +129,20 @@ def _scrub(tiff: TiffBlock, scrub: Scrub) -> Span:
         return 0, 0
     tiff.content[slice(*span)] = fresh.ljust(span[1] - span[0], b"\0")
     return span
+
+
+def _values(tiff: TiffBlock) -> list[Span]:
+    """Return where the values of the first directory and of those below it lie."""
+    waiting, seen, found = [tiff.first()], set[int](), list[Span]()
+    while waiting:
+        ifd = waiting.pop()
+        seen.add(ifd.start)
+        found += [(entry.value, entry.value + entry.size) for entry in ifd.entries.values()]
+        for entry in (ifd.entries.get(tag) for tag in (EXIF_IFD, GPS_IFD, INTEROP_IFD)):
+            for start in tiff.integers_or_none(entry)[:1]:
+                with suppress(ValueError):
+                    waiting += [tiff.ifd(start)] if start not in seen else []
+    return found
 
 
 def _wipe_chain(tiff: TiffBlock, last: Ifd, seen: set[int]) -> None:

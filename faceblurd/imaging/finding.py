@@ -8,13 +8,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from faceblurd.imaging import geometry
 from faceblurd.model import Region
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    import numpy as np
     import numpy.typing as npt
 
     from faceblurd.imaging.detectors import Detector
@@ -53,10 +54,10 @@ def _in_frame(picture: Picture, frame: int, search: _Search, recipe: Recipe) -> 
     width, height, orientation = picture.size_of(frame)
     width, height = geometry.upright_size(width, height, orientation=orientation)
     never = _areas(recipe.zones.never, width, height)
-    preview = picture.preview(recipe.detection.working_size_px, frame) if search.detectors else None
+    looks = picture.looks(recipe.detection.working_size_px, frame) if search.detectors else ()
     found = [
         region
-        for region in _scaled(preview, search, width=width, height=height)
+        for region in _scaled(looks, search, width=width, height=height)
         if not any(geometry.covers_most(zone, region, share=_INSIDE) for zone in never)
     ]
     grown = (geometry.grow(region, recipe.blur.margin) for region in found)
@@ -71,23 +72,27 @@ class _Search:
 
     def __init__(self, detectors: Sequence[Detector]) -> None:
         self.detectors = detectors
-        self._last: npt.NDArray[np.uint8] | None = None
-        self._found: list[Region] = []
+        self._last: list[tuple[npt.NDArray[np.uint8], list[Region]]] = []
 
-    def __call__(self, bgr: npt.NDArray[np.uint8]) -> list[Region]:
-        if self._last is None or self._last.shape != bgr.shape or (self._last != bgr).any():
-            self._found = [region for detector in self.detectors for region in detector.detect(bgr)]
-            self._last = bgr
-        return self._found
+    def __call__(self, looks: Sequence[npt.NDArray[np.uint8]]) -> list[list[Region]]:
+        """Return what is found in each look of a frame."""
+        known = self._last
+        self._last = [(bgr, self._searched(bgr, known)) for bgr in looks]
+        return [found for _, found in self._last]
+
+    def _searched(
+        self, bgr: npt.NDArray[np.uint8], known: Sequence[tuple[npt.NDArray[np.uint8], list[Region]]]
+    ) -> list[Region]:
+        again = (found for seen, found in known if np.array_equal(seen, bgr))
+        before = next(again, None)
+        return before if before is not None else [one for detector in self.detectors for one in detector.detect(bgr)]
 
 
-def _scaled(preview: npt.NDArray[np.uint8] | None, search: _Search, *, width: int, height: int) -> Iterable[Region]:
+def _scaled(looks: Sequence[npt.NDArray[np.uint8]], search: _Search, *, width: int, height: int) -> Iterable[Region]:
     """Search, and map what is found to full size."""
-    if preview is None:
-        return
-    by_x, by_y = width / preview.shape[1], height / preview.shape[0]
-    for region in search(preview):
-        yield geometry.scale(region, by_x=by_x, by_y=by_y)
+    for look, found in zip(looks, search(looks), strict=True):
+        by_x, by_y = width / look.shape[1], height / look.shape[0]
+        yield from (geometry.scale(region, by_x=by_x, by_y=by_y) for region in found)
 
 
 def _areas(zones: Iterable[Zone], width: int, height: int) -> list[Region]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+from faceblurd.imaging.embedded import contains_picture
 from faceblurd.imaging.scrub import BARE, Scrub
-from faceblurd.imaging.signatures import contains_picture
 from faceblurd.imaging.xmp import scrub_xmp
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from xml.parsers import expat
 
+from faceblurd.imaging.embedded import contains_picture
 from faceblurd.imaging.scrub import BARE, Scrub
-from faceblurd.imaging.signatures import contains_picture
 from faceblurd.imaging.xmp_properties import (
     BRANCHES,
     PEOPLE,

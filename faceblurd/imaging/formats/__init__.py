@@ -80,6 +80,12 @@ class Picture(Protocol):
     def preview(self, longest_px: int | None, frame: int = 0) -> npt.NDArray[Any]:
         """Return BGR uint8, upright and contiguous, with a longest side of at most `longest_px` (None: full size)."""
 
+    def looks(self, longest_px: int | None, frame: int = 0) -> Sequence[npt.NDArray[Any]]:
+        """Return what programs may show, each as `preview` gives it: all that has to be searched for faces.
+
+        One where nothing is transparent; else the colours alone, on white and on black, as far as they differ.
+        """
+
     def pixels(self, frame: int = 0) -> npt.NDArray[Any]:
         """Return all pixels as stored, writable, at their own depth (uint8 or uint16), HxW or HxWxC in BGR(A) order."""
 

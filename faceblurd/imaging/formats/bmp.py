@@ -13,7 +13,7 @@ import numpy as np
 from faceblurd.errors import ImageError
 from faceblurd.imaging.formats import Encoded
 from faceblurd.imaging.formats.bmp_rows import PLAIN_MASKS, Rows
-from faceblurd.imaging.formats.codecs import check_size, pillow, preview_of, zero_tail
+from faceblurd.imaging.formats.codecs import check_size, pillow, zero_tail
 from faceblurd.imaging.formats.still import Still
 from faceblurd.imaging.metadata import BARE, contains_picture
 from faceblurd.model import Reason
@@ -52,7 +52,6 @@ class BmpPicture(Still):
         plain = self._compression not in _RLE
         if self._end > len(data) or (plain and zero_tail(data) > max(4096, (self._end - self._start) // _SPARSE)):
             raise ImageError(Reason.INCOMPLETE, "The BMP's rows are not all there", retryable=True)
-        self._stored: npt.NDArray[Any] | None = None
 
     def _read_header(self, data: bytes) -> None:
         self._start, header = struct.unpack_from("<II", data, _START_AT)
@@ -106,21 +105,9 @@ class BmpPicture(Still):
         check_size(cells, width=self.width, height=self.height)
         return cells
 
-    def _load(self) -> npt.NDArray[Any]:
-        """Decode once; the detectors' preview and the pixels come from the same decode."""
-        if self._stored is None:
-            self._stored = self._rows.shown(self._cells())
-        return self._stored
-
-    def preview(self, longest_px: int | None, frame: int = 0) -> npt.NDArray[Any]:  # noqa: ARG002 - there is one
-        """Scale the whole picture down."""
-        return preview_of(self._load(), orientation=1, longest_px=longest_px)
-
-    def pixels(self, frame: int = 0) -> npt.NDArray[Any]:  # noqa: ARG002 - there is one
-        """Hand over the decoded pixels."""
-        array = self._load()
-        self._stored = None
-        return array
+    def decoded(self) -> npt.NDArray[Any]:
+        """Read the rows."""
+        return self._rows.shown(self._cells())
 
     def encode(self, pixels: npt.NDArray[Any], scrub: Scrub = BARE) -> Encoded:  # noqa: ARG002 - see metadata.Scrub
         """Write the rows as they were. `pixels` are changed in place to what the palette or the depth can hold."""
@@ -148,7 +135,7 @@ class BmpPicture(Still):
 
     def embedded(self) -> list[str]:
         """Look before and after the rows."""
-        return ["BMP"] if contains_picture(self._data[: self._start] + self._data[self._end :]) else []
+        return ["BMP"] if contains_picture(self._data[_FILE_HEADER : self._start] + self._data[self._end :]) else []
 
 
 def _palette(table: bytes, entry: int) -> npt.NDArray[np.uint8]:

@@ -52,7 +52,7 @@ def read_gif(data: bytes) -> Gif:
 
 def _walk(data: bytes) -> Gif:
     width, height, flags = struct.unpack_from("<HHB", data, 6)
-    position = _HEAD + _table(flags)
+    position = _HEAD + table_size(flags)
     blocks: list[Block] = []
     delays, delay = [], 0
     while data[position] != TRAILER:
@@ -67,7 +67,7 @@ def _walk(data: bytes) -> Gif:
             delays.append(delay)
             delay = 0
         position = block.end
-    return Gif(width, height, data[: _HEAD + _table(flags)], tuple(blocks), tuple(delays))
+    return Gif(width, height, data[: _HEAD + table_size(flags)], tuple(blocks), tuple(delays))
 
 
 def _block(data: bytes, start: int) -> Block:
@@ -77,7 +77,7 @@ def _block(data: bytes, start: int) -> Block:
         if not data[start:].strip(b"\0"):
             raise ImageError(Reason.INCOMPLETE, "The end of the GIF is only zeros", retryable=True)
         raise ImageError(Reason.DAMAGED, f"The GIF has no block at byte {start}")
-    return Block(IMAGE, 0, start, _after_sub_blocks(data, start + 11 + _table(data[start + 9])))
+    return Block(IMAGE, 0, start, _after_sub_blocks(data, start + 11 + table_size(data[start + 9])))
 
 
 def _after_sub_blocks(data: bytes, position: int) -> int:
@@ -88,8 +88,8 @@ def _after_sub_blocks(data: bytes, position: int) -> int:
     raise ImageError(Reason.DAMAGED, "A block of the GIF does not end")
 
 
-def _table(flags: int) -> int:
-    """Return the bytes of the colour table that these flags announce."""
+def table_size(flags: int) -> int:
+    """Return how many bytes the colour table takes that these flags announce."""
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
@@ -101,7 +101,7 @@ def _check_place(data: bytes, start: int, width: int, height: int) -> None:
 
 def coded(data: bytes, block: Block) -> bytes:
     """Return the code size of an image, and what its sub-blocks hold."""
-    start = block.start + 10 + _table(data[block.start + 9])
+    start = block.start + 10 + table_size(data[block.start + 9])
     return data[start : start + 1] + _held(data, start + 1)
 
 

@@ -98,6 +98,10 @@ class JpegPicture(Still):
             stored = self._decode(_REDUCED[by])
         return preview_of(stored, orientation=self.orientation, longest_px=longest_px)
 
+    def looks(self, longest_px: int | None, frame: int = 0) -> list[npt.NDArray[Any]]:
+        """Give the one look: nothing is transparent."""
+        return [self.preview(longest_px, frame)]
+
     def _decode(self, flags: int) -> npt.NDArray[Any]:
         """Decode with OpenCV; a warning of its JPEG library counts as a failure, since it goes on with gray."""
         with library_warnings() as warned:

@@ -10,7 +10,7 @@ import numpy as np
 
 from faceblurd.errors import ImageError
 from faceblurd.imaging.formats import Encoded, png_chunks, png_rows
-from faceblurd.imaging.formats.codecs import check_size, decode_cv, preview_of
+from faceblurd.imaging.formats.codecs import GRAY_DIMENSIONS, check_size, decode_cv
 from faceblurd.imaging.formats.png_chunks import SIGNATURE, Chunk
 from faceblurd.imaging.formats.still import Still
 from faceblurd.imaging.metadata import BARE, contains_picture, orientation_of, thumbnail_of
@@ -36,30 +36,25 @@ class PngPicture(Still):
         self.width, self.height = self._header.width, self._header.height
         exif = next((chunk.body for chunk in self._chunks if chunk.kind == b"eXIf"), b"")
         self.orientation = orientation_of(exif)
-        self._stored: npt.NDArray[Any] | None = None
         self._exact: bool | None = None  # whether the rows are all that is compressed, once that was looked at
 
-    def _load(self) -> npt.NDArray[Any]:
-        """Decode once; the detectors' preview and the pixels come from the same decode."""
-        if self._stored is None:
-            self._exact = png_chunks.check_rows(self._header, self._chunks)
-            # Without the ancillary chunks: OpenCV needs none of them, and libpng stops at some that are merely odd.
-            kinds = {*png_chunks.CRITICAL, b"tRNS"}
-            plain = SIGNATURE + b"".join(c.build() for c in self._chunks if c.kind in kinds)
-            array = decode_cv(plain, cv2.IMREAD_UNCHANGED, what="PNG")
-            check_size(array, width=self.width, height=self.height)
-            self._stored = array
-        return self._stored
-
-    def preview(self, longest_px: int | None, frame: int = 0) -> npt.NDArray[Any]:  # noqa: ARG002 - there is one
-        """Scale the whole picture down."""
-        return preview_of(self._load(), orientation=self.orientation, longest_px=longest_px)
-
-    def pixels(self, frame: int = 0) -> npt.NDArray[Any]:  # noqa: ARG002 - there is one
-        """Hand over the decoded pixels."""
-        array = self._load()
-        self._stored = None
+    def decoded(self) -> npt.NDArray[Any]:
+        """Decode with OpenCV, once the rows were counted."""
+        self._exact = png_chunks.check_rows(self._header, self._chunks)
+        # Without the ancillary chunks: OpenCV needs none of them, and libpng stops at some that are merely odd.
+        kinds = {*png_chunks.CRITICAL, b"tRNS"}
+        plain = SIGNATURE + b"".join(c.build() for c in self._chunks if c.kind in kinds)
+        array = decode_cv(plain, cv2.IMREAD_UNCHANGED, what="PNG")
+        check_size(array, width=self.width, height=self.height)
         return array
+
+    def shown(self) -> npt.NDArray[Any]:
+        """Give gray with a transparent level its opacity, which OpenCV leaves to the reader."""
+        stored = self._load()
+        key = next((chunk.body for chunk in self._chunks if chunk.kind == b"tRNS"), b"")
+        if stored.ndim > GRAY_DIMENSIONS or len(key) < 2:  # noqa: PLR2004 - one level
+            return stored
+        return png_rows.with_opacity(stored, int.from_bytes(key[:2], "big"), self._header.depth)
 
     def encode(self, pixels: npt.NDArray[Any], scrub: Scrub = BARE) -> Encoded:
         """Compress, and put the scrubbed chunks where they were: before or after the pixels.

@@ -49,6 +49,13 @@ def written(pixels: npt.NDArray[Any], header: Header, chunks: list[Chunk], befor
     return [*kept, _rows(_packed(levels, header.depth))]
 
 
+def with_opacity(gray: npt.NDArray[Any], key: int, depth: int) -> npt.NDArray[Any]:
+    """Return gray as BGRA in which the level `key`, of so many bits, is transparent."""
+    top = np.iinfo(gray.dtype).max
+    level = key if depth >= _BYTE else key * (255 // ((1 << depth) - 1))
+    return np.stack([gray, gray, gray, np.where(gray == level, 0, top).astype(gray.dtype)], axis=2)
+
+
 def _palette(pixels: npt.NDArray[Any], header: Header, chunks: list[Chunk], before: npt.NDArray[Any]) -> list[Chunk]:
     named = {chunk.kind: chunk.body for chunk in chunks if chunk.kind in {b"PLTE", b"tRNS"}}
     table = _table(named)

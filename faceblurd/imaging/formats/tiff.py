@@ -9,12 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
 from faceblurd.errors import ImageError
 from faceblurd.imaging.formats import Encoded
-from faceblurd.imaging.formats.bmp import swapped
-from faceblurd.imaging.formats.codecs import decoding, preview_of
+from faceblurd.imaging.formats.codecs import looks_of, preview_of
 from faceblurd.imaging.formats.tiff_graft import with_rows
 from faceblurd.imaging.formats.tiff_layout import TiffLayout
 from faceblurd.imaging.formats.tiff_pixels import TiffPixels
@@ -67,12 +64,14 @@ class TiffPicture:
 
     def preview(self, longest_px: int | None, frame: int = 0) -> npt.NDArray[Any]:
         """Scale a whole page down."""
-        stored = self._load(frame)
-        pixels = self._pages[frame]
-        if pixels.mode == "CMYK":
-            with decoding("TIFF"):
-                stored = swapped(np.asarray(pixels.image(stored).convert("RGB")))
-        return preview_of(stored, orientation=pixels.page.orientation, longest_px=longest_px)
+        return preview_of(self._shown(frame), orientation=self.size_of(frame)[2], longest_px=longest_px)
+
+    def looks(self, longest_px: int | None, frame: int = 0) -> list[npt.NDArray[Any]]:
+        """Scale down what programs may show of a page."""
+        return looks_of(self._shown(frame), orientation=self.size_of(frame)[2], longest_px=longest_px)
+
+    def _shown(self, frame: int) -> npt.NDArray[Any]:
+        return self._pages[frame].shown(self._load(frame))
 
     def pixels(self, frame: int = 0) -> npt.NDArray[Any]:
         """Hand over the decoded pixels."""

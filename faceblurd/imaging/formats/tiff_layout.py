@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from faceblurd.errors import ImageError
+from faceblurd.imaging.embedded import wipe_pictures
 from faceblurd.imaging.exif import (
     ORIENTATION,
     STRIP_SIZES,
@@ -15,7 +16,6 @@ from faceblurd.imaging.exif import (
     TILE_SIZES,
     TILES,
     TiffBlock,
-    wipe_jpegs,
 )
 from faceblurd.imaging.exif_scrub import scrub_payloads, strip_location, wipe_children
 from faceblurd.imaging.formats.codecs import zero_tail
@@ -108,7 +108,7 @@ class TiffLayout:
             _scrub(tiff, page.ifd.start, scrub)
         pages = [TiffPage(tiff, tiff.ifd(page.ifd.start)) for page in self.pages]
         for start, end in (span for page in pages for span in page.values()):
-            wipe_jpegs(tiff.content, start, end)
+            wipe_pictures(tiff.content, start, end)
         for start, end in _gaps(_used(pages), len(self.data)):
             tiff.blank(start, end - start)
         last = max(end for _, end in _used(pages))

@@ -74,6 +74,13 @@ class TiffPixels:
             array = np.array(image)
         return swapped(array) if self.mode in _COLOURS else array.astype(array.dtype.newbyteorder("="))
 
+    def shown(self, stored: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return stored pixels as programs show them: CMYK as BGR."""
+        if self.mode != "CMYK":
+            return stored
+        with decoding("TIFF"):
+            return swapped(np.asarray(self.image(stored).convert("RGB")))
+
     def encoded(self, pixels: npt.NDArray[Any]) -> bytes:
         """Return a TIFF of one page with these pixels, its rows in the byte order of the page.
 

@@ -12,7 +12,7 @@ from PIL import Image
 from faceblurd.errors import ImageError
 from faceblurd.imaging.formats import Encoded
 from faceblurd.imaging.formats.bmp import swapped
-from faceblurd.imaging.formats.codecs import check_size, decoding, pillow, preview_of, zero_tail
+from faceblurd.imaging.formats.codecs import check_size, decoding, pillow, zero_tail
 from faceblurd.imaging.formats.still import Still
 from faceblurd.imaging.metadata import (
     BARE,
@@ -85,24 +85,12 @@ class WebpPicture(Still):
         self._lossless = pixels[0][0] == b"VP8L"
         self.width, self.height = _size(pixels[0][1], lossless=self._lossless)
         self.orientation = orientation_of(dict(self._chunks).get(b"EXIF", b""))
-        self._stored: npt.NDArray[Any] | None = None
 
-    def _load(self) -> npt.NDArray[Any]:
-        """Decode once; the detectors' preview and the pixels come from the same decode."""
-        if self._stored is None:
-            with pillow(self._data, "WEBP") as image:
-                self._stored = swapped(np.asarray(image))
-            check_size(self._stored, width=self.width, height=self.height)
-        return self._stored
-
-    def preview(self, longest_px: int | None, frame: int = 0) -> npt.NDArray[Any]:  # noqa: ARG002 - there is one
-        """Scale the whole picture down."""
-        return preview_of(self._load(), orientation=self.orientation, longest_px=longest_px)
-
-    def pixels(self, frame: int = 0) -> npt.NDArray[Any]:  # noqa: ARG002 - there is one
-        """Hand over the decoded pixels."""
-        array = self._load()
-        self._stored = None
+    def decoded(self) -> npt.NDArray[Any]:
+        """Decode with Pillow: BGR or BGRA."""
+        with pillow(self._data, "WEBP") as image:
+            array = swapped(np.asarray(image))
+        check_size(array, width=self.width, height=self.height)
         return array
 
     def encode(self, pixels: npt.NDArray[Any], scrub: Scrub = BARE) -> Encoded:

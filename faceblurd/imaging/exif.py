@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
 ORIENTATION, STRIPS, STRIP_SIZES, SUB_IFDS, TILES, TILE_SIZES = 0x112, 0x111, 0x117, 0x14A, 0x144, 0x145
 JPEG_OFFSET, JPEG_SIZE, XMP, RESOURCES = 0x201, 0x202, 0x2BC, 0x8649
-EXIF_IFD, GPS_IFD, INTEROP_IFD, MAKER_NOTE = 0x8769, 0x8825, 0xA005, 0x927C
+EXIF_IFD, GPS_IFD, INTEROP_IFD, MAKER_NOTE, IPTC = 0x8769, 0x8825, 0xA005, 0x927C, 0x83BB
 MOST_VALUES = 100_000  # strips or tiles of one picture: a row each of the largest, or tiles of 48 pixels
 _MAX_TAGS = 4096  # of one directory: cameras write a hundred, and hostile directories lie over each other
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
@@ -82,6 +83,17 @@ class TiffBlock:
         if code is None or entry.value + entry.size > len(self.content):
             raise ValueError(f"tag {entry.tag:#x} holds no integers")
         return list(struct.unpack_from(f"{self.order}{entry.count}{code}", self.content, entry.value))
+
+    def directories(self, start: int) -> list[Ifd]:
+        """Return a directory and those of EXIF, GPS and interoperability below it, as far as they parse."""
+        found, seen = [self.ifd(start)], {start}
+        for ifd in found:
+            for entry in (ifd.entries.get(tag) for tag in (EXIF_IFD, GPS_IFD, INTEROP_IFD)):
+                for below in set(self.integers_or_none(entry)[:1]) - seen:
+                    seen.add(below)
+                    with suppress(ValueError):
+                        found.append(self.ifd(below))
+        return found
 
     def first(self) -> Ifd:
         """Return the first directory."""

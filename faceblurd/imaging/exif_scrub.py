@@ -6,7 +6,6 @@ the orientation only. The thumbnail is the one picture that may stay, as a redac
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from faceblurd.errors import ImageError
@@ -15,7 +14,7 @@ from faceblurd.imaging.embedded import contains_picture, wipe_pictures
 from faceblurd.imaging.exif import (
     EXIF_IFD,
     GPS_IFD,
-    INTEROP_IFD,
+    IPTC,
     JPEG_OFFSET,
     JPEG_SIZE,
     MAKER_NOTE,
@@ -36,12 +35,12 @@ from faceblurd.imaging.exif import (
 from faceblurd.imaging.photoshop import scrub_iptc, scrub_resources
 from faceblurd.imaging.scrub import BARE, Scrub
 from faceblurd.imaging.thumbnail import replacement
+from faceblurd.imaging.tiff_tags import LOOKS, may_stay
 from faceblurd.imaging.xmp import scrub_xmp
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-IPTC = 0x83BB
 _ROWS = ((STRIPS, STRIP_SIZES), (TILES, TILE_SIZES))
 _PICTURES = ((JPEG_OFFSET, JPEG_SIZE), *_ROWS)
 _MAX_IFDS = 64  # that hold pictures; a block with more is not trusted
@@ -123,6 +122,7 @@ def _scrub(tiff: TiffBlock, scrub: Scrub) -> Span:
         _wipe_chain(tiff, second, {first.start, second.start})
     wipe_children(tiff, first)
     scrub_payloads(tiff, tiff.first(), scrub)
+    keep_known(tiff, first.start, scrub)
     if not scrub.location:
         strip_location(tiff)
     if fresh is None or span is None:
@@ -133,16 +133,19 @@ def _scrub(tiff: TiffBlock, scrub: Scrub) -> Span:
 
 def _values(tiff: TiffBlock) -> list[Span]:
     """Return where the values of the first directory and of those below it lie."""
-    waiting, seen, found = [tiff.first()], set[int](), list[Span]()
-    while waiting:
-        ifd = waiting.pop()
-        seen.add(ifd.start)
-        found += [(entry.value, entry.value + entry.size) for entry in ifd.entries.values()]
-        for entry in (ifd.entries.get(tag) for tag in (EXIF_IFD, GPS_IFD, INTEROP_IFD)):
-            for start in tiff.integers_or_none(entry)[:1]:
-                with suppress(ValueError):
-                    waiting += [tiff.ifd(start)] if start not in seen else []
-    return found
+    entries = (entry for ifd in tiff.directories(tiff.first().start) for entry in ifd.entries.values())
+    return [(entry.value, entry.value + entry.size) for entry in entries]
+
+
+def keep_known(tiff: TiffBlock, start: int, scrub: Scrub) -> None:
+    """Take the tags that are not known out of a directory and those below it; all but the looks where nothing stays."""
+    for ifd in tiff.directories(start):
+        for tag in sorted(ifd.entries):
+            fresh = tiff.ifd(ifd.start)  # tags that go move the following up
+            entry = fresh.entries.get(tag)
+            stays = scrub.anything and entry and may_stay(tag, entry.size, below=ifd.start != start)
+            if entry and not (stays or tag in LOOKS):
+                _remove_value(tiff, fresh, tag)
 
 
 def _wipe_chain(tiff: TiffBlock, last: Ifd, seen: set[int]) -> None:

@@ -262,3 +262,25 @@ def test_what_the_fourth_sample_means_stays(meaning: int) -> None:
     data = hidden(built("<", 8, noise((90, 110, 4)), _338=(3, 1, meaning)), BOX)
     with Image.open(io.BytesIO(data)) as after:
         assert after.tag_v2[338] == (meaning,)
+
+
+def with_tag(tag: int, value: bytes) -> bytes:
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[tag] = value
+    tags.tagtype[tag] = 7
+    return saved(image("RGB"), tiffinfo=tags)
+
+
+@pytest.mark.parametrize("tag", [37724, 50255, 65000, 1234, 5])
+def test_a_tag_that_nobody_knows_goes_with_its_raw_samples(tag: int) -> None:
+    raw = bytes(range(1, 256)) * 9
+    picture = open_image(with_tag(tag, raw), max_pixels=MAX)
+    for result in (picture.scrubbed(BARE), picture.redacted([BOX], BlurSpec(), BARE).data):
+        assert raw[:64] not in result
+        with Image.open(io.BytesIO(result)) as opened:
+            assert tag not in opened.tag_v2
+
+
+def test_a_tag_that_nobody_knows_stays_when_it_is_too_small_to_show_anything() -> None:
+    picture = open_image(with_tag(65000, b"serial number 7"), max_pixels=MAX)
+    assert b"serial number 7" in picture.scrubbed(BARE)

@@ -26,16 +26,19 @@ from faceblurd.imaging.exif import (
     TILE_SIZES,
     TILES,
     XMP,
+    Entry,
     Ifd,
     TiffBlock,
     bare,
     minimal,
     orientation_of,
 )
+from faceblurd.imaging.maker_notes import blank_names
 from faceblurd.imaging.photoshop import scrub_iptc, scrub_resources
 from faceblurd.imaging.scrub import BARE, Scrub
 from faceblurd.imaging.thumbnail import replacement
-from faceblurd.imaging.tiff_tags import LOOKS, may_stay
+from faceblurd.imaging.tiff_tags import GEOGRAPHIC, LOOKS, WINDOWS_KEYWORDS, may_stay
+from faceblurd.imaging.wording import lies_in_branch
 from faceblurd.imaging.xmp import scrub_xmp
 
 if TYPE_CHECKING:
@@ -144,8 +147,17 @@ def keep_known(tiff: TiffBlock, start: int, scrub: Scrub) -> None:
             fresh = tiff.ifd(ifd.start)  # tags that go move the following up
             entry = fresh.entries.get(tag)
             stays = scrub.anything and entry and may_stay(tag, entry.size, below=ifd.start != start)
-            if entry and not (stays or tag in LOOKS):
+            unwanted = tag in GEOGRAPHIC and not scrub.location
+            if entry and (unwanted or not (stays or tag in LOOKS) or _lists_people(tiff, entry, scrub)):
                 _remove_value(tiff, fresh, tag)
+
+
+def _lists_people(tiff: TiffBlock, entry: Entry, scrub: Scrub) -> bool:
+    """Say whether the keywords of Windows lie in a branch of people, or of places."""
+    if entry.tag != WINDOWS_KEYWORDS:
+        return False
+    words = tiff.bytes_of(entry).decode("utf-16-be" if tiff.order == ">" else "utf-16-le", "replace")
+    return any(lies_in_branch(word, scrub) for word in words.split(";"))
 
 
 def _wipe_chain(tiff: TiffBlock, last: Ifd, seen: set[int]) -> None:
@@ -170,8 +182,17 @@ def wipe_children(tiff: TiffBlock, first: Ifd) -> None:
         _remove_value(tiff, first, SUB_IFDS)
 
 
+def _blank_names(tiff: TiffBlock, start: int) -> None:
+    """Blank the names that a maker's note holds."""
+    for note in (ifd.entries.get(MAKER_NOTE) for ifd in tiff.directories(start)):
+        if note:
+            blank_names(tiff, note.value, min(note.value + note.size, len(tiff.content)))
+
+
 def scrub_payloads(tiff: TiffBlock, ifd: Ifd, scrub: Scrub) -> None:
-    """Scrub the XMP, the Photoshop resources and the IPTC that a directory carries, in place."""
+    """Scrub the XMP, the Photoshop resources, the IPTC and the maker's note that a directory carries, in place."""
+    if not scrub.names:
+        _blank_names(tiff, ifd.start)
     if entry := ifd.entries.get(XMP):
         tiff.replace(entry, scrub_xmp(tiff.bytes_of(entry), scrub), b" ")
     if entry := ifd.entries.get(RESOURCES):

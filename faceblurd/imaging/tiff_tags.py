@@ -35,6 +35,7 @@ _PAYLOADS: Final = frozenset({XMP, IPTC, RESOURCES})  # the same
 # Document, description, maker, model, page, position, software, date, artist, host, target printer, rating, copyright.
 _WORDS: Final = frozenset({269, 270, 271, 272, 285, 286, 287, 305, 306, 315, 316, 337, 18246, 18249, 33432})
 _WINDOWS: Final = frozenset(range(40091, 40096))  # title, comment, author, keywords, subject
+WINDOWS_KEYWORDS: Final = 40094
 _PRINT_MATCHING: Final = 50341
 GEOGRAPHIC: Final = frozenset({33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113})
 """GeoTIFF's points and projections, and what GDAL says beside them."""

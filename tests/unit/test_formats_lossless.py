@@ -16,11 +16,11 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from faceblurd.errors import ImageError
 from faceblurd.imaging.formats import Encoded, open_image
-from faceblurd.imaging.formats.png_chunks import Chunk
+from faceblurd.imaging.formats.png_chunks import Chunk, read_chunks
 from faceblurd.imaging.geometry import to_upright
-from faceblurd.imaging.metadata import contains_picture
+from faceblurd.imaging.metadata import BARE, Scrub, contains_picture
 from faceblurd.imaging.verification import verify, verify_clean
-from faceblurd.model import BlurSpec, Reason, Region
+from faceblurd.model import BlurSpec, MetadataPolicy, MetadataSpec, Reason, Region
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -301,3 +301,55 @@ def test_a_photo_in_the_place_of_a_colour_profile_goes() -> None:
     picture = open_image(data[:33] + hidden + data[33:], max_pixels=MAX)
     assert picture.embedded() == ["iCCP"]
     assert picture.scrubbed() == data
+
+
+def raw_profile(name: bytes, content: bytes) -> bytes:
+    digits = content.hex().encode()
+    lines = b"\n".join(digits[at : at + 72] for at in range(0, len(digits), 72))
+    return b"Raw profile type " + name + b"\0\0" + zlib.compress(b"\n%s\n%8d\n%s\n" % (name, len(content), lines))
+
+
+def with_chunks(*chunks: tuple[bytes, bytes]) -> bytes:
+    out = io.BytesIO()
+    Image.effect_noise((40, 30), 50).save(out, "PNG")
+    plain = out.getvalue()
+    return plain[:33] + b"".join(Chunk(*chunk).build() for chunk in chunks) + plain[33:]
+
+
+def test_raw_profiles_of_imagemagick_stay_without_what_may_not() -> None:
+    kept = Image.Exif()
+    kept[0x10F] = "A maker"
+    iptc = b"8BIM\x04\x04\0\0" + struct.pack(">I", 12) + b"\x1c\x02\x78\0\7Regatta"
+    names = b"<x:x xmlns:x='x' xmlns:q='q'><q:People>ZZNAME</q:People><q:a>stays</q:a></x:x>"
+    profiles = {b"exif": kept.tobytes(), b"iptc": iptc, b"xmp": names}
+    data = with_chunks(*((b"zTXt", raw_profile(name, content)) for name, content in profiles.items()))
+    for result in (open_image(data, max_pixels=MAX).scrubbed(BARE), hidden_png(data)):
+        texts = {c.body.split(b"\0")[0]: c.body for c in read_chunks(result) if c.kind == b"zTXt"}
+        assert texts[b"Raw profile type exif"] == raw_profile(b"exif", kept.tobytes())
+        assert texts[b"Raw profile type iptc"] == raw_profile(b"iptc", iptc)
+        assert texts[b"Raw profile type xmp"] == raw_profile(b"xmp", names.replace(b"<q:People>ZZNAME</q:People>", b""))
+
+
+def hidden_png(data: bytes) -> bytes:
+    region = Region(x=4, y=4, width=16, height=16, score=1.0, found_by="test")
+    return open_image(data, max_pixels=MAX).redacted([region], BlurSpec(), BARE).data
+
+
+@pytest.mark.parametrize(
+    ("keyword", "text"),
+    [
+        (b"exif:GPSLatitude", b"48/1"),
+        (b"Location", b"Bruges"),
+        (b"Keywords", b"sea, Places|Bruges"),
+        (b"XML:com.adobe.xmp", b"<x:xmpmeta xmlns:x='x'><x:City>Bruges</x:City></x:xmpmeta>"),
+        (b"Comment", b"<x:xmpmeta xmlns:x='x'><x:City>Bruges</x:City></x:xmpmeta>"),
+    ],
+)
+def test_places_in_texts_of_a_png_go_when_they_are_not_wanted(keyword: bytes, text: bytes) -> None:
+    data = with_chunks((b"tEXt", keyword + b"\0" + text), (b"tEXt", b"Title\0A title"))
+    no_places = Scrub(MetadataSpec(MetadataPolicy.STRIP_LOCATION))
+    picture = open_image(data, max_pixels=MAX)
+    assert picture.scrubbed(BARE) == data
+    assert b"Title\0A title" in picture.scrubbed(no_places)
+    assert b"Bruges" not in picture.scrubbed(no_places)
+    assert b"48/1" not in picture.scrubbed(no_places)

@@ -13,7 +13,7 @@ from faceblurd.imaging.formats import Encoded, png_chunks, png_rows
 from faceblurd.imaging.formats.codecs import GRAY_DIMENSIONS, check_size, decode_cv
 from faceblurd.imaging.formats.png_chunks import SIGNATURE, Chunk
 from faceblurd.imaging.formats.still import Still
-from faceblurd.imaging.metadata import BARE, contains_picture, orientation_of, thumbnail_of
+from faceblurd.imaging.metadata import BARE, contains_picture, orientation_of
 from faceblurd.model import Reason
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class PngPicture(Still):
 
     def thumbnails(self) -> list[bytes]:
         """Return the EXIF thumbnail, which may stay once it is redacted."""
-        found = (thumbnail_of(chunk.body) for chunk in self._chunks if chunk.kind == b"eXIf")
+        found = (png_chunks.thumbnail_in(chunk) for chunk in self._chunks)
         return [thumbnail for thumbnail in found if thumbnail]
 
     def embedded(self) -> list[str]:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from dataclasses import dataclass
 
 from faceblurd.errors import ImageError
-from faceblurd.imaging.metadata import BARE, Scrub, contains_picture, scrub_exif, scrub_xmp, without_thumbnail
+from faceblurd.imaging.formats import png_profile
+from faceblurd.imaging.metadata import (
+    BARE,
+    Scrub,
+    contains_picture,
+    scrub_exif,
+    scrub_xmp,
+    thumbnail_of,
+    without_thumbnail,
+)
+from faceblurd.imaging.wording import holds_keywords, is_field_of, lies_in_branch
 from faceblurd.model import Reason
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -15,7 +26,8 @@ CRITICAL = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
 _PIXEL_MEANING = frozenset({b"tRNS", b"bKGD", b"sBIT"})  # in terms of the stored colour type
 _PLAIN = frozenset({b"sRGB", b"gAMA", b"cHRM", b"pHYs", b"tIME", b"cICP", b"mDCV", b"cLLI"})
 _XMP = b"XML:com.adobe.xmp\0"
-_PROFILE = b"Raw profile type "  # ImageMagick's: EXIF, XMP and IPTC in hexadecimal, which our parsers do not see
+_XMP_MARKS = (b"<?xpacket", b"<x:xmpmeta", b"<rdf:RDF", b"<x:xapmeta")
+_PROFILE = b"Raw profile type "  # ImageMagick's: EXIF, XMP and IPTC in hexadecimal
 _MAX_TEXT = 64 << 20  # of all texts and profiles together, inflated: each is searched for pictures several times
 _MAX_SURPLUS = 1 << 16
 _MAX_CHUNKS = 250_000  # 512 MB in pieces of 4 kB are 125,000
@@ -166,31 +178,50 @@ def scrub_chunk(chunk: Chunk, scrub: Scrub = BARE, *, same_pixels: bool) -> Chun
 
 
 def _scrub_text(chunk: Chunk, scrub: Scrub) -> Chunk | None:
-    """Return a text chunk without pictures; None for any other chunk."""
-    if chunk.kind == b"iTXt" and chunk.body.startswith(_XMP):
-        return _scrub_xmp(chunk, scrub)
-    if chunk.body.startswith(_PROFILE) and _is_metadata_profile(chunk.body):
-        return None
-    texts = text_of(chunk)
-    return chunk if texts is not None and not contains_picture(texts) else None
-
-
-def _is_metadata_profile(body: bytes) -> bool:
-    """Say whether a raw profile may carry thumbnails, names or places: any but a colour profile."""
-    return not body[len(_PROFILE) :].startswith((b"icc\0", b"icm\0"))
-
-
-def _scrub_xmp(chunk: Chunk, scrub: Scrub) -> Chunk | None:
+    """Return a text chunk without pictures, people and places that may not stay; None for any other chunk."""
     text = text_of(chunk)
-    packet = None if text is None else scrub_xmp(text, scrub)
-    if packet is None or packet == text:
-        return chunk if packet is not None else None
-    return Chunk(chunk.kind, _XMP + b"\0\0\0\0" + packet)
+    keyword = chunk.body.partition(b"\0")[0]
+    if text is None or is_field_of(re.split(r"[:.]", keyword.decode("latin-1"))[-1], scrub):
+        return None
+    if keyword.startswith(_PROFILE):
+        return _with_text(chunk, png_profile.scrubbed(keyword[len(_PROFILE) :], text, scrub))
+    if keyword + b"\0" == _XMP or any(mark in text for mark in _XMP_MARKS):
+        return _with_text(chunk, scrub_xmp(text, scrub))
+    unwanted = holds_keywords(keyword.decode("latin-1")) and any(
+        lies_in_branch(word, scrub) for word in re.split("[,;\n]", text.decode("utf-8", "replace"))
+    )
+    return None if unwanted or contains_picture(text) else chunk
+
+
+def _with_text(chunk: Chunk, text: bytes | None) -> Chunk | None:
+    """Return a text chunk with another text; the chunk itself where it is the same."""
+    if text is None or text == text_of(chunk):
+        return chunk if text is not None else None
+    keyword, _, rest = chunk.body.partition(b"\0")
+    if chunk.kind == b"zTXt":
+        return Chunk(chunk.kind, keyword + b"\0\0" + zlib.compress(text))
+    if chunk.kind == b"tEXt":
+        return Chunk(chunk.kind, keyword + b"\0" + text)
+    language, translated = rest[2:].split(b"\0", 2)[:2]
+    body = zlib.compress(text) if rest[:1] == b"\1" else text
+    return Chunk(chunk.kind, b"\0".join((keyword + b"\0" + rest[:1], language, translated, body)))
+
+
+def thumbnail_in(chunk: Chunk) -> bytes | None:
+    """Return the EXIF thumbnail, also of EXIF in a text."""
+    if chunk.kind == b"eXIf":
+        return thumbnail_of(chunk.body)
+    text = text_of(chunk) if chunk.body.startswith(_PROFILE) else None
+    return png_profile.thumbnail_in(text) if text else None
 
 
 def shown_by(chunk: Chunk) -> bytes:
     """Return what of a chunk has to be free of pictures: its text, or its bytes but for EXIF's thumbnail."""
-    return without_thumbnail(chunk.body) if chunk.kind == b"eXIf" else text_of(chunk) or chunk.body
+    if chunk.kind == b"eXIf":
+        return without_thumbnail(chunk.body)
+    text = text_of(chunk)
+    profile = png_profile.without_thumbnail_in(text) if text and chunk.body.startswith(_PROFILE) else None
+    return profile or text or chunk.body
 
 
 def text_of(chunk: Chunk) -> bytes | None:

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from faceblurd.errors import ImageError
 from faceblurd.model import Reason
 
-SOI, EOI, SOS, DQT, DHT, COM = 0xD8, 0xD9, 0xDA, 0xDB, 0xC4, 0xFE
+SOI, EOI, SOS, DQT, DHT, DNL, COM = 0xD8, 0xD9, 0xDA, 0xDB, 0xC4, 0xDC, 0xFE
+_ZEROS = bytes(16)  # no coded data ends like that; a copy that has not arrived in full does
+_DNL = re.compile(rb"\xff\xdc\x00\x04")
 APP0, APP1, APP2, APP13, APP14, APP15 = 0xE0, 0xE1, 0xE2, 0xED, 0xEE, 0xEF
 _STANDALONE = frozenset({0x01, SOI, *range(0xD0, 0xD8)})
 _FRAMES = frozenset({*range(0xC0, 0xD0)} - {DHT, 0xC8, 0xCC})
@@ -115,6 +117,49 @@ def _next_marker(data: bytes, position: int, stop: int) -> int:
     if found is None:
         raise ImageError(Reason.INCOMPLETE, "The JPEG ends before its end marker", retryable=True)
     return found.start()
+
+
+def with_end(data: bytes) -> bytes:
+    """Return a JPEG with an end marker where it has none, though its last scan has begun; itself otherwise.
+
+    Whether the rows are all there is for its decoder to say. Raises ImageError INCOMPLETE when that cannot be told.
+    """
+    try:
+        scan(data)
+    except ImageError as error:
+        if error.reason is not Reason.INCOMPLETE or data.endswith(_ZEROS):
+            raise
+        ended = data.rstrip(b"\xff") + b"\xff\xd9"
+        segments = scan(ended)
+        if len(segments) < 2 or segments[-2].marker != SOS or not _shows_all(ended, segments):  # noqa: PLR2004 - and EOI
+            raise
+        return ended
+    return data
+
+
+def _shows_all(data: bytes, segments: tuple[Segment, ...]) -> bool:
+    """Say whether the scans that have begun bring every coefficient of every component to its last bit."""
+    wanted = {(component.id, k) for component in read_frame(data, segments).components for k in range(64)}
+    for payload in (segment.payload(data) for segment in segments if segment.marker == SOS):
+        count = payload[0] if payload else 0
+        if len(payload) < 4 + 2 * count:
+            return False
+        first, last, bits = payload[1 + 2 * count : 4 + 2 * count]
+        if not bits & 15:
+            wanted -= {(payload[1 + 2 * at], k) for at in range(count) for k in range(first, min(last, 63) + 1)}
+    return not wanted
+
+
+def with_height(data: bytes) -> bytes:
+    """Return a JPEG that states its height behind its first scan (DNL) with that height in its frame header."""
+    if not _DNL.search(data):
+        return data
+    segments = scan(data)
+    frames = [segment for segment in segments if segment.marker in _FRAMES]
+    lines = [segment.payload(data) for segment in segments if segment.marker == DNL]
+    if len(frames) != 1 or not lines or len(lines[0]) != 2 or any(data[frames[0].start + 5 : frames[0].start + 7]):  # noqa: PLR2004 - one number
+        return data
+    return data[: frames[0].start + 5] + lines[0] + data[frames[0].start + 7 :]
 
 
 def jpeg_end(data: bytes, start: int, *, whole: bool = False) -> int | None:

@@ -311,7 +311,7 @@ def raw_profile(name: bytes, content: bytes) -> bytes:
 
 def with_chunks(*chunks: tuple[bytes, bytes]) -> bytes:
     out = io.BytesIO()
-    Image.effect_noise((40, 30), 50).save(out, "PNG")
+    Image.fromarray(np.random.default_rng(8).integers(0, 256, (30, 40), dtype=np.uint8)).save(out, "PNG")
     plain = out.getvalue()
     return plain[:33] + b"".join(Chunk(*chunk).build() for chunk in chunks) + plain[33:]
 
@@ -353,3 +353,45 @@ def test_places_in_texts_of_a_png_go_when_they_are_not_wanted(keyword: bytes, te
     assert b"Title\0A title" in picture.scrubbed(no_places)
     assert b"Bruges" not in picture.scrubbed(no_places)
     assert b"48/1" not in picture.scrubbed(no_places)
+
+
+def test_a_png_without_its_end_or_with_a_wrong_checksum_beside_the_rows_is_whole() -> None:
+    data = with_chunks((b"tEXt", b"Title\0A title"))
+    for cut in (0, 4, 11):
+        assert open_image(data[: len(data) - 12 + cut], max_pixels=MAX).scrubbed() == data
+    plain = with_chunks()
+    assert open_image(data.replace(b"A title", b"B title"), max_pixels=MAX).scrubbed() == plain
+    rows = bytearray(plain)
+    rows[-13] ^= 1  # of the checksum of the rows, which have another one of their own
+    assert open_image(bytes(rows), max_pixels=MAX).pixels().shape == (30, 40)
+    assert open_image(bytes(rows), max_pixels=MAX).scrubbed() == plain
+
+
+@pytest.mark.parametrize("off", [-100, -1, 1, 7, 100_000])
+def test_a_wrong_size_of_all_does_not_matter_to_a_webp(off: int) -> None:
+    out = io.BytesIO()
+    Image.effect_noise((40, 30), 50).convert("RGB").save(out, "WEBP", lossless=True)
+    data = out.getvalue()
+    size = struct.pack("<I", len(data) - 8 + off)
+    assert open_image(data[:4] + size + data[8:], max_pixels=MAX).scrubbed() == data
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "BMP", "WEBP"])
+@pytest.mark.parametrize("shape", ["rows", "circle", "all"])
+def test_black_is_a_colour(kind: str, shape: str) -> None:
+    pixels = np.random.default_rng(3).integers(1, 255, (120, 90, 3), dtype=np.uint8)
+    y, x = np.mgrid[:120, :90]
+    black = {"rows": (y > 50) | (y < 20), "circle": (y - 60) ** 2 + (x - 45) ** 2 > 900, "all": y >= 0}[shape]
+    pixels[black] = 0
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, kind, **({"quality": 100, "method": 0} if kind == "WEBP" else {}))
+    picture = open_image(out.getvalue(), max_pixels=MAX)
+    assert picture.pixels().shape == (120, 90, 3)
+    verify_clean(picture.scrubbed(), picture=picture, max_pixels=MAX)
+
+
+def test_pink_is_a_colour() -> None:
+    out = io.BytesIO()
+    Image.new("RGB", (90, 60), (255, 216, 255)).save(out, "TIFF")
+    picture = open_image(out.getvalue(), max_pixels=MAX)
+    verify_clean(picture.scrubbed(), picture=picture, max_pixels=MAX)

@@ -13,7 +13,7 @@ import numpy as np
 from faceblurd.errors import ImageError
 from faceblurd.imaging.formats import Encoded
 from faceblurd.imaging.formats.bmp_rows import PLAIN_MASKS, Rows
-from faceblurd.imaging.formats.codecs import check_size, pillow, zero_tail
+from faceblurd.imaging.formats.codecs import check_size, ends_in_mid_row, pillow, zero_tail
 from faceblurd.imaging.formats.still import Still
 from faceblurd.imaging.metadata import BARE, contains_picture
 from faceblurd.model import Reason
@@ -33,7 +33,7 @@ _NARROW_MASKS = (0x1F, 0x3E0, 0x7C00)
 _TOPS = frozenset((1 << bits) - 1 for bits in range(1, 9))  # masks without gaps, of at most 8 bits, shifted down
 _COLOURS = 256
 _SIZE_AT, _START_AT, _COMPRESSION_AT, _ROWS_AT, _COLOURS_AT, _MASKS_AT, _PROFILE_AT = 2, 10, 30, 34, 46, 54, 126
-_SPARSE = 8  # zeros over an eighth of uncompressed pixels: a copy that is still arriving, not a dark corner
+_SPARSE = 8  # zeros over an eighth of uncompressed pixels: a copy that is still arriving, or black
 
 
 class BmpPicture(Still):
@@ -49,8 +49,7 @@ class BmpPicture(Still):
             self._read_header(data)
         except struct.error as error:
             raise ImageError(Reason.INCOMPLETE, "The BMP ends inside its header", retryable=True) from error
-        plain = self._compression not in _RLE
-        if self._end > len(data) or (plain and zero_tail(data) > max(4096, (self._end - self._start) // _SPARSE)):
+        if self._end > len(data):
             raise ImageError(Reason.INCOMPLETE, "The BMP's rows are not all there", retryable=True)
 
     def _read_header(self, data: bytes) -> None:
@@ -107,7 +106,11 @@ class BmpPicture(Still):
 
     def decoded(self) -> npt.NDArray[Any]:
         """Read the rows."""
-        return self._rows.shown(self._cells())
+        cells = self._cells()
+        sparse = self._compression not in _RLE and zero_tail(self._data) > (self._end - self._start) // _SPARSE
+        if sparse and ends_in_mid_row(cells[::-1] if self._rows.upward else cells):
+            raise ImageError(Reason.INCOMPLETE, "The BMP's rows are not all there", retryable=True)
+        return self._rows.shown(cells)
 
     def encode(self, pixels: npt.NDArray[Any], scrub: Scrub = BARE) -> Encoded:  # noqa: ARG002 - see metadata.Scrub
         """Write the rows as they were. `pixels` are changed in place to what the palette or the depth can hold."""

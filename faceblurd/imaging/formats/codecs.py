@@ -42,6 +42,7 @@ _DECODER_ERRORS = (
 )
 GRAY_DIMENSIONS, WITH_ALPHA = 2, 4
 _STRIP_ROWS = 256
+_MOST = 0.5
 
 
 @contextmanager
@@ -177,6 +178,22 @@ def bgr8(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def zero_tail(data: bytes) -> int:
     """Return how many zero bytes end the data: where a copy that was announced in full has not arrived yet."""
     return len(data) - len(data.rstrip(b"\0"))
+
+
+def ends_in_mid_row(rows: npt.NDArray[Any]) -> bool:
+    """Say whether uncompressed rows break off within one: it goes on in zeros where the row before does not.
+
+    Black rows, and shapes on black, end otherwise. `rows` in the file's order.
+    """
+    flat = rows.reshape(len(rows), -1) != 0
+    filled = np.flatnonzero(flat.any(axis=1))
+    if not len(filled):
+        return False
+    last = int(filled[-1])
+    end = int(np.flatnonzero(flat[last])[-1]) + 1
+    if flat.shape[1] - end <= flat.shape[1] // 100 + 4:
+        return False
+    return last == 0 or float(flat[last - 1, end:].mean()) > _MOST
 
 
 def reduction(longest: int, longest_px: int | None) -> int:

@@ -23,6 +23,11 @@ from faceblurd.model import Reason
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 CRITICAL = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
+_NEEDED = frozenset({b"tRNS", b"acTL", b"fcTL", b"fdAT"})  # ancillary by their names, and part of what is shown
+_LAST = frozenset(
+    {b"IDAT", b"fdAT", b"tEXt", b"zTXt", b"iTXt", b"eXIf", b"tIME"}
+)  # what a file without its end ends with
+_END = bytes(4) + b"IEND\xaeB`\x82"
 _PIXEL_MEANING = frozenset({b"tRNS", b"bKGD", b"sBIT"})  # in terms of the stored colour type
 _PLAIN = frozenset({b"sRGB", b"gAMA", b"cHRM", b"pHYs", b"tIME", b"cICP", b"mDCV", b"cLLI"})
 _XMP = b"XML:com.adobe.xmp\0"
@@ -60,14 +65,20 @@ class Header:
 
 
 def read_chunks(data: bytes) -> list[Chunk]:
-    """Return all chunks up to IEND, each CRC checked. Raises ImageError; what follows IEND is not looked at."""
+    """Return all chunks up to IEND, which may be cut. Raises ImageError; what follows IEND is not looked at.
+
+    A chunk with a wrong checksum goes when it is no part of the picture. Rows may have one: they bring another along.
+    """
     chunks: list[Chunk] = []
     position = len(SIGNATURE)
     while not chunks or chunks[-1].kind != b"IEND":
         if len(chunks) == _MAX_CHUNKS:
             raise ImageError(Reason.DAMAGED, "The chunks of the PNG do not end")
+        if chunks and chunks[-1].kind in _LAST and _END.startswith(data[position:]):
+            chunks.append(Chunk(b"IEND", b""))
+            break
         chunk, position = _read_chunk(data, position)
-        chunks.append(chunk)
+        chunks += [chunk] if chunk else []
     _check_texts(chunks)
     return chunks
 
@@ -87,8 +98,8 @@ def _check_texts(chunks: list[Chunk]) -> None:
             raise ImageError(Reason.TOO_LARGE, f"The texts of the PNG inflate to more than {_MAX_TEXT >> 20} MB")
 
 
-def _read_chunk(data: bytes, position: int) -> tuple[Chunk, int]:
-    """Read one chunk; return it and where the next one starts."""
+def _read_chunk(data: bytes, position: int) -> tuple[Chunk | None, int]:
+    """Read one chunk; return it, unless it is damaged and can be done without, and where the next one starts."""
     if position + 12 > len(data):
         raise ImageError(Reason.INCOMPLETE, "The PNG ends before its end chunk", retryable=True)
     length, kind = struct.unpack_from(">I4s", data, position)
@@ -96,7 +107,10 @@ def _read_chunk(data: bytes, position: int) -> tuple[Chunk, int]:
     if end > len(data):
         raise ImageError(Reason.INCOMPLETE, "The PNG ends inside a chunk", retryable=True)
     body = data[position + 8 : end - 4]
-    if zlib.crc32(body, zlib.crc32(kind)) != struct.unpack_from(">I", data, end - 4)[0]:
+    same = zlib.crc32(body, zlib.crc32(kind)) == struct.unpack_from(">I", data, end - 4)[0]
+    if not same and kind.isalpha() and kind[:1].islower() and kind not in _NEEDED:
+        return None, end
+    if not same and kind not in {b"IDAT", b"fdAT"}:
         raise ImageError(Reason.INCOMPLETE, "A chunk of the PNG does not match its checksum", retryable=True)
     return Chunk(kind, body), end
 
@@ -130,7 +144,7 @@ def check_stream(header: Header, bodies: list[bytes]) -> bool:
     except zlib.error as error:
         raise ImageError(Reason.DAMAGED, f"The PNG's rows do not inflate: {error}") from error
     if got < wanted:
-        raise ImageError(Reason.DAMAGED, f"The PNG has {got} of {wanted} bytes of rows")
+        raise ImageError(Reason.DAMAGED, f"The PNG has {got} of {wanted} bytes of rows", retryable=True)
     if got - wanted > _MAX_SURPLUS:  # a decoder would inflate it all, a gigabyte for each megabyte, to throw it away
         raise ImageError(Reason.DAMAGED, f"The PNG has far more than its {wanted} bytes of rows")
     return got == wanted and not behind and not inflater.unused_data

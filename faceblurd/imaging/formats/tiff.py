@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from faceblurd.errors import ImageError
 from faceblurd.imaging.formats import Encoded
-from faceblurd.imaging.formats.codecs import looks_of, preview_of
+from faceblurd.imaging.formats.codecs import ends_in_mid_row, looks_of, preview_of
 from faceblurd.imaging.formats.tiff_graft import with_rows
 from faceblurd.imaging.formats.tiff_layout import TiffLayout
 from faceblurd.imaging.formats.tiff_pixels import TiffPixels
@@ -59,7 +59,10 @@ class TiffPicture:
         """Decode once; the detectors' preview and the pixels come from the same decode."""
         if self._stored is None or self._stored[0] != frame:
             self._stored = None
-            self._stored = frame, self._pages[frame].decoded()
+            rows = self._pages[frame].decoded()
+            if self._layout.is_sparse and ends_in_mid_row(rows):
+                raise ImageError(Reason.INCOMPLETE, "The end of the TIFF is only zeros", retryable=True)
+            self._stored = frame, rows
         return self._stored[1]
 
     def preview(self, longest_px: int | None, frame: int = 0) -> npt.NDArray[Any]:

@@ -41,7 +41,8 @@ class TiffLayout:
             what = f"The TIFF's directory is not whole: {error}"
             raise ImageError(Reason.INCOMPLETE, what, retryable=True) from error
         self.pages = self.chain
-        if check_tail and zero_tail(data) > max(4096, len(data) // _SPARSE):
+        self.is_sparse = check_tail and zero_tail(data) > max(4096, len(data) // _SPARSE)
+        if self.is_sparse and any(page.compression != 1 for page in self.pages):  # plain rows may be black
             raise ImageError(Reason.INCOMPLETE, "The end of the TIFF is only zeros", retryable=True)
         for page in self.pages:
             self._refuse(page)

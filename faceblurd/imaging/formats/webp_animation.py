@@ -37,9 +37,9 @@ class WebpAnimation(Animation):
 
     format = "webp"
 
-    def __init__(self, data: bytes, chunks: Chunks) -> None:
+    def __init__(self, chunks: Chunks) -> None:
         """Read the canvas and the frames' headers."""
-        super().__init__(data)
+        super().__init__(build(chunks))
         self._chunks = chunks
         self._image: Image.Image | None = None
         self._composed: tuple[int, npt.NDArray[np.uint8]] | None = None
@@ -141,4 +141,4 @@ def open_webp(data: bytes) -> WebpAnimation | WebpPicture:
     """Open a WebP, animated or not."""
     chunks = read_chunks(data)
     animated = any(kind in {b"ANIM", b"ANMF"} for kind, _ in chunks)
-    return WebpAnimation(data, chunks) if animated else WebpPicture(data, chunks)
+    return WebpAnimation(chunks) if animated else WebpPicture(chunks)

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from faceblurd.errors import ImageError
-from faceblurd.imaging.formats import Encoded, open_image
-from faceblurd.imaging.formats.png_chunks import Chunk, read_chunks
+from faceblurd.imaging.formats import Encoded, open_image, png_rows
+from faceblurd.imaging.formats.png_chunks import Chunk, Header, read_chunks
 from faceblurd.imaging.geometry import to_upright
 from faceblurd.imaging.metadata import BARE, Scrub, contains_picture
 from faceblurd.imaging.verification import verify, verify_clean
@@ -395,3 +395,38 @@ def test_pink_is_a_colour() -> None:
     Image.new("RGB", (90, 60), (255, 216, 255)).save(out, "TIFF")
     picture = open_image(out.getvalue(), max_pixels=MAX)
     verify_clean(picture.scrubbed(), picture=picture, max_pixels=MAX)
+
+
+@pytest.mark.parametrize(
+    ("colour", "depth"),
+    [(0, 1), (0, 4), (0, 8), (0, 16), (2, 8), (2, 16), (3, 2), (3, 8), (4, 8), (4, 16), (6, 8), (6, 16)],
+)
+def test_an_interlaced_png_stays_one(colour: int, depth: int) -> None:
+    channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
+    samples = np.random.default_rng(4).integers(0, 1 << depth, (61, 45, channels)).astype(f"u{max(depth // 8, 1)}")
+    palette = [Chunk(b"PLTE", bytes(range(200))[: 3 << depth].ljust(3 << depth, b"x"))] if colour == 3 else []
+    header = Header(45, 61, depth, colour, interlaced=True)
+    rows = png_rows.rows(samples[:, :, 0] if channels == 1 else samples, header)
+    ihdr = Chunk(b"IHDR", struct.pack(">IIBBBBB", 45, 61, depth, colour, 0, 0, 1))
+    offset = Chunk(b"oFFs", bytes(9))
+    chunks = [ihdr, offset, *palette, rows, Chunk(b"IEND", b"")]
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(chunk.build() for chunk in chunks)
+    picture = open_image(data, max_pixels=MAX)
+    region = Region(x=8, y=8, width=24, height=24, score=1.0, found_by="test")
+    result = picture.redacted([region], BlurSpec(), BARE)
+    verify(result, picture=picture, regions=[region], blur=BlurSpec(), max_pixels=MAX)
+    kept = read_chunks(result.data)
+    assert kept[0].body == ihdr.body
+    assert offset in kept
+    if depth == 8:
+        with Image.open(io.BytesIO(data)) as one, Image.open(io.BytesIO(result.data)) as other:
+            before, after = np.array(one.convert("RGBA")), np.array(other.convert("RGBA"))
+        before[8:32, 8:32] = after[8:32, 8:32]
+        np.testing.assert_array_equal(before, after)
+
+
+def test_pointers_into_the_rows_stay_as_long_as_they_are_right() -> None:
+    before, between = (b"tEXt", b"Person\0Ada"), (b"iDOT", bytes(28))
+    assert b"iDOT" in open_image(with_chunks(before, between), max_pixels=MAX).scrubbed(BARE)
+    assert b"iDOT" not in open_image(with_chunks(between, before), max_pixels=MAX).scrubbed(BARE)
+    assert b"iDOT" not in hidden_png(with_chunks(between))

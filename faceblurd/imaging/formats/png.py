@@ -10,6 +10,7 @@ import numpy as np
 
 from faceblurd.errors import ImageError
 from faceblurd.imaging.formats import Encoded, png_chunks, png_rows
+from faceblurd.imaging.formats.bmp import swapped
 from faceblurd.imaging.formats.codecs import GRAY_DIMENSIONS, check_size, decode_cv
 from faceblurd.imaging.formats.png_chunks import SIGNATURE, Chunk
 from faceblurd.imaging.formats.still import Still
@@ -63,6 +64,8 @@ class PngPicture(Still):
         """
         if png_rows.is_special(self._header):
             return self._encode_special(pixels, scrub)
+        if self._header.interlaced:
+            return self._encode_interlaced(pixels, scrub)
         settings = [cv2.IMWRITE_PNG_COMPRESSION, _LEVEL, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_DEFAULT]
         done, encoded = cv2.imencode(".png", np.ascontiguousarray(pixels), settings)
         if not done:
@@ -78,9 +81,23 @@ class PngPicture(Still):
         """Write palettes, few bits, and gray with opacity as what they were."""
         rows = png_rows.written(pixels, self._header, self._chunks, self._load())
         before, after = self._metadata(scrub)
-        size = (self._header.width, self._header.height, self._header.depth, self._header.colour, 0, 0, 0)
-        header = Chunk(b"IHDR", struct.pack(">IIBBBBB", *size))
+        header = self._header_of(self._header.colour)
         return Encoded(_join([header, *before, *rows, *after, Chunk(b"IEND", b"")]), lossless=True)
+
+    def _encode_interlaced(self, pixels: npt.NDArray[Any], scrub: Scrub) -> Encoded:
+        """Write gray and colours in the order of an interlaced file, which OpenCV does not."""
+        before, after = self._metadata(scrub)
+        gray = pixels.ndim == GRAY_DIMENSIONS
+        colour = png_rows.GRAY if gray else {3: 2, 4: 6}[pixels.shape[2]]
+        if gray:
+            before += [chunk for chunk in self._chunks if chunk.kind == b"tRNS"]
+        rows = png_rows.rows(pixels[:, :, None] if gray else swapped(pixels), self._header)
+        return Encoded(_join([self._header_of(colour), *before, rows, *after, Chunk(b"IEND", b"")]), lossless=True)
+
+    def _header_of(self, colour: int) -> Chunk:
+        old = self._header
+        size = (old.width, old.height, old.depth, colour, 0, 0, int(old.interlaced))
+        return Chunk(b"IHDR", struct.pack(">IIBBBBB", *size))
 
     def _metadata(self, scrub: Scrub) -> tuple[list[Chunk], list[Chunk]]:
         """Return the chunks that may stay beside new pixels, before and after the place of the rows."""
@@ -94,7 +111,7 @@ class PngPicture(Still):
             self._exact = png_chunks.check_rows(self._header, self._chunks)
         png_chunks.refuse_more(exact=self._exact)
         clean = (png_chunks.scrub_chunk(chunk, scrub, same_pixels=True) for chunk in self._chunks)
-        return _join([chunk for chunk in clean if chunk])
+        return _join(png_chunks.with_sound_pointers(self._chunks, [chunk for chunk in clean if chunk]))
 
     def thumbnails(self) -> list[bytes]:
         """Return the EXIF thumbnail, which may stay once it is redacted."""

@@ -28,15 +28,20 @@ _LAST = frozenset(
     {b"IDAT", b"fdAT", b"tEXt", b"zTXt", b"iTXt", b"eXIf", b"tIME"}
 )  # what a file without its end ends with
 _END = bytes(4) + b"IEND\xaeB`\x82"
-_PIXEL_MEANING = frozenset({b"tRNS", b"bKGD", b"sBIT"})  # in terms of the stored colour type
-_PLAIN = frozenset({b"sRGB", b"gAMA", b"cHRM", b"pHYs", b"tIME", b"cICP", b"mDCV", b"cLLI"})
+_PIXEL_MEANING = frozenset({b"tRNS", b"bKGD", b"sBIT", b"hIST"})  # in terms of the stored colour type
+_PLAIN = frozenset({
+    b"sRGB", b"gAMA", b"cHRM", b"pHYs", b"tIME", b"cICP", b"mDCV", b"cLLI",
+    b"oFFs", b"sCAL", b"pCAL", b"sTER", b"vpAg", b"caNv", b"orNT",
+})  # fmt: skip
+_MAX_PLAIN = 256  # bytes: numbers, and a few words
+POINTERS = b"iDOT"  # Apple's: where among the rows a second decoder may begin
 _XMP = b"XML:com.adobe.xmp\0"
 _XMP_MARKS = (b"<?xpacket", b"<x:xmpmeta", b"<rdf:RDF", b"<x:xapmeta")
 _PROFILE = b"Raw profile type "  # ImageMagick's: EXIF, XMP and IPTC in hexadecimal
 _MAX_TEXT = 64 << 20  # of all texts and profiles together, inflated: each is searched for pictures several times
 _MAX_SURPLUS = 1 << 16
 _MAX_CHUNKS = 250_000  # 512 MB in pieces of 4 kB are 125,000
-_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 
@@ -171,7 +176,7 @@ def _inflated_size(header: Header) -> int:
     if not header.interlaced:
         return header.height * (1 + (header.width * bits + 7) // 8)
     total = 0
-    for x, y, step_x, step_y in _PASSES:
+    for x, y, step_x, step_y in PASSES:
         columns, rows = -(-(header.width - x) // step_x), -(-(header.height - y) // step_y)
         total += rows * (1 + (columns * bits + 7) // 8) if columns > 0 and rows > 0 else 0
     return total
@@ -183,12 +188,25 @@ def scrub_chunk(chunk: Chunk, scrub: Scrub = BARE, *, same_pixels: bool) -> Chun
         return chunk if same_pixels else None
     if chunk.kind == b"eXIf":
         return Chunk(chunk.kind, scrub_exif(chunk.body, scrub))
-    if chunk.kind in _PLAIN or (same_pixels and chunk.kind in _PIXEL_MEANING):
-        return None if contains_picture(chunk.body) else chunk
+    if chunk.kind in _PLAIN or (same_pixels and chunk.kind in {*_PIXEL_MEANING, POINTERS}):
+        return None if len(chunk.body) > _MAX_PLAIN or contains_picture(chunk.body) else chunk
     if chunk.kind == b"iCCP":
         profile = text_of(chunk)
         return None if profile is None or contains_picture(profile) else chunk
     return _scrub_text(chunk, scrub) if scrub.anything else None
+
+
+def with_sound_pointers(old: list[Chunk], new: list[Chunk]) -> list[Chunk]:
+    """Leave iDOT out, which counts bytes from itself on, where something between it and the last rows has changed."""
+    parts = [[c.build() for c in chunks] for chunks in (old, new)]
+    stretches = []
+    for chunks, built in zip((old, new), parts, strict=True):
+        kinds = [chunk.kind for chunk in chunks]
+        if POINTERS not in kinds:
+            return new
+        last = max((at for at, kind in enumerate(kinds) if kind == b"IDAT"), default=0)
+        stretches.append(built[kinds.index(POINTERS) : last + 1])
+    return new if stretches[0] == stretches[1] else [chunk for chunk in new if chunk.kind != POINTERS]
 
 
 def _scrub_text(chunk: Chunk, scrub: Scrub) -> Chunk | None:

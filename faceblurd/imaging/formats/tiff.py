@@ -92,7 +92,8 @@ class TiffPicture:
             redact(upright_view(pixels, self._pages[frame].page.orientation), mine, blur)
             fresh[frame] = self._pages[frame].encoded(pixels)
         data = with_rows(self._layout.scrubbed(scrub), fresh)
-        return Encoded(data, lossless=True, regions=tuple(wanted))
+        notes = dict.fromkeys(self._pages[frame].note for frame in fresh)
+        return Encoded(data, lossless=True, note="; ".join(filter(None, notes)), regions=tuple(wanted))
 
     def encode(self, pixels: npt.NDArray[Any], scrub: Scrub = BARE) -> Encoded:
         """Return the file with these pixels in its first page."""

@@ -87,8 +87,8 @@ def _marker(data: bytes, position: int, stop: int) -> tuple[int, int]:
     """Return position and code of the next marker; stray bytes before it are passed over, as decoders do."""
     if data[position : position + 1] != b"\xff":
         position = _next_marker(data, position, stop)
-    while data[position : position + 2] == b"\xff\xff":
-        position += 1
+    while data[position : position + 2] in {b"\xff\xff", b"\xff\0"}:  # fill bytes; what looks like coded data
+        position = position + 1 if data[position + 1] else _next_marker(data, position + 2, stop)
     if position + 2 > stop:
         raise ImageError(Reason.INCOMPLETE, "The JPEG ends before its end marker", retryable=True)
     return position, data[position + 1]

@@ -267,3 +267,10 @@ def test_verification_refuses_another_picture_and_a_left_thumbnail(noise: npt.ND
         verify_clean(leaky(noise), picture=picture, max_pixels=MAX)
     assert raised.value.reason is Reason.NOT_VERIFIED
     verify_clean(picture.scrubbed(), picture=picture, max_pixels=MAX)
+
+
+def test_stray_bytes_between_segments_are_passed_over_as_decoders_do(astronaut: npt.NDArray[Any]) -> None:
+    data = encode(astronaut)
+    second = js.scan(data)[1].start
+    for stray in (b"\xff\0\xff\0", b"stray", b"\xff\xff"):
+        assert open_image(data[:second] + stray + data[second:], max_pixels=MAX).scrubbed() == data

@@ -106,6 +106,22 @@ def test_a_gray_palette_of_one_frame_is_not_taken_for_the_palette_of_all() -> No
     np.testing.assert_array_equal(second[:, :, 0], second[:, :, 2])
 
 
+def test_a_frame_that_is_larger_than_its_screen_is_searched_whole() -> None:
+    frame = gif_frame((10, 10, 60, 50), GRAY, 0, None)
+    picture = open_image(gif(frame, table=GLOBAL), max_pixels=MAX)
+    assert (picture.width, picture.height) == (70, 60)
+    assert picture.pixels().shape == (60, 70, 4)
+    box = Region(x=50, y=40, width=16, height=16, score=1.0, found_by="test")
+    result = picture.redacted([box], BlurSpec(), BARE)
+    verify(result, picture=picture, regions=[box], blur=BlurSpec(), max_pixels=MAX)
+
+
+@pytest.mark.parametrize("rest", [b"", b"\x01 what is no block"])
+def test_a_gif_ends_after_an_image_with_its_end_mark_or_without(rest: bytes) -> None:
+    data = gif(gif_frame(AREAS[0], b"", 0, None), table=GLOBAL)
+    assert open_image(data[:-1] + rest, max_pixels=MAX).scrubbed(BARE) == data
+
+
 # --- PNG
 
 
@@ -163,6 +179,22 @@ def test_png_frames_of_any_kind_look_as_ffmpeg_shows_them(colour: int, channels:
     data = apng(layers(channels), [(0, 0), (2, 1), (1, 0), (0, 1)], colour=colour, shared=shared)
     same(on_black(by_us(data)), on_black(by_ffmpeg(data)), within=3)
     check_redaction(data)
+
+
+@pytest.mark.parametrize("said", [0, 1, 9])
+def test_however_many_frames_a_png_says_it_has_all_are_searched(said: int) -> None:
+    data = apng(layers(4), [(0, 0)] * 4)
+    control = Chunk(b"acTL", struct.pack(">II", 4, 0)).build()
+    other = data.replace(control, Chunk(b"acTL", struct.pack(">II", said, 0)).build())
+    same(by_us(other), by_us(data))
+    check_redaction_of(other)
+
+
+def check_redaction_of(data: bytes) -> None:
+    picture = open_image(data, max_pixels=MAX)
+    result = picture.redacted([BOX], BlurSpec(), BARE)
+    verify(result, picture=picture, regions=[BOX], blur=BlurSpec(), max_pixels=MAX)
+    assert struct.pack(">II", 4, 0) in result.data
 
 
 def test_a_first_picture_that_no_animation_shows_is_a_frame_of_its_own() -> None:

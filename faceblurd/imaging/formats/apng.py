@@ -58,11 +58,12 @@ class ApngPicture(Animation):
         self.orientation = orientation_of(exif)
 
     def _check(self, kinds: list[bytes]) -> None:
-        """Refuse a file whose parts do not fit together: viewers would show what we do not see."""
+        """Refuse a file whose parts do not fit together. How many frames it names does not matter: all are searched."""
         control = next(chunk.body for chunk in self._chunks if chunk.kind == b"acTL")
-        said = struct.unpack_from(">I", control)[0] if len(control) == _BYTE else 0
-        if not self._controls or said != len(self._controls) or kinds.count(b"acTL") > 1 or b"IDAT" not in kinds:
-            raise ImageError(Reason.DAMAGED, f"The PNG says {said} frames and has {len(self._controls)}")
+        if kinds.count(b"acTL") > 1 or len(control) != _BYTE or b"IDAT" not in kinds:
+            raise ImageError(Reason.DAMAGED, "The animation of the PNG has no proper header")
+        if struct.unpack_from(">I", control)[0] > len(self._controls) and b"IEND\xaeB`\x82" not in self._data:
+            raise ImageError(Reason.INCOMPLETE, "The PNG ends before its last frame", retryable=True)
         whole = self.width, self.height
         for number, (_, width, height, left, top, *_, disposal, blend) in enumerate(self._controls):
             inside = left + width <= whole[0] and top + height <= whole[1]
@@ -140,7 +141,8 @@ class ApngPicture(Animation):
         rows = next(i for i, chunk in enumerate(self._chunks) if chunk.kind == b"IDAT")
         clean = [png_chunks.scrub_chunk(chunk, scrub, same_pixels=False) for chunk in self._chunks]
         size = struct.pack(">IIBBBBB", self.width, self.height, _BYTE, self._colour(), 0, 0, 0)
-        control = next(chunk for chunk in self._chunks if chunk.kind == b"acTL")
+        loops = next(chunk.body[4:] for chunk in self._chunks if chunk.kind == b"acTL")
+        control = Chunk(b"acTL", struct.pack(">I", len(self._controls)) + loops)
         before, after = ([c for c in part if c] for part in (clean[:rows], clean[rows:]))
         chunks = [Chunk(b"IHDR", size), *before, control, *frames, *after, Chunk(b"IEND", b"")]
         return SIGNATURE + b"".join(chunk.build() for chunk in chunks)
@@ -183,4 +185,5 @@ def _scrubbed(chunk: Chunk, scrub: Scrub) -> Chunk | None:
 def open_png(data: bytes) -> ApngPicture | PngPicture:
     """Open a PNG, animated or not."""
     chunks = png_chunks.read_chunks(data)
-    return ApngPicture(data, chunks) if any(chunk.kind == b"acTL" for chunk in chunks) else PngPicture(chunks)
+    animated = {b"acTL", b"fcTL"} <= {chunk.kind for chunk in chunks}
+    return ApngPicture(data, chunks) if animated else PngPicture(chunks)

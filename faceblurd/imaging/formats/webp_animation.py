@@ -141,4 +141,6 @@ def open_webp(data: bytes) -> WebpAnimation | WebpPicture:
     """Open a WebP, animated or not."""
     chunks = read_chunks(data)
     animated = any(kind in {b"ANIM", b"ANMF"} for kind, _ in chunks)
+    if animated and struct.unpack_from("<I", data, 4)[0] > len(data):
+        raise ImageError(Reason.INCOMPLETE, "The WebP ends before the size that it names", retryable=True)
     return WebpAnimation(chunks) if animated else WebpPicture(chunks)

@@ -430,3 +430,14 @@ def test_pointers_into_the_rows_stay_as_long_as_they_are_right() -> None:
     assert b"iDOT" in open_image(with_chunks(before, between), max_pixels=MAX).scrubbed(BARE)
     assert b"iDOT" not in open_image(with_chunks(between, before), max_pixels=MAX).scrubbed(BARE)
     assert b"iDOT" not in hidden_png(with_chunks(between))
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_what_speaks_of_the_colour_type_stays_with_it(*, interlaced: bool) -> None:
+    ihdr = Chunk(b"IHDR", struct.pack(">IIBBBBB", 40, 30, 8, 2, 0, 0, int(interlaced)))
+    samples = np.random.default_rng(4).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    rows = png_rows.rows(samples, Header(40, 30, 8, 2, interlaced=interlaced))
+    background, bits = Chunk(b"bKGD", b"\0\xff\0\xff\0\xff"), Chunk(b"sBIT", b"\5\6\5")
+    chunks = [ihdr, bits, background, rows, Chunk(b"IEND", b"")]
+    kept = read_chunks(hidden_png(b"\x89PNG\r\n\x1a\n" + b"".join(chunk.build() for chunk in chunks)))
+    assert {background, bits} <= set(kept)

@@ -360,3 +360,14 @@ def test_what_is_not_supported_is_named_in_words(mode: str, words: str) -> None:
     with pytest.raises(ImageError, match=words) as raised:
         open_image(saved(image("RGB").convert("L" if mode != "LAB" else "RGB").convert(mode)), max_pixels=MAX)
     assert raised.value.reason is Reason.UNSUPPORTED
+
+
+def test_tiles_become_strips_and_that_is_said() -> None:
+    rows = [noise((64, 64)).tobytes(), noise((64, 64)).tobytes()]
+    tags = {256: (4, [110]), 257: (4, [60]), 258: (3, [8]), 259: (3, [1]), 262: (3, [1]), 277: (3, [1]), 322: (3, [64])}
+    tags |= {323: (3, [64]), 324: (4, [0]), 325: (4, [0])}
+    data = tiff_planes._built(SimpleNamespace(order="<", tags=set(tags)), tags, rows)  # type: ignore[arg-type]
+    picture, box = open_image(data, max_pixels=MAX), replace(BOX, height=30)
+    result = picture.redacted([box], BlurSpec(), BARE)
+    verify(result, picture=picture, regions=[box], blur=BlurSpec(), max_pixels=MAX)
+    assert result.note == "tiles became strips"

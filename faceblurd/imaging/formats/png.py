@@ -72,7 +72,7 @@ class PngPicture(Still):
             raise ImageError(Reason.DAMAGED, "The PNG does not encode")
         new = png_chunks.read_chunks(encoded.tobytes())
         rows = [chunk for chunk in new if chunk.kind == b"IDAT"]
-        before, after = self._metadata(scrub)
+        before, after = self._metadata(scrub, new[0])
         if self._header.colour == png_rows.GRAY:  # which level is transparent: OpenCV leaves that to the reader
             before += [chunk for chunk in self._chunks if chunk.kind == b"tRNS"]
         return Encoded(_join([new[0], *before, *rows, *after, new[-1]]), lossless=True)
@@ -80,29 +80,30 @@ class PngPicture(Still):
     def _encode_special(self, pixels: npt.NDArray[Any], scrub: Scrub) -> Encoded:
         """Write palettes, few bits, and gray with opacity as what they were."""
         rows = png_rows.written(pixels, self._header, self._chunks, self._load())
-        before, after = self._metadata(scrub)
         header = self._header_of(self._header.colour)
+        before, after = self._metadata(scrub, header)
         return Encoded(_join([header, *before, *rows, *after, Chunk(b"IEND", b"")]), lossless=True)
 
     def _encode_interlaced(self, pixels: npt.NDArray[Any], scrub: Scrub) -> Encoded:
         """Write gray and colours in the order of an interlaced file, which OpenCV does not."""
-        before, after = self._metadata(scrub)
         gray = pixels.ndim == GRAY_DIMENSIONS
-        colour = png_rows.GRAY if gray else {3: 2, 4: 6}[pixels.shape[2]]
+        header = self._header_of(png_rows.GRAY if gray else {3: 2, 4: 6}[pixels.shape[2]])
+        before, after = self._metadata(scrub, header)
         if gray:
             before += [chunk for chunk in self._chunks if chunk.kind == b"tRNS"]
         rows = png_rows.rows(pixels[:, :, None] if gray else swapped(pixels), self._header)
-        return Encoded(_join([self._header_of(colour), *before, rows, *after, Chunk(b"IEND", b"")]), lossless=True)
+        return Encoded(_join([header, *before, rows, *after, Chunk(b"IEND", b"")]), lossless=True)
 
     def _header_of(self, colour: int) -> Chunk:
         old = self._header
         size = (old.width, old.height, old.depth, colour, 0, 0, int(old.interlaced))
         return Chunk(b"IHDR", struct.pack(">IIBBBBB", *size))
 
-    def _metadata(self, scrub: Scrub) -> tuple[list[Chunk], list[Chunk]]:
-        """Return the chunks that may stay beside new pixels, before and after the place of the rows."""
+    def _metadata(self, scrub: Scrub, header: Chunk) -> tuple[list[Chunk], list[Chunk]]:
+        """Return the chunks that may stay beside new pixels of a type, before and after the place of the rows."""
         rows = next((i for i, chunk in enumerate(self._chunks) if chunk.kind == b"IDAT"), 0)
-        clean = [png_chunks.scrub_chunk(chunk, scrub, same_pixels=False) for chunk in self._chunks]
+        same = header.body[8:10] == self._chunks[0].body[8:10] and self._header.colour != png_rows.PALETTE
+        clean = [png_chunks.scrub_chunk(chunk, scrub, same_pixels=False, same_type=same) for chunk in self._chunks]
         return [c for c in clean[:rows] if c], [c for c in clean[rows:] if c]
 
     def scrubbed(self, scrub: Scrub = BARE) -> bytes:

@@ -28,6 +28,7 @@ _LAST = frozenset(
     {b"IDAT", b"fdAT", b"tEXt", b"zTXt", b"iTXt", b"eXIf", b"tIME"}
 )  # what a file without its end ends with
 _END = bytes(4) + b"IEND\xaeB`\x82"
+_BY_TYPE = frozenset({b"bKGD", b"sBIT"})
 _PIXEL_MEANING = frozenset({b"tRNS", b"bKGD", b"sBIT", b"hIST"})  # in terms of the stored colour type
 _PLAIN = frozenset({
     b"sRGB", b"gAMA", b"cHRM", b"pHYs", b"tIME", b"cICP", b"mDCV", b"cLLI",
@@ -182,13 +183,17 @@ def _inflated_size(header: Header) -> int:
     return total
 
 
-def scrub_chunk(chunk: Chunk, scrub: Scrub = BARE, *, same_pixels: bool) -> Chunk | None:
-    """Return what may stay of a chunk. `same_pixels`: the stored pixels stay, and what speaks of them with them."""
+def scrub_chunk(chunk: Chunk, scrub: Scrub = BARE, *, same_pixels: bool, same_type: bool = False) -> Chunk | None:
+    """Return what may stay of a chunk.
+
+    `same_pixels`: the stored pixels stay, and what speaks of them with them. `same_type`: at least depth and colours.
+    """
     if chunk.kind in CRITICAL:
         return chunk if same_pixels else None
     if chunk.kind == b"eXIf":
         return Chunk(chunk.kind, scrub_exif(chunk.body, scrub))
-    if chunk.kind in _PLAIN or (same_pixels and chunk.kind in {*_PIXEL_MEANING, POINTERS}):
+    by_pixels = (same_pixels and chunk.kind in {*_PIXEL_MEANING, POINTERS}) or (same_type and chunk.kind in _BY_TYPE)
+    if chunk.kind in _PLAIN or by_pixels:
         return None if len(chunk.body) > _MAX_PLAIN or contains_picture(chunk.body) else chunk
     if chunk.kind == b"iCCP":
         profile = text_of(chunk)

@@ -92,8 +92,8 @@ class TiffPicture:
             redact(upright_view(pixels, self._pages[frame].page.orientation), mine, blur)
             fresh[frame] = self._pages[frame].encoded(pixels)
         data = with_rows(self._layout.scrubbed(scrub), fresh)
-        notes = dict.fromkeys(self._pages[frame].note for frame in fresh)
-        return Encoded(data, lossless=True, note="; ".join(filter(None, notes)), regions=tuple(wanted))
+        notes = dict.fromkeys(note for frame in fresh for note in self._pages[frame].notes)
+        return Encoded(data, lossless=True, note="; ".join(notes), regions=tuple(wanted))
 
     def encode(self, pixels: npt.NDArray[Any], scrub: Scrub = BARE) -> Encoded:
         """Return the file with these pixels in its first page."""

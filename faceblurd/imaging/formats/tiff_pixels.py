@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, TiffImagePlugin
 
 from faceblurd.errors import ImageError
-from faceblurd.imaging.exif import TiffBlock
+from faceblurd.imaging.exif import TILES, TiffBlock
 from faceblurd.imaging.formats import tiff_planes
 from faceblurd.imaging.formats.bmp import swapped
 from faceblurd.imaging.formats.codecs import check_size, decode_cv, decoding, library_warnings, pillow
@@ -66,7 +66,8 @@ class TiffPixels:
         depths = set(page.depths)
         self._deep = self.mode in _COLOURS and depths == {_DEEP}  # Pillow would read it as 8 bits, without a word
         narrow = next(iter(depths)) if len(depths) == 1 and depths <= _NARROW.get(self.mode, frozenset()) else 0
-        self.note = f"samples of {narrow} bit{'s' * (narrow > 1)} have 8 now" if narrow else ""
+        self.notes = [f"samples of {narrow} bit{'s' * (narrow > 1)} have 8 now"] if narrow else []
+        self.notes += ["tiles became strips"] if TILES in page.tags else []
         if not self._deep and not narrow and depths != {_DEPTHS[self.mode]}:
             raise unsupported(page)
         self._apart = tiff_planes.are_apart(page)

@@ -120,7 +120,7 @@ class JpegPicture(Still):
         With zeros in between, it has not arrived in full.
         """
         array, harm = self._warnings(flags)
-        if harm and _HOLE in self._data:
+        if harm and any(_HOLE in self._data[s.start : s.end] for s in self._segments if s.marker == js.SOS):
             raise ImageError(Reason.INCOMPLETE, f"The JPEG's rows are not all there: {harm[0]}", retryable=True)
         return array
 

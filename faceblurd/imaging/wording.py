@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from faceblurd.imaging.scrub import Scrub
 
 _PEOPLE: Final = re.compile(
-    r"people|persons?|personalit(?:y|ies)|person(?:in|shown|name|id|display|tag|info)\w*|people(?:in|tag|name)\w*"
+    r"people|people(?:in|tag|name)\w*|person(?!al)\w*|personalit(?:y|ies)"
     r"|faces?|face(?:name|id|info|list|tag|rec|region|area)\w*|regions?|region(?:info|list|name|tag)\w*"
     r"|imageregion\w*|tagregions?|recogni[sz]ed\w*|(?:baby|pet|child)name\w*|depict(?:s|ed|ion)?\w*|portray\w*"
 )

@@ -441,3 +441,18 @@ def test_what_speaks_of_the_colour_type_stays_with_it(*, interlaced: bool) -> No
     chunks = [ihdr, bits, background, rows, Chunk(b"IEND", b"")]
     kept = read_chunks(hidden_png(b"\x89PNG\r\n\x1a\n" + b"".join(chunk.build() for chunk in chunks)))
     assert {background, bits} <= set(kept)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1"])
+def test_a_clean_copy_of_a_png_leaves_out_what_lies_behind_its_rows(mode: str) -> None:
+    out = io.BytesIO()
+    Image.fromarray(np.random.default_rng(8).integers(0, 256, (30, 40, 3), dtype=np.uint8)).convert(mode).save(
+        out, "PNG"
+    )
+    chunks = read_chunks(out.getvalue())
+    chunks.insert(-1, Chunk(b"IDAT", b"a secret behind the rows"))
+    picture = open_image(b"\x89PNG\r\n\x1a\n" + b"".join(chunk.build() for chunk in chunks), max_pixels=MAX)
+    clean = picture.scrubbed(BARE)
+    assert b"secret" not in clean
+    verify_clean(clean, picture=picture, max_pixels=MAX)
+    np.testing.assert_array_equal(open_image(clean, max_pixels=MAX).pixels(), picture.pixels())

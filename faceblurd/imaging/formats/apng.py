@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from faceblurd.errors import ImageError
-from faceblurd.imaging.formats import png_chunks
+from faceblurd.imaging.formats import png_chunks, png_texts
 from faceblurd.imaging.formats.animation import Animation, changed_box
 from faceblurd.imaging.formats.bmp import swapped
 from faceblurd.imaging.formats.codecs import check_size, pillow
@@ -150,7 +150,8 @@ class ApngPicture(Animation):
     def scrubbed(self, scrub: Scrub = BARE) -> bytes:
         """Filter the chunks; all frames stay byte for byte."""
         for header, bodies in self._parts:
-            png_chunks.refuse_more(exact=png_chunks.check_stream(header, bodies))
+            if not png_chunks.check_stream(header, bodies):
+                raise ImageError(Reason.DAMAGED, "The PNG has data behind its rows")  # nobody has looked at them
         clean = (_scrubbed(chunk, scrub) for chunk in self._chunks)
         return SIGNATURE + b"".join(chunk.build() for chunk in clean if chunk)
 
@@ -169,7 +170,7 @@ class ApngPicture(Animation):
         """Name the chunks that still look like a picture."""
         pixels = png_chunks.CRITICAL | _ANIMATION
         others = (chunk for chunk in self._chunks if chunk.kind not in pixels)
-        return [c.kind.decode("latin-1") for c in others if contains_picture(png_chunks.shown_by(c))]
+        return [c.kind.decode("latin-1") for c in others if contains_picture(png_texts.shown_by(c))]
 
 
 def _control(chunk: Chunk) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from faceblurd.errors import ImageError
-from faceblurd.imaging.formats import Encoded, png_chunks, png_rows
+from faceblurd.imaging.formats import Encoded, png_chunks, png_rows, png_texts
 from faceblurd.imaging.formats.bmp import swapped
 from faceblurd.imaging.formats.codecs import GRAY_DIMENSIONS, check_size, decode_cv
 from faceblurd.imaging.formats.png_chunks import SIGNATURE, Chunk
@@ -107,22 +107,23 @@ class PngPicture(Still):
         return [c for c in clean[:rows] if c], [c for c in clean[rows:] if c]
 
     def scrubbed(self, scrub: Scrub = BARE) -> bytes:
-        """Filter the chunks; the compressed rows stay byte for byte."""
+        """Filter the chunks; the compressed rows stay byte for byte, unless something lies behind them."""
         if self._exact is None:
             self._exact = png_chunks.check_rows(self._header, self._chunks)
-        png_chunks.refuse_more(exact=self._exact)
+        if not self._exact:
+            return self.encode(self.pixels(), scrub).data
         clean = (png_chunks.scrub_chunk(chunk, scrub, same_pixels=True) for chunk in self._chunks)
         return _join(png_chunks.with_sound_pointers(self._chunks, [chunk for chunk in clean if chunk]))
 
     def thumbnails(self) -> list[bytes]:
         """Return the EXIF thumbnail, which may stay once it is redacted."""
-        found = (png_chunks.thumbnail_in(chunk) for chunk in self._chunks)
+        found = (png_texts.thumbnail_in(chunk) for chunk in self._chunks)
         return [thumbnail for thumbnail in found if thumbnail]
 
     def embedded(self) -> list[str]:
         """Name the chunks that still look like a picture."""
         others = (chunk for chunk in self._chunks if chunk.kind not in png_chunks.CRITICAL)
-        return [c.kind.decode("latin-1") for c in others if contains_picture(png_chunks.shown_by(c))]
+        return [c.kind.decode("latin-1") for c in others if contains_picture(png_texts.shown_by(c))]
 
 
 def _join(chunks: list[Chunk]) -> bytes:

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import struct
 import zlib
 from dataclasses import dataclass
 
 from faceblurd.errors import ImageError
-from faceblurd.imaging.formats import png_profile
+from faceblurd.imaging.formats import png_texts
 from faceblurd.imaging.metadata import (
     BARE,
     Scrub,
     contains_picture,
     scrub_exif,
-    scrub_xmp,
-    thumbnail_of,
-    without_thumbnail,
 )
-from faceblurd.imaging.wording import holds_keywords, is_field_of, lies_in_branch
 from faceblurd.model import Reason
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -36,10 +31,6 @@ _PLAIN = frozenset({
 })  # fmt: skip
 _MAX_PLAIN = 256  # bytes: numbers, and a few words
 POINTERS = b"iDOT"  # Apple's: where among the rows a second decoder may begin
-_XMP = b"XML:com.adobe.xmp\0"
-_XMP_MARKS = (b"<?xpacket", b"<x:xmpmeta", b"<rdf:RDF", b"<x:xapmeta")
-_PROFILE = b"Raw profile type "  # ImageMagick's: EXIF, XMP and IPTC in hexadecimal
-_MAX_TEXT = 64 << 20  # of all texts and profiles together, inflated: each is searched for pictures several times
 _MAX_SURPLUS = 1 << 16
 _MAX_CHUNKS = 250_000  # 512 MB in pieces of 4 kB are 125,000
 PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
@@ -85,23 +76,8 @@ def read_chunks(data: bytes) -> list[Chunk]:
             break
         chunk, position = _read_chunk(data, position)
         chunks += [chunk] if chunk else []
-    _check_texts(chunks)
+    png_texts.check(chunks)
     return chunks
-
-
-def _check_texts(chunks: list[Chunk]) -> None:
-    """Refuse texts that inflate to more than anybody wrote, before any of them is looked at."""
-    left = _MAX_TEXT
-    for chunk in chunks:
-        packed = _packed(chunk)
-        if packed is None:
-            continue
-        try:
-            left -= len(zlib.decompressobj().decompress(packed, left))
-        except zlib.error:
-            continue
-        if left <= 0:
-            raise ImageError(Reason.TOO_LARGE, f"The texts of the PNG inflate to more than {_MAX_TEXT >> 20} MB")
 
 
 def _read_chunk(data: bytes, position: int) -> tuple[Chunk | None, int]:
@@ -156,12 +132,6 @@ def check_stream(header: Header, bodies: list[bytes]) -> bool:
     return got == wanted and not behind and not inflater.unused_data
 
 
-def refuse_more(*, exact: bool) -> None:
-    """Refuse to copy compressed rows with something behind them: nobody has looked at that."""
-    if not exact:
-        raise ImageError(Reason.DAMAGED, "The PNG has data behind its rows")
-
-
 def _count(inflater: zlib._Decompress, body: bytes, wanted: int) -> int:
     """Inflate in pieces of a megabyte; return how many bytes came out (one more than wanted at most)."""
     got = 0
@@ -196,9 +166,9 @@ def scrub_chunk(chunk: Chunk, scrub: Scrub = BARE, *, same_pixels: bool, same_ty
     if chunk.kind in _PLAIN or by_pixels:
         return None if len(chunk.body) > _MAX_PLAIN or contains_picture(chunk.body) else chunk
     if chunk.kind == b"iCCP":
-        profile = text_of(chunk)
+        profile = png_texts.text_of(chunk)
         return None if profile is None or contains_picture(profile) else chunk
-    return _scrub_text(chunk, scrub) if scrub.anything else None
+    return png_texts.scrubbed(chunk, scrub) if scrub.anything else None
 
 
 def with_sound_pointers(old: list[Chunk], new: list[Chunk]) -> list[Chunk]:
@@ -212,83 +182,3 @@ def with_sound_pointers(old: list[Chunk], new: list[Chunk]) -> list[Chunk]:
         last = max((at for at, kind in enumerate(kinds) if kind == b"IDAT"), default=0)
         stretches.append(built[kinds.index(POINTERS) : last + 1])
     return new if stretches[0] == stretches[1] else [chunk for chunk in new if chunk.kind != POINTERS]
-
-
-def _scrub_text(chunk: Chunk, scrub: Scrub) -> Chunk | None:
-    """Return a text chunk without pictures, people and places that may not stay; None for any other chunk."""
-    text = text_of(chunk)
-    keyword = chunk.body.partition(b"\0")[0]
-    if text is None or is_field_of(re.split(r"[:.]", keyword.decode("latin-1"))[-1], scrub):
-        return None
-    if keyword.startswith(_PROFILE):
-        return _with_text(chunk, png_profile.scrubbed(keyword[len(_PROFILE) :], text, scrub))
-    if keyword + b"\0" == _XMP or any(mark in text for mark in _XMP_MARKS):
-        return _with_text(chunk, scrub_xmp(text, scrub))
-    unwanted = holds_keywords(keyword.decode("latin-1")) and any(
-        lies_in_branch(word, scrub) for word in re.split("[,;\n]", text.decode("utf-8", "replace"))
-    )
-    return None if unwanted or contains_picture(text) else chunk
-
-
-def _with_text(chunk: Chunk, text: bytes | None) -> Chunk | None:
-    """Return a text chunk with another text; the chunk itself where it is the same."""
-    if text is None or text == text_of(chunk):
-        return chunk if text is not None else None
-    keyword, _, rest = chunk.body.partition(b"\0")
-    if chunk.kind == b"zTXt":
-        return Chunk(chunk.kind, keyword + b"\0\0" + zlib.compress(text))
-    if chunk.kind == b"tEXt":
-        return Chunk(chunk.kind, keyword + b"\0" + text)
-    language, translated = rest[2:].split(b"\0", 2)[:2]
-    body = zlib.compress(text) if rest[:1] == b"\1" else text
-    return Chunk(chunk.kind, b"\0".join((keyword + b"\0" + rest[:1], language, translated, body)))
-
-
-def thumbnail_in(chunk: Chunk) -> bytes | None:
-    """Return the EXIF thumbnail, also of EXIF in a text."""
-    if chunk.kind == b"eXIf":
-        return thumbnail_of(chunk.body)
-    text = text_of(chunk) if chunk.body.startswith(_PROFILE) else None
-    return png_profile.thumbnail_in(text) if text else None
-
-
-def shown_by(chunk: Chunk) -> bytes:
-    """Return what of a chunk has to be free of pictures: its text, or its bytes but for EXIF's thumbnail."""
-    if chunk.kind == b"eXIf":
-        return without_thumbnail(chunk.body)
-    text = text_of(chunk)
-    profile = png_profile.without_thumbnail_in(text) if text and chunk.body.startswith(_PROFILE) else None
-    return profile or text or chunk.body
-
-
-def text_of(chunk: Chunk) -> bytes | None:
-    """Return the text of tEXt, zTXt or iTXt, or the profile of iCCP, inflated; None where there is none."""
-    packed = _packed(chunk)
-    if packed is not None:
-        return _inflate(packed)
-    _, _, rest = chunk.body.partition(b"\0")
-    if chunk.kind == b"iTXt":
-        parts = rest[2:].split(b"\0", 2)
-        return parts[2] if len(parts) == 3 else None  # noqa: PLR2004 - language, translated keyword, text
-    return rest if chunk.kind == b"tEXt" else None
-
-
-def _packed(chunk: Chunk) -> bytes | None:
-    """Return what is compressed in a chunk other than rows; None where nothing is."""
-    if chunk.kind not in {b"zTXt", b"iTXt", b"iCCP"}:
-        return None
-    _, _, rest = chunk.body.partition(b"\0")
-    if chunk.kind != b"iTXt":
-        return rest[1:]
-    parts = rest[2:].split(b"\0", 2)
-    return parts[2] if rest[:1] == b"\x01" and len(parts) == 3 else None  # noqa: PLR2004 - as in `text_of`
-
-
-def _inflate(body: bytes) -> bytes | None:
-    """Inflate with a bound; None beyond it, and for what does not inflate."""
-    inflater = zlib.decompressobj()
-    try:
-        text = inflater.decompress(body, _MAX_TEXT)
-    except zlib.error:
-        return None
-    return text if inflater.eof else None

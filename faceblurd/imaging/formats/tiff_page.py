@@ -99,8 +99,15 @@ class TiffPage:
         return bytes(self._tiff.content[position : position + 12])
 
     def integers(self, tag: int) -> tuple[int, list[int]]:
-        """Return type and values of an integer tag."""
-        return self._ifd.entries[tag].type, self._all(tag)
+        """Return type and values of an integer tag. Raises ImageError DAMAGED when it is none."""
+        try:
+            return self._ifd.entries[tag].type, self._all(tag)
+        except ValueError as error:
+            raise ImageError(Reason.DAMAGED, f"The TIFF's directory makes no sense: {error}") from error
+
+    def first(self, tag: int) -> int | None:
+        """Return the first value of an integer tag, None where there is none."""
+        return next(iter(self._tiff.integers_or_none(self._ifd.entries.get(tag))), None)
 
     def has_more_children_than(self, most: int) -> bool:
         """Say whether there are more sub-directories than that, without reading any."""

@@ -48,7 +48,7 @@ _COLOURS_OF: Final = {
     0: "gray", 1: "gray", 2: "RGB", 3: "palette", 4: "mask", 5: "CMYK", 6: "YCbCr", 8: "CIELab", 9: "ICCLab",
     10: "ITULab", 32844: "LogL", 32845: "LogLuv",
 }  # fmt: skip
-_FLOAT: Final = 3
+_PHOTOMETRIC, _FORM, _FLOAT = 262, 339, 3
 
 
 class TiffPixels:
@@ -187,10 +187,9 @@ def check_compression(page: TiffPage) -> None:
 
 def unsupported(page: TiffPage) -> ImageError:
     """Return the error for a kind of pixels, in words of its owner."""
-    photometric, form = (page.integers(tag)[1][:1] if tag in page.tags else [] for tag in (262, 339))
     bits = " + ".join(map(str, page.depths[:8]))
-    colours = _COLOURS_OF.get(photometric[0], "unknown") if photometric else "unknown"
-    numbers = "floating-point bits" if form == [_FLOAT] else "bits"
+    colours = _COLOURS_OF.get(page.first(_PHOTOMETRIC) or 0, "unknown")
+    numbers = "floating-point bits" if page.first(_FORM) == _FLOAT else "bits"
     kind = f"{colours} colours, samples of {bits} {numbers}, compression {page.compression}"
     return ImageError(Reason.UNSUPPORTED, f"TIFFs of this kind ({kind}) are not supported")
 

@@ -31,8 +31,7 @@ _Tags = dict[int, tuple[int, list[int]]]
 
 def are_apart(page: TiffPage) -> bool:
     """Say whether channels lie in planes, which can be read here: all of one depth of 8 or 16 bits."""
-    planar = page.integers(_PLANAR)[1][:1] if _PLANAR in page.tags else []
-    return planar == [_APART] and page.samples > 1 and set(page.depths) in ({8}, {16})
+    return page.first(_PLANAR) == _APART and page.samples > 1 and set(page.depths) in ({8}, {16})
 
 
 def read(page: TiffPage, data: bytes, decode: Callable[[bytes], npt.NDArray[Any]]) -> npt.NDArray[Any]:
@@ -51,7 +50,7 @@ def write(page: TiffPage, pages: Sequence[tuple[TiffPage, bytes]]) -> bytes:
     """Join gray TIFFs of one page each, as pages and as bytes, into one whose channels lie apart."""
     first = pages[0][0]
     tags: _Tags = {tag: first.integers(tag) for tag in _SHARED if tag in first.tags}
-    photometric = page.integers(_PHOTOMETRIC)[1][0]
+    photometric = page.first(_PHOTOMETRIC) or 0
     tags |= {**_look(page, page.samples, photometric), _PLANAR: (_SHORT, [_APART])}
     return _built(first, tags, [data[start:end] for one, data in pages for start, end in one.rows])
 

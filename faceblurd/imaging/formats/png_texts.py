@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _XMP = b"XML:com.adobe.xmp\0"
 _XMP_MARKS = (b"<?xpacket", b"<x:xmpmeta", b"<rdf:RDF", b"<x:xapmeta")
 _PROFILE = b"Raw profile type "  # ImageMagick's: EXIF, XMP and IPTC in hexadecimal
-_MAX_TEXT = 64 << 20  # of all texts and profiles together, inflated: each is searched for pictures several times
+_MAX_TEXT = 16 << 20  # of all texts and profiles together, inflated: each is searched for pictures several times
 
 
 def check(chunks: list[Chunk]) -> None:

@@ -18,6 +18,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import av
 import bench
 import cv2
 import numpy as np
@@ -42,6 +43,7 @@ roots:
 """
 FAULTS = {"internal_error", "worker_crashed", "deadline", "out_of_memory", "not_verified", "io_error"}
 NO_FACTS = ("--System:all", "--Composite:all", "--ExifToolVersion", "--CurrentIPTCDigest", "--JPEGDigest")
+DETAIL = 4.0  # levels RMS: less is no picture of anything
 MAY_GO = re.compile(
     # pictures, and what speaks of them
     "Thumb|Preview|JpgFromRaw|OtherImage|Trailer|^IFD[1-9]|^SubIFD|^MP|^JFXX|^FlashPix|^JUMBF|^JPS|HDRGainMap|hdrgm"
@@ -119,7 +121,7 @@ def judge(
     return File(
         name, kind, maker, "lossless" if said["lossless"] else "encoded anew",
         outside=changed_outside(source, result, said["regions"]) if said["lossless"] else 0,
-        leaked=len(embedded[0].get(name, set()) & embedded[1].get(name, set())),
+        leaked=leaks(embedded[0].get(name, set()) & embedded[1].get(name, set())) if said["regions"] else 0,
         lost=lost_tags(tags, after.get(name, {})),
         growth=100 * (len(result) / len(source) - 1), milliseconds=said["milliseconds"],
     )  # fmt: skip
@@ -144,8 +146,14 @@ def changed_outside(source: bytes, result: bytes, regions: Iterable[dict[str, in
 
 
 def frames(data: bytes) -> list[Pixels]:
-    """Decode as stored: with OpenCV, which keeps 16 bits, or else with Pillow, which knows more formats."""
-    if sniff(data[:64]) in {"jpeg", "png", "tiff", "bmp"}:
+    """Decode as stored: with OpenCV, which keeps 16 bits, or else with Pillow, which knows more formats.
+
+    Animations and palettes with FFmpeg, since Pillow shows frames as no browser does, and OpenCV mixes up planes.
+    """
+    kind = sniff(data[:64])
+    if kind == "gif" or (kind == "png" and b"acTL" in data[:4096]):
+        return by_ffmpeg(data)
+    if kind in {"jpeg", "png", "tiff", "bmp"} and not has_planes(data):
         flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
         done, found = cv2.imdecodemulti(np.frombuffer(data, np.uint8), flags)
         if done and found:
@@ -157,6 +165,27 @@ def frames(data: bytes) -> list[Pixels]:
         return []
 
 
+def by_ffmpeg(data: bytes) -> list[Pixels]:
+    """Decode all frames of an animation; what is transparent has no colour."""
+    try:
+        with av.open(io.BytesIO(data), metadata_errors="replace") as container:
+            found = [frame.to_ndarray(format="rgba") for frame in container.decode(video=0)]
+    except (av.FFmpegError, ValueError):
+        return []
+    for frame in found:
+        frame[frame[:, :, 3] == 0] = 0
+    return found
+
+
+def has_planes(data: bytes) -> bool:
+    """Say whether a TIFF keeps its channels apart."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return image.format == "TIFF" and image.tag_v2.get(284) == 2  # type: ignore[attr-defined]
+    except (OSError, SyntaxError, ValueError):
+        return False
+
+
 # --- exiftool
 
 
@@ -164,7 +193,7 @@ def told_by_exiftool(folder: str) -> dict[str, Tags]:
     """Return all tags of the files below a folder, by relative path."""
     command = ["exiftool", "-j", "-G1", "-a", "-u", "-r", *NO_FACTS, folder]
     done = subprocess.run(command, capture_output=True, check=False)
-    listed = json.loads(done.stdout or b"[]")
+    listed = json.loads(done.stdout.decode("utf-8", "replace") or "[]")  # makers' texts may be in any encoding
     return {os.path.relpath(tags.pop("SourceFile"), folder): tags for tags in listed}
 
 
@@ -178,6 +207,15 @@ def embedded_pictures(folder: str, into: str) -> dict[str, set[bytes]]:
         with open(path, "rb") as file:
             found.setdefault(os.path.relpath(os.path.dirname(path), f"{into}{folder}"), set()).add(file.read())
     return found
+
+
+def leaks(same: set[bytes]) -> int:
+    """Count the pictures that show something: a thumbnail of one colour, or none at all, hides nobody."""
+    count = 0
+    for content in same:
+        shown = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE) if content else None
+        count += shown is not None and float(shown.std()) > DETAIL
+    return count
 
 
 def lost_tags(before: Tags, after: Tags) -> list[str]:

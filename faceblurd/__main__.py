@@ -5,6 +5,9 @@ from __future__ import annotations
 
 def main() -> None:
     """Run the `faceblurd` command."""
+    from faceblurd import startup  # noqa: PLC0415 - see the module docstring
+
+    startup.prepare()
     from faceblurd.cli import run_command  # noqa: PLC0415 - see the module docstring
 
     run_command()

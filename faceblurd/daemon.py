@@ -12,14 +12,15 @@ import sqlite3
 import time
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from faceblurd import account, assembly
-from faceblurd.config.reach import ANSWER_SECONDS, within
+from faceblurd.config.reach import ANSWER_SECONDS, begin, within
 from faceblurd.errors import FaceblurdError, SetupError
-from faceblurd.intake.root import Outside, Pace, RootWatch
+from faceblurd.intake.root import Pace
 from faceblurd.outlet import moving
-from faceblurd.outlet.ledger import Ledger, is_full
+from faceblurd.outlet.ledger import BUSY_SECONDS, Ledger, is_full, is_locked
+from faceblurd.telemetry.pulse import Pulse
 from faceblurd.telemetry.status import StatusFile
 
 if TYPE_CHECKING:
@@ -27,66 +28,84 @@ if TYPE_CHECKING:
 
     from faceblurd.assembly import Assembly, Voice
     from faceblurd.config import Config
+    from faceblurd.intake.mirror import Mirror
     from faceblurd.pipeline import RootPlan
     from faceblurd.telemetry.sd_notify import Notifier
 
+T = TypeVar("T")
 STATUS_SECONDS = 2.0
+READ_SECONDS = 60.0  # for a reload to read what it names: folders are waited for 5 s, a model on a dead share for ever
 PAUSE_SECONDS = 1.0  # how soon a stop, or room, is noticed
+
+
+class _StoppedError(Exception):
+    """A stop was asked for while the daemon starts."""
+
+
+def _remedy(error: sqlite3.Error) -> str:
+    return "Wait until the program that has it locked is done" if is_locked(error) else "Make room there"
 
 
 class Daemon:
     """One instance on one state directory."""
 
     def __init__(
-        self, load: Callable[[], Config], *, voice: Voice, notifier: Notifier, configure: Callable[[Config], None]
-    ) -> None:
-        """`load` reads the configuration; it is called again at a reload. `configure` sets up the log by it."""
+        self, config: Config, load: Callable[[], Config], *, voice: Voice, notifier: Notifier,
+        configure: Callable[[Config], None],
+    ) -> None:  # fmt: skip
+        """Start by `config`. `load` reads it anew at a reload. `configure` sets up the log by it."""
+        self._stop_asked = self._reload_asked = False
+        self._handle_signals()  # first of all: a stop while we start ends us, and a reload is not lost
         self._configure = configure
         self._load, self._voice, self._notifier = load, voice, notifier
-        self._config = load()
-        self._plans = self._plan(self._config)
-        self._stop_asked = self._reload_asked = False
+        self._config = config
+        self._plans = assembly.plans_for(config)
         self._status = StatusFile(self._config.state_dir)
+        self._pulse: Pulse | None = None
         self._next_status = 0.0
         self._paused = ""
         self._started_at = int(time.time())
 
-    @staticmethod
-    def _plan(config: Config) -> list[RootPlan]:
-        return [assembly.plan_for(config, root) for root in config.roots]
-
     def run(self) -> None:
         """Run until SIGTERM or SIGINT. Raises FaceblurdError when it cannot start."""
         lock = assembly.lock_state(self._config.state_dir)
-        ledger = Ledger(self._config.state_dir / assembly.LEDGER_NAME)
+        try:
+            self._pulse = Pulse(self._config.state_dir)
+            self._run(Ledger(self._config.state_dir / assembly.LEDGER_NAME, busy_seconds=BUSY_SECONDS))
+        finally:
+            os.close(lock)
+        self._voice.tell("daemon.stopped")
+
+    def _run(self, ledger: Ledger) -> None:
         try:
             self._recover()
             self._assembly = self._assemble(self._config, self._plans, ledger)
-            assembly.wait_until_ready(self._assembly.pool)
-            self._handle_signals()
-            self._make_mirrors(self._plans, ledger)
-            self._open_roots(self._assembly, self._config, self._plans)
+            assembly.wait_until_ready(self._assembly.pool, meanwhile=self._heed_stop)
+            assembly.make_mirrors(self._plans, ledger)
+            self._open_roots(self._assembly, self._config, self._plans, ledger)
             self._assembly.plugins.daemon_started([plan.path for plan in self._plans])
             paths, sandbox = [plan.path for plan in self._plans], self._assembly.pool.sandbox
             self._voice.tell("daemon.started", roots=paths, pid=os.getpid(), sandbox=sandbox or "none")
             self._notifier.ready()
             self._loop(ledger)
             self._stop()
+        except _StoppedError:  # before anything was begun
+            self._notifier.stopping()
         except sqlite3.Error as error:  # a full disk below the state directory: files are safe, the ledger is behind
             raise FaceblurdError(
                 f"the ledger in {self._config.state_dir} cannot be written: {error}",
-                remedy="Make room there; the service then starts again and goes on where it was",
+                remedy=f"{_remedy(error)}; the service then starts again and goes on where it was",
             ) from error
         finally:
             self._close(ledger)
-            os.close(lock)
-        self._voice.tell("daemon.stopped")
 
     def _close(self, ledger: Ledger) -> None:
         with suppress(sqlite3.Error):  # what it could not write down is an intent, and the next start deals with it
             if hasattr(self, "_assembly"):
                 self._assembly.close()
             ledger.close()
+        if self._pulse is not None:
+            self._pulse.close()
         self._status.remove()
 
     def _recover(self) -> None:
@@ -94,38 +113,32 @@ class Daemon:
         folder = self._config.state_dir / assembly.QUARANTINE_NAME
         within(ANSWER_SECONDS, partial(moving.recover, folder))
 
-    @staticmethod
-    def _make_mirrors(plans: list[RootPlan], ledger: Ledger) -> None:
-        for plan in plans:
-            assembly.make_mirror(plan, ledger)
-
     def _assemble(self, config: Config, plans: list[RootPlan], ledger: Ledger) -> Assembly:
         return assembly.assemble(
             plans, workers=config.workers, hooks=config.hooks, ledger=ledger, state_dir=config.state_dir,
             patience=assembly.patience_of(config.workers), voice=self._voice, watches=True,
         )  # fmt: skip
 
-    def _open_roots(self, made: Assembly, config: Config, plans: list[RootPlan]) -> None:
-        made.pipeline.recover_others()
-        for plan, root in zip(plans, config.roots, strict=True):
-
-            def tell(event: str, detail: str, path: str = plan.path) -> None:
-                self._voice.tell(event, root=path, detail=detail)
-
-            outside = Outside(made.inbox, made.errands, tell, partial(made.pipeline.arrived, plan.path))
-            pace = Pace(root.rescan_seconds, root.watch, plan.follow_deletions)
-            made.pipeline.roots[plan.path] = RootWatch(
-                plan.path, plan.selection, to=plan.to, pace=pace, outside=outside
-            )
+    def _open_roots(self, made: Assembly, config: Config, plans: list[RootPlan], ledger: Ledger) -> None:
+        paces = [
+            Pace(root.rescan_seconds, root.watch, plan.follow_deletions)
+            for plan, root in zip(plans, config.roots, strict=True)
+        ]
+        assembly.open_roots(made, plans, paces, ledger, self._voice)
 
     def _handle_signals(self) -> None:
         def ask(number: int, _frame: object) -> None:
             self._reload_asked |= number == signal.SIGHUP
             self._stop_asked |= number != signal.SIGHUP
-            self._assembly.inbox.ring()
+            if hasattr(self, "_assembly"):
+                self._assembly.inbox.ring()
 
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, ask)
+
+    def _heed_stop(self) -> None:
+        if self._stop_asked:
+            raise _StoppedError
 
     # --- running
 
@@ -134,9 +147,9 @@ class Daemon:
             try:
                 self._turn(ledger)
             except sqlite3.OperationalError as error:
-                if not is_full(error):
+                if not (is_full(error) or is_locked(error)):
                     raise
-                self._pause(ledger)
+                self._pause(ledger, "another program has it locked" if is_locked(error) else "no room for it")
 
     def _turn(self, ledger: Ledger) -> None:
         self._assembly.pipeline.step(self._most_seconds())
@@ -147,14 +160,14 @@ class Daemon:
             self._reload_asked = False
             self._reload(ledger)
 
-    def _pause(self, ledger: Ledger) -> None:
+    def _pause(self, ledger: Ledger, why: str) -> None:
         """Put everything down until the ledger can be written again, then start over as after a crash."""
-        self._paused = f"no room for the ledger in {self._config.state_dir}"
+        self._paused = f"the ledger in {self._config.state_dir} cannot be written: {why}"
         self._voice.tell("daemon.paused", detail=self._paused)
         with suppress(sqlite3.Error):  # the intents of what was in hand stay, and the roots' start deals with them
             self._assembly.close()
         while not self._stop_asked and not ledger.has_room():
-            self._notifier.watchdog()
+            self._beat()
             self._write_status(ledger)
             time.sleep(PAUSE_SECONDS)
         if not self._stop_asked:
@@ -163,9 +176,9 @@ class Daemon:
     def _resume(self, ledger: Ledger) -> None:
         self._recover()
         made = self._assemble(self._config, self._plans, ledger)
-        assembly.wait_until_ready(made.pool, meanwhile=self._notifier.watchdog)
-        self._make_mirrors(self._plans, ledger)
-        self._open_roots(made, self._config, self._plans)
+        assembly.wait_until_ready(made.pool, meanwhile=self._beat)
+        assembly.make_mirrors(self._plans, ledger)
+        self._open_roots(made, self._config, self._plans, ledger)
         self._assembly, self._paused = made, ""
         self._voice.tell("daemon.resumed")
 
@@ -181,7 +194,13 @@ class Daemon:
     def _tell_systemd(self) -> None:
         """Ping the service's watchdog: the loop has just ticked, and every root is watched as it says."""
         if all(root.alive for root in self._assembly.pipeline.roots.values()):
-            self._notifier.watchdog()
+            self._beat()
+
+    def _beat(self) -> None:
+        """Tell systemd, and whoever asks (`faceblurd health`), that we go on."""
+        self._notifier.watchdog()
+        if self._pulse is not None:
+            self._pulse.answer()
 
     def _write_status(self, ledger: Ledger) -> None:
         now = time.monotonic()
@@ -219,22 +238,38 @@ class Daemon:
             self._notifier.ready()
 
     def _take_over(self, ledger: Ledger) -> None:
-        config = self._load()
+        config, plans = self._meanwhile(self._read)
         if config.state_dir != self._config.state_dir:
             raise FaceblurdError("state_dir cannot change while running", remedy="Restart the service for that")
-        plans = self._plan(config)
-        self._make_mirrors(plans, ledger)  # before anything is closed: a failed reload leaves the old one at work
         made = self._assemble(config, plans, ledger)
+        mirrors: list[Mirror] = []
         try:
             assembly.wait_until_ready(made.pool, meanwhile=self._go_on)
-            self._finish_in_hand()
+            mirrors = self._meanwhile(partial(assembly.make_folders, assembly.calls_for(plans, ledger)))
+            self._finish_in_hand()  # nothing refuses the configuration from here on
+            assembly.fill_new(mirrors, ledger)
         except (FaceblurdError, sqlite3.Error):
+            assembly.undo(mirrors)
             made.close()
             raise
         self._assembly.close()
-        self._open_roots(made, config, plans)
+        self._open_roots(made, config, plans, ledger)
         self._assembly, self._config, self._plans = made, config, plans
         self._configure(config)
+
+    def _read(self) -> tuple[Config, list[RootPlan]]:
+        """Read the configuration. May hang: it looks at the folders that it names, and at models."""
+        config = self._load()
+        return config, assembly.plans_for(config)
+
+    def _meanwhile(self, call: Callable[[], T]) -> T:
+        """Make a call that may hang, and go on with the work of the old configuration until it answers."""
+        wait, until = begin(call), time.monotonic() + READ_SECONDS
+        while (answer := wait(0)) is None:
+            if self._stop_asked or time.monotonic() > until:
+                raise FaceblurdError("something that it names does not answer", remedy="Reload it again when it does")
+            self._go_on()
+        return answer
 
     def _go_on(self) -> None:
         """Do the work of the old configuration: a worker may take longer to start than systemd waits for a ping."""

@@ -84,6 +84,19 @@ class SetupError(FaceblurdError):
     exit_code = Exit.CONFIG
 
 
+class LedgerVersionError(FaceblurdError):
+    """The ledger was written by a newer version: trying again would not help, so systemd must not."""
+
+    exit_code = Exit.CONFIG
+
+    def __init__(self, name: str, version: int, known: int) -> None:
+        """Name both versions."""
+        super().__init__(
+            f"the ledger {name} was written by a newer faceblurd (its version is {version}, this one knows {known})",
+            remedy="Install that faceblurd again, or move the ledger away: every photo is then looked at once more",
+        )
+
+
 class ImageError(FaceblurdError):
     """A file that cannot be made safe. `reason` is the stable word, `retryable` whether waiting may help."""
 

@@ -84,6 +84,7 @@ class Reason(StrEnum):
     UNREACHABLE = "unreachable"
     IO_ERROR = "io_error"
     INTERRUPTED = "interrupted"
+    VANISHED = "vanished"
     INTERNAL_ERROR = "internal_error"
 
 
@@ -388,6 +389,12 @@ class Entry:
     reason: Reason | None = None
     detail: str = ""
     updated_ns: int = 0  # wall clock, for people only
+    to: str = ""  # the folder that results went to, the root itself in place; empty: an older version's mirror
+    terms: str = ""  # of a held file: the settings that it was judged by
+
+    def fits(self, to: str) -> bool:
+        """Tell whether it is about the mode and the destination that `to` stands for."""
+        return self.to == to or (not self.to and to != self.root)
 
 
 @dataclass(frozen=True, slots=True)

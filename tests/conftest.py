@@ -85,7 +85,9 @@ class Daemon:
         """Paths that the ledger calls published, whether or not the daemon lived to say so."""
         ledger = sqlite3.connect(f"{(self.state_dir / 'ledger.sqlite3').as_uri()}?mode=ro", uri=True)
         with closing(ledger):
-            rows = ledger.execute("SELECT root, path FROM files WHERE state = 'published'").fetchall()
+            rows = ledger.execute(
+                "SELECT folders.path, files.path FROM files JOIN folders ON folders.id = root WHERE state = 'published'"
+            ).fetchall()
         return {os.path.join(os.fsdecode(root), os.fsdecode(path)) for root, path in rows}
 
     def wait_for(self, condition: Callable[[], Any], *, seconds: float = PATIENCE_SECONDS, what: str = "") -> Any:

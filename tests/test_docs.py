@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from faceblurd.cli import main
 from faceblurd.config import load_config
+from faceblurd.errors import Exit
 from faceblurd.rules.filter import MEANINGS
 from faceblurd.rules.foreign import FOREIGN
 from faceblurd.rules.side_channels import ACCESS_CONTROL, ATTRIBUTES
@@ -33,7 +34,7 @@ def blocks(*languages: str) -> list[tuple[str, str]]:
     return found
 
 
-COMMAND = r"faceblurd (?:run|blur|scan|status|quarantine|check-config|hooks|formats|models|doctor|explain)\b"
+COMMAND = r"faceblurd (?:run|blur|scan|status|health|quarantine|check-config|hooks|formats|models|doctor|explain)\b"
 
 
 def commands() -> list[tuple[str, str]]:
@@ -117,6 +118,19 @@ def test_every_relative_link_leads_to_a_file(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", text):
         assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_the_help_points_to_files_that_are_there() -> None:
+    said = CliRunner().invoke(main, ["--help"], catch_exceptions=False).stdout
+    named = re.findall(r"(?:every option|as a service): +(.*)", said)
+    assert [Path(name).name for name in named] == ["config.example.yaml", "install.md"]
+    assert all(Path(name).is_file() for name in named)
+
+
+def test_the_manual_page_names_every_command_and_exit_code() -> None:
+    page = (REPOSITORY / "man" / "faceblurd.1").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\.TP\n\.B ([a-z-]+)$", page, re.MULTILINE)) == set(main.commands)
+    assert {int(code) for code in re.findall(r"^\.TP\n\.B (\d+)$", page, re.MULTILINE)} == {*map(int, Exit), 130}
 
 
 def test_every_test_that_the_table_of_faults_names_is_there() -> None:

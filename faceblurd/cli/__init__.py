@@ -5,6 +5,7 @@ Heavy imports stand inside the commands, so that `--help` is quick and nothing i
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
@@ -15,21 +16,34 @@ from faceblurd.cli.config import check_config
 from faceblurd.cli.doctor import doctor
 from faceblurd.cli.explain import explain
 from faceblurd.cli.formats import formats
+from faceblurd.cli.health import health
 from faceblurd.cli.hooks import hooks
 from faceblurd.cli.preview import preview
 from faceblurd.cli.quarantine import quarantine
+from faceblurd.cli.redo import redo
 from faceblurd.cli.service import run, scan
 from faceblurd.cli.status import status
 from faceblurd.errors import Exit, FaceblurdError
 
-EPILOG = """\b
-Exit codes: 0 all done, 3 some files held, 2 usage, 78 configuration, 1 anything else.
-Start: faceblurd run --watch INBOX --to BLURRED     (no config needed)
-Then:  config.example.yaml explains every option; docs/install.md makes it a service.
-"""
+
+class _Group(click.Group):
+    """The commands, and below them where the documents are: a path that is there, however this was installed."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the end of the help."""
+        from faceblurd.cli.documents import installed  # noqa: PLC0415 - for --help only
+
+        self.epilog = (
+            "\b\nExit codes: 0 all done, 3 some files held, 2 usage, 78 configuration, 1 anything else.\n"
+            "Start: faceblurd run --watch INBOX --to BLURRED     (no config needed)\n"
+            f"Then:  every option:     {installed('share/faceblurd/config.example.yaml')}\n"
+            f"       as a service:     {installed('share/doc/faceblurd/install.md')}\n"
+            "       and beside that:  cli.md, config.md, formats.md, hooks.md, security.md\n"
+        )
+        super().format_epilog(ctx, formatter)
 
 
-@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="faceblurd")
 def main() -> None:
     """Keep faces out of published photos.
@@ -39,7 +53,10 @@ def main() -> None:
     """
 
 
-for command in (run, blur, scan, status, explain, quarantine, preview, check_config, hooks, formats, doctor):
+COMMANDS = (
+    run, blur, scan, status, health, explain, redo, quarantine, preview, check_config, hooks, formats, doctor,
+)  # fmt: skip
+for command in COMMANDS:
     main.add_command(command)
 
 
@@ -56,7 +73,10 @@ def run_command() -> None:
         for one in (error, *getattr(error, "others", ())):
             click.echo(f"faceblurd: {one}", err=True)
         sys.exit(error.exit_code)
-    except BrokenPipeError:
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # nobody reads any more (`| head`); the interpreter would try once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(Exit.OTHER)
     except OSError as error:  # a file or folder that went away or is not ours to use
         click.echo(f"faceblurd: {error}", err=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 from collections import Counter
 from pathlib import Path
@@ -12,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from faceblurd.cli.options import config_option, load
+from faceblurd.cli.options import config_option, load_settings
 from faceblurd.cli.plans import PlanMaker
+from faceblurd.cli.signals import Stop
 from faceblurd.errors import Exit, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from faceblurd.intake.scanner import Found
+    from faceblurd.cli.plans import Candidate
+    from faceblurd.intake.scanner import Finished, Found
     from faceblurd.model import Region, Report
-    from faceblurd.once import Tally
+    from faceblurd.outlet.ledger import Ledger
     from faceblurd.pipeline import RootPlan
 
 
@@ -52,17 +53,22 @@ def blur(  # noqa: PLR0913 - the command's flags
     faceblurd blur holiday/ --in-place
     find . -name '*.jpg' | faceblurd blur - --to out/ --json
 
-    PATH may be `-`: a list on stdin, one path a line. Of a folder, --to gets the same tree. The config, if one is
-    given, says how to detect and blur; its roots are not used. Exit code 3 when files were held, 1 when a
-    folder could not be looked into.
+    PATH may be `-`: a list on stdin, one path a line (or with NUL between them, as `find -print0` writes). Of a folder,
+    --to gets the same tree. The config, if one is given, says how to detect and blur; its roots are not used. Exit code
+    3 when files were held, 1 when something that was named is not there, a folder could not be looked into, or nothing
+    was found to blur.
     """
     if in_place == (to is not None):
         raise UsageError("give either --to DIR or --in-place", remedy="A photo is published in one place")
     if with_originals and (in_place or sheet is None):
         raise UsageError("--with-originals goes with --contact-sheet and --to", remedy="In place, no original is left")
-    maker = PlanMaker(None if config_path is None else load(config_path), recipe_name, to, replace=replace)
+    maker = PlanMaker(None if config_path is None else load_settings(config_path), recipe_name, to, replace=replace)
     teller = _Teller(as_json=as_json)
-    code = _run(maker, list(maker.candidates(_listed(paths))), teller)
+    candidates = maker.candidates(_listed(paths), teller.missing)
+    if teller.absent and not candidates and "-" not in paths:
+        path, error = teller.absent[0]
+        raise UsageError(f"{path}: {error.strerror}", remedy="Nothing was done")
+    code = _run(maker, candidates, teller)
     if sheet is not None:
         teller.draw(str(sheet), with_originals=with_originals)
     return code
@@ -71,21 +77,23 @@ def blur(  # noqa: PLR0913 - the command's flags
 def _listed(paths: tuple[str, ...]) -> Iterator[str]:
     for path in paths:
         if path == "-":
-            yield from (os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer if line.strip())
+            content = sys.stdin.buffer.read()
+            lines = content.split(b"\0") if b"\0" in content else content.replace(b"\r\n", b"\n").split(b"\n")
+            yield from (os.fsdecode(line) for line in lines if line.strip())
         else:
             yield path
 
 
-def _run(maker: PlanMaker, candidates: list[tuple[RootPlan, str | None]], teller: _Teller) -> int:
+def _run(maker: PlanMaker, candidates: list[Candidate], teller: _Teller) -> int:
     from faceblurd import assembly, once  # noqa: PLC0415 - not needed for --help
     from faceblurd.config import Hooks, Workers  # noqa: PLC0415 - same
     from faceblurd.outlet.ledger import Ledger  # noqa: PLC0415 - same
     from faceblurd.pipeline import Patience  # noqa: PLC0415 - same
 
-    config = maker.config
-    workers = Workers() if config is None else config.workers
+    stop, settings = Stop(), maker.settings
+    workers = Workers() if settings is None else settings.workers
     # No ledger outlives this run, so nothing could wait for a second try of the hook.
-    hooks = Hooks() if config is None else config.hooks.model_copy(update={"max_attempts": 1})
+    hooks = Hooks() if settings is None else settings.hooks.model_copy(update={"max_attempts": 1})
     patience = Patience(
         max_attempts=2, retry_seconds=0.1, max_bytes=workers.max_file_mb * assembly.MEGABYTE, waits_for_space=False
     )
@@ -94,37 +102,34 @@ def _run(maker: PlanMaker, candidates: list[tuple[RootPlan, str | None]], teller
         list(maker.plans.values()), workers=workers, hooks=hooks, ledger=ledger, state_dir=None,
         patience=patience, voice=assembly.Voice(report=teller.report, tell=teller.tell),
     )  # fmt: skip
-    stopping = _stop_on_signals(made.inbox.ring)
-
-    def found() -> Iterator[tuple[RootPlan, Found]]:
-        for plan, name in candidates:
-            assembly.make_mirror(plan, ledger)
-            if name is not None:
-                yield from once.one_file(plan, name)
-                continue
-            tally = once.Tally()
-            yield from once.files_below(plan, tally)
-            teller.walked(tally)
-
+    stop.wake = made.inbox.ring
     try:
+        assembly.wait_until_ready(made.pool, meanwhile=stop.heed)
         with teller:
-            once.run_once(made, teller.counted(found()), stopped=lambda: bool(stopping))
+            once.run_once(made, teller.counted(_found(candidates, ledger, teller)), stopped=stop)
+            if not stop():
+                teller.look_for_lost()
     finally:
         made.close()
-    return 130 if stopping else teller.exit_code()
+    return 130 if stop() else teller.exit_code()
 
 
-def _stop_on_signals(wake: Callable[[], None]) -> list[int]:
-    """Let Ctrl-C end the run between two steps; what is in hand then leaves no trace."""
-    seen: list[int] = []
+def _found(candidates: list[Candidate], ledger: Ledger, teller: _Teller) -> Iterator[tuple[RootPlan, Found]]:
+    """Give every file; what is not there (any more), and a folder without a photo, is said."""
+    from faceblurd import assembly, once  # noqa: PLC0415 - not needed for --help
 
-    def stop(number: int, _frame: object) -> None:
-        seen.append(number)
-        wake()
-
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
-    return seen
+    for plan, name in candidates:
+        assembly.make_mirrors([plan], ledger)
+        number = 0
+        try:
+            files = once.files_below(plan, teller.walked) if name is None else once.one_file(plan, name)
+            for number, one in enumerate(files, 1):  # noqa: B007 - the last one counts
+                yield one
+        except OSError as error:
+            teller.missing(plan.path if name is None else f"{plan.path}/{name}", error)
+        else:
+            if not number:
+                teller.nothing_in(plan.path, *once.others_below(plan.path))
 
 
 class _Teller:
@@ -136,6 +141,9 @@ class _Teller:
         self._hidden: list[tuple[str, str, tuple[Region, ...]]] = []
         self._left: Counter[str] = Counter()
         self._unread = False
+        self.absent: list[tuple[str, OSError]] = []
+        self._under_way: set[str] = set()
+        self._empty = False
         self._progress: Any = None
         self._task: Any = None
 
@@ -154,28 +162,32 @@ class _Teller:
         if not self._as_json:
             held = sum(not published for published, _ in self._reports)
             faces = sum(faces for _, faces in self._reports)
-            click.echo(f"{len(self._reports)} files, {faces} faces blurred, {held} held", err=True)
+            missing = f", {len(self.absent)} missing" if self.absent else ""
+            click.echo(f"{len(self._reports)} files, {faces} faces blurred, {held} held{missing}", err=True)
             for meaning, number in self._left.items():
                 click.echo(f"left alone: {number} {meaning}", err=True)
 
     def counted(self, found: Iterator[tuple[RootPlan, Found]]) -> Iterator[tuple[RootPlan, Found]]:
         """Count candidates into the progress bar's total as they are found."""
         for number, one in enumerate(found, start=1):
+            if not one[1].companion_of:  # those are no photos, and may go
+                self._under_way.add(f"{one[0].path}/{one[1].path}")
             if self._progress is not None:
                 self._progress.update(self._task, total=number)
             yield one
 
-    def walked(self, tally: Tally) -> None:
+    def walked(self, walk: Finished) -> None:
         """Note what a walk left alone, and say what it could not look into."""
         from faceblurd import once  # noqa: PLC0415 - not needed for --help
         from faceblurd.rules.filter import MEANINGS  # noqa: PLC0415 - same
 
-        self._unread |= once.say_unread(tally, self.tell)
-        for left in () if tally.end is None else tally.end.left:
+        self._unread |= once.say_unread(walk.root, walk.errors, self.tell)
+        for left in walk.left:
             self._left[MEANINGS[left.why]] += left.count
 
     def report(self, report: Report) -> None:
         """Say what became of a file."""
+        self._under_way.discard(report.path)
         self._reports.append((report.output is not None, len(report.regions)))
         if report.output is not None and report.regions:
             self._hidden.append((report.path, report.output, report.regions))
@@ -188,6 +200,27 @@ class _Teller:
             self._say(f"{report.outcome.value}: {report.path} -> {report.output} {faces}", err=False)
         if self._progress is not None:
             self._progress.advance(self._task)
+
+    def missing(self, path: str, error: OSError) -> None:
+        """Say that something which was named, or found, cannot be looked at; the others go on."""
+        self.absent.append((path, error))
+        if self._as_json:
+            click.echo(json.dumps(_missing_report(path, error).as_dict()))
+        self._say(f"missing: {path}: {error.strerror}", err=True)
+
+    def look_for_lost(self) -> None:
+        """Say which files went away before their turn came."""
+        for path in sorted(self._under_way):
+            try:
+                os.lstat(path)
+            except OSError as error:
+                self.missing(path, error)
+
+    def nothing_in(self, folder: str, others: int, example: str) -> None:
+        """Say that a folder holds no photo by its name."""
+        self._empty = True
+        rest = f"; {others} of other kinds, such as {example}, left alone (name a file itself to try it)"
+        self._say(f"no photo in {folder}" + (rest if others else ""), err=True)
 
     def _say(self, text: str, *, err: bool) -> None:
         """Print a line: above the progress bar where there is one and the line would land on the same terminal."""
@@ -213,6 +246,18 @@ class _Teller:
 
     def exit_code(self) -> Exit:
         """Give the exit code for what became of the files."""
-        if self._unread:
+        if self._unread or self.absent or (self._empty and not self._reports):
             return Exit.OTHER
         return Exit.OK if all(published for published, _ in self._reports) else Exit.HELD
+
+
+def _missing_report(path: str, error: OSError) -> Report:
+    from faceblurd.model import Outcome, Reason, Report  # noqa: PLC0415 - not needed for --help
+    from faceblurd.rules.decide import reason_of  # noqa: PLC0415 - same
+
+    gone = isinstance(error, FileNotFoundError | NotADirectoryError)
+    return Report(
+        root="", path=os.path.abspath(path), outcome=Outcome.HELD, output=None,
+        reason=Reason.VANISHED if gone else reason_of(error.errno), detail=error.strerror or str(error), regions=(),
+        recipe="", lossless=None, milliseconds=0,
+    )  # fmt: skip

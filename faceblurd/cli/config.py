@@ -19,14 +19,14 @@ LOOK_SECONDS = 10.0
 @click.command("check-config")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 def check_config(file: Path) -> None:
-    """Read FILE as the daemon would, and load what it names: detectors, engines, plugins.
+    """Read FILE as the daemon would, and load what it names: detectors, engines, plugins; look for the command hook.
 
     Prints every problem with file, line, key, value and remedy, and exits 78; or says what would be watched.
     """
     from faceblurd import assembly  # noqa: PLC0415 - not needed for --help
     from faceblurd.outlet.ledger import Ledger  # noqa: PLC0415 - same
 
-    config = load(file)
+    config = load(file, strictly=True)
     plans = [assembly.plan_for(config, root) for root in config.roots]
     silent = assembly.Voice(report=lambda _: None, tell=lambda *_, **__: None)
     made = assembly.assemble(

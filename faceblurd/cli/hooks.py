@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from faceblurd.cli.options import config_option, load
+from faceblurd.cli.options import config_option, load_settings
 from faceblurd.errors import Exit, UsageError
 
 if TYPE_CHECKING:
@@ -27,10 +27,10 @@ def test(config_path: Path | None) -> int:
     from faceblurd.model import Outcome, Region, Report  # noqa: PLC0415 - not needed for --help
     from faceblurd.outlet.command_hook import fire_once  # noqa: PLC0415 - same
 
-    config = load(config_path)
+    config = load_settings(config_path)
     if not config.hooks.command:
         raise UsageError("the config names no command hook", remedy="Set hooks.command")
-    root = str(config.roots[0].path)
+    root = "/srv/photos/inbox"
     report = Report(
         root=root, path=f"{root}/example.jpg", outcome=Outcome.PUBLISHED, output=f"{root}/example.jpg", reason=None,
         detail="this is a test", regions=(Region(10, 20, 30, 40, 0.9, "test"),), recipe="balanced", lossless=False,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from faceblurd.config import Config
+    from faceblurd.config import Config, Settings
 
 config_option = click.option(
     "--config",
@@ -37,11 +37,18 @@ def both(function: Callable[..., Any]) -> Callable[..., Any]:
     return config_option(state_dir_option(function))
 
 
-def load(config_path: Path) -> Config:
-    """Read a config file; ConfigError when it is refused."""
+def load(config_path: Path, *, strictly: bool = False) -> Config:
+    """Read a config file; ConfigError when it is refused. `strictly`: also what the service starts without."""
     from faceblurd.config import load_config  # noqa: PLC0415 - pydantic is not needed for --help
 
-    return load_config(config_path, environ=os.environ)
+    return load_config(config_path, environ=os.environ, strictly=strictly)
+
+
+def load_settings(config_path: Path) -> Settings:
+    """Read how to detect and blur from a config file, which need name no root; ConfigError when it is refused."""
+    from faceblurd.config import load_settings  # noqa: PLC0415 - pydantic is not needed for --help
+
+    return load_settings(config_path, environ=os.environ)
 
 
 def state_dir_of(config_path: Path | None, state_dir: Path | None) -> Path:
@@ -54,6 +61,18 @@ def state_dir_of(config_path: Path | None, state_dir: Path | None) -> Path:
         return load_state_dir(config_path, environ=os.environ)
     if state_dir is not None:
         return state_dir
+    return own_state_dir()
+
+
+def own_state_dir() -> Path:
+    """Find where state lives when nobody says; UsageError for a user without a home, as in many containers."""
     from faceblurd.config import default_state_dir  # noqa: PLC0415 - pydantic is not needed for --help
 
-    return default_state_dir(os.environ, Path.home())
+    home = os.environ["HOME"] if "HOME" in os.environ else os.path.expanduser("~")  # `~` for a user who is not known
+    found = default_state_dir(os.environ, Path(home))
+    if not found.is_absolute():
+        raise UsageError(
+            "no place for the state is known: this user has no home",
+            remedy="Give --state-dir DIR, or set FACEBLURD_STATE_DIR (or HOME) to an absolute path",
+        )
+    return found

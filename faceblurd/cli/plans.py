@@ -3,66 +3,121 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from faceblurd.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from faceblurd.config import Config
+    from faceblurd.config import Settings
     from faceblurd.model import Recipe
     from faceblurd.pipeline import RootPlan
+    from faceblurd.rules.filter import Selection
+
+Candidate = tuple["RootPlan", str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """What was named, by its real place."""
+
+    given: str
+    real: str
+    device: int
+    is_folder: bool
 
 
 class PlanMaker:
     """Turns what was named on the command line into plans for the pipeline."""
 
-    def __init__(self, config: Config | None, recipe_name: str | None, to: Path | None, *, replace: bool) -> None:
+    def __init__(self, settings: Settings | None, recipe_name: str | None, to: Path | None, *, replace: bool) -> None:
         """`to` is the mirror's top, None for in place. UsageError for an unknown recipe."""
-        self.config, self._to, self._replace = config, to, replace
-        self._recipe = _recipe(config, recipe_name)
+        self.settings, self._to, self._replace = settings, to, replace
+        self._recipe = _recipe(settings, recipe_name)
         self.plans: dict[str, RootPlan] = {}
 
-    def candidates(self, paths: Iterable[str]) -> Iterator[tuple[RootPlan, str | None]]:
-        """Give a plan for each path, with the file's name, or None for a whole folder."""
-        for path in paths:
-            if not os.path.exists(path):
-                raise UsageError(f"{path}: no such file or folder", remedy="Nothing was done")
-            real = os.path.realpath(path)
-            folder, name = (real, None) if os.path.isdir(real) else os.path.split(real)
-            yield self._plan(folder, path), name
+    def candidates(self, paths: Iterable[str], missing: Callable[[str, OSError], None]) -> list[Candidate]:
+        """Give a plan for each path, with the file's name, or None for a whole folder; each photo once.
 
-    def _plan(self, folder: str, named: str) -> RootPlan:
-        if folder not in self.plans:
-            self.plans[folder] = self._new_plan(folder, named)
-        return self.plans[folder]
+        `missing` is told of what cannot be looked at.
+        """
+        named = list({one.real: one for one in _present(paths, missing)}.values())
+        folders, selection = [one for one in named if one.is_folder], self._selection()
+        above = [any(_reaches(top, one, selection) for top in folders) for one in named]
+        return [self._candidate(one, folders) for one, is_reached in zip(named, above, strict=True) if not is_reached]
 
-    def _new_plan(self, folder: str, named: str) -> RootPlan:
+    def _candidate(self, one: _Named, folders: list[_Named]) -> Candidate:
+        if one.is_folder:
+            return self._plan(one), None
+        above = min((top for top in folders if _is_below(one, top)), key=lambda top: len(top.real), default=None)
+        if above is not None:  # a name that its walk passes over: it belongs into the same tree
+            return self._plan(above), one.real[len(above.real.rstrip("/")) + 1 :]
+        folder, name = os.path.split(one.real)
+        return self._plan(_Named(one.given, folder, one.device, is_folder=False)), name
+
+    def _plan(self, at: _Named) -> RootPlan:
+        if at.real not in self.plans:
+            self.plans[at.real] = self._new_plan(at)
+        return self.plans[at.real]
+
+    def _selection(self) -> Selection:
         from faceblurd.config import IMAGE_GLOBS  # noqa: PLC0415 - pydantic is not needed for --help
-        from faceblurd.model import Mode  # noqa: PLC0415 - same
-        from faceblurd.pipeline import RootPlan  # noqa: PLC0415 - same
         from faceblurd.rules.filter import Selection  # noqa: PLC0415 - same
 
-        to = folder if self._to is None else os.path.realpath(self._to)
-        if self._to is not None and (to == folder or (os.path.isdir(named) and to.startswith(folder + "/"))):
-            raise UsageError(f"--to {self._to} lies in {named}", remedy="Choose another folder, or --in-place")
         in_place = self._to is None
-        selection = Selection(IMAGE_GLOBS, (), hidden=in_place, by_content=True, in_place=in_place)
+        return Selection(IMAGE_GLOBS, (), hidden=in_place, by_content=True, in_place=in_place)
+
+    def _new_plan(self, at: _Named) -> RootPlan:
+        from faceblurd.assembly import MTIME_STEP_NS  # noqa: PLC0415 - not needed for --help
+        from faceblurd.model import Mode  # noqa: PLC0415 - same
+        from faceblurd.pipeline import Remedies, RootPlan  # noqa: PLC0415 - same
+
+        folder = at.real
+        to = folder if self._to is None else os.path.realpath(self._to)
+        if self._to is not None and (to == folder or (at.is_folder and to.startswith(folder.rstrip("/") + "/"))):
+            raise UsageError(f"--to {self._to} lies in {at.given}", remedy="Choose another folder, or --in-place")
         return RootPlan(
-            folder, Mode.IN_PLACE if self._to is None else Mode.MIRROR, to, self._recipe,
-            selection, quiet_seconds=0.0, settle_max_seconds=0.0, hard_links_ok=False,
-            keep_mtime=self._to is not None, replace_others=self._replace, take_away_held=False,
+            folder, Mode.IN_PLACE if self._to is None else Mode.MIRROR, to, self._recipe, self._selection(),
+            quiet_seconds=0.0, settle_max_seconds=0.0, hard_links_ok=False, keep_mtime=True,
+            mtime_step_ns=MTIME_STEP_NS if self._to is None else 0,
+            replace_others=self._replace, take_away_held=False,
+            remedies=Remedies("Move it away, or add --replace", "Rename one of them, or give it another --to"),
         )  # fmt: skip
 
 
-def _recipe(config: Config | None, name: str | None) -> Recipe:
+def _present(paths: Iterable[str], missing: Callable[[str, OSError], None]) -> Iterator[_Named]:
+    for path in paths:
+        try:
+            real = os.path.realpath(path)
+            st = os.stat(real)
+        except OSError as error:
+            missing(path, error)
+        else:
+            yield _Named(path, real, st.st_dev, os.path.isdir(real))
+
+
+def _is_below(one: _Named, top: _Named) -> bool:
+    return one.real != top.real and one.real.startswith(top.real.rstrip("/") + "/")
+
+
+def _reaches(top: _Named, one: _Named, selection: Selection) -> bool:
+    """Tell whether a walk of the folder `top` comes to what is named beside it, whatever its first bytes are."""
+    from faceblurd.rules.filter import Candidate as Wanted  # noqa: PLC0415 - not needed for --help
+
+    if not _is_below(one, top) or one.device != top.device:
+        return False
+    path = one.real[len(top.real.rstrip("/")) + 1 :]
+    if not one.is_folder:
+        return selection.of(path) == Wanted()
+    return selection.of_folders(path) is None
+
+
+def _recipe(settings: Settings | None, name: str | None) -> Recipe:
     from faceblurd.config import DEFAULT_RECIPE, builtin_recipe  # noqa: PLC0415 - not needed for --help
 
-    if config is None or name is not None:
+    if settings is None or name is not None:
         return builtin_recipe(name or DEFAULT_RECIPE)
-    from faceblurd.config import BlurConfig, DetectionConfig  # noqa: PLC0415 - pydantic: configs only
-
-    no_overrides = {"recipe": None, "detection": DetectionConfig(), "blur": BlurConfig()}
-    return config.recipe_for(config.roots[0].model_copy(update=no_overrides))
+    return settings.own_recipe()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from faceblurd.cli.options import config_option, load
+from faceblurd.cli.options import config_option, load_settings
 from faceblurd.errors import UsageError
 
 
@@ -32,11 +32,9 @@ def preview(image: Path, to: Path, recipe_name: str | None, config_path: Path | 
         raise UsageError("--recipe does not go with --compare", remedy="It shows all of them")
     content = image.read_bytes()
     if not compare:
-        config = None if config_path is None else load(config_path)
+        config = None if config_path is None else load_settings(config_path)
         given = config is not None and recipe_name is None
-        recipe = (
-            config.recipe_for(config.roots[0]) if given and config else builtin_recipe(recipe_name or DEFAULT_RECIPE)
-        )
+        recipe = config.own_recipe() if given and config else builtin_recipe(recipe_name or DEFAULT_RECIPE)
         draw_steps(rehearse(content, recipe, name=str(image)), str(to))
     else:
         looks = []

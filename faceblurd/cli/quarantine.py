@@ -26,14 +26,15 @@ def quarantine() -> None:
 
 
 def _open(config_path: Path | None, state_dir: Path | None) -> Quarantine:
-    from faceblurd.assembly import LEDGER_NAME, QUARANTINE_NAME  # noqa: PLC0415 - not needed for --help
+    from faceblurd.assembly import LEDGER_NAME, QUARANTINE_NAME, is_running  # noqa: PLC0415 - not needed for --help
     from faceblurd.outlet.ledger import Ledger  # noqa: PLC0415 - same
     from faceblurd.outlet.quarantine import Quarantine  # noqa: PLC0415 - same
 
     directory = state_dir_of(config_path, state_dir)
     if not (directory / LEDGER_NAME).exists():
         raise FaceblurdError(f"no ledger in {directory}", remedy="Give the --config or --state-dir of the daemon")
-    return Quarantine(Ledger(directory / LEDGER_NAME), directory / QUARANTINE_NAME)
+    ledger = Ledger(directory / LEDGER_NAME, owned=not is_running(directory))
+    return Quarantine(ledger, directory / QUARANTINE_NAME)
 
 
 @quarantine.command("list")
@@ -65,10 +66,11 @@ def list_(config_path: Path | None, state_dir: Path | None, *, released: bool, a
 def retry(config_path: Path | None, state_dir: Path | None, paths: tuple[str, ...], *, everything: bool) -> int:
     """Try held PATHS again, from the start. The daemon notices within a second, else the next one does.
 
-    A file that was moved away goes back to its place first. PATHS may name released files as well.
+    A file that was moved away goes back to its place first. PATHS may name released files as well, and those that are
+    tried again later.
     """
     found = _open(config_path, state_dir)
-    among = found.held() if everything else [*found.held(), *found.released()]
+    among = found.held() if everything else [*found.released(), *found.retried(), *found.held()]
     return _each(_chosen(among, paths, everything=everything), act=found.retry, done="will be tried again")
 
 
@@ -84,7 +86,8 @@ def release(config_path: Path | None, state_dir: Path | None, paths: tuple[str, 
     want it there.
     """
     found = _open(config_path, state_dir)
-    return _each(_chosen(found.held(), paths, everything=everything), act=found.release, done="released, as it is")
+    among = found.held() if everything else [*found.retried(), *found.held()]
+    return _each(_chosen(among, paths, everything=everything), act=found.release, done="released, as it is")
 
 
 @quarantine.command()
@@ -97,7 +100,8 @@ def drop(
 ) -> int:
     """Forget held PATHS. A photo that is still in its root stays there; one that was moved away is DELETED."""
     found = _open(config_path, state_dir)
-    chosen = list(_chosen(found.held(), paths, everything=everything))
+    among = found.held() if everything else [*found.retried(), *found.held()]
+    chosen = list(_chosen(among, paths, everything=everything))
     deleted = sum(one is not None and one.place is not None for _, one in chosen)
     if deleted and not yes:
         _ask(deleted)
@@ -125,8 +129,11 @@ def _each(chosen: Iterable[tuple[str, Held | None]], *, act: Callable[[Held], No
 
 def _tried(act: Callable[[Held], None], one: Held) -> str:
     """Give what went wrong: one file that cannot go back keeps no other from it."""
+    from faceblurd.outlet.ledger import locks_are_told  # noqa: PLC0415 - not needed for --help
+
     try:
-        act(one)
+        with locks_are_told():
+            act(one)
     except FaceblurdError as error:
         return str(error)
     return ""

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from faceblurd.cli.options import config_option, load, state_dir_option
+from faceblurd.cli.options import config_option, load, own_state_dir, state_dir_option
+from faceblurd.cli.signals import Stop
 from faceblurd.errors import Exit, UsageError
 
 if TYPE_CHECKING:
-    from faceblurd.assembly import Assembly, Voice
+    from faceblurd.assembly import Voice
     from faceblurd.config import Config
-    from faceblurd.outlet.ledger import Ledger
-    from faceblurd.pipeline import RootPlan
 
 
 def _voice(config: Config) -> Voice:
@@ -63,7 +62,8 @@ def run(
     def read() -> Config:
         return _config(config_path, watch, given)
 
-    Daemon(read, voice=_voice(read()), notifier=Notifier(os.environ), configure=_configure).run()
+    config = read()
+    Daemon(config, read, voice=_voice(config), notifier=Notifier(os.environ), configure=_configure).run()
 
 
 def _config(config_path: Path | None, watch: Path | None, given: dict[str, Any]) -> Config:
@@ -73,10 +73,9 @@ def _config(config_path: Path | None, watch: Path | None, given: dict[str, Any])
         if any(given.values()):
             raise UsageError("--to, --in-place, --recipe, --state-dir go with --watch", remedy="Set them in the config")
         return load(config_path)
-    from faceblurd.config import config_from_flags, default_state_dir  # noqa: PLC0415 - not needed for --help
+    from faceblurd.config import config_from_flags  # noqa: PLC0415 - not needed for --help
 
-    state_dir = given.pop("state_dir", None) or default_state_dir(os.environ, Path.home())
-    given["state_dir"] = state_dir
+    given["state_dir"] = given.get("state_dir") or own_state_dir()
     return config_from_flags(watch=watch, environ=os.environ, **given)
 
 
@@ -85,31 +84,43 @@ def _config(config_path: Path | None, watch: Path | None, given: dict[str, Any])
 def scan(config_path: Path | None) -> int:
     """Catch up once: blur what is new in the roots of a config, then exit.
 
-    For cron, or after a restore. What the ledger knows as done is not read again. Exit code 3 when files are held,
-    1 when a root is away, or a folder in it cannot be looked into.
+    For cron, or after a restore. What the ledger knows as done is not read again. No disk is waited for: exit code 3
+    when files are held, 1 when a root is away, does not answer, has no room for results, or a folder in it cannot be
+    looked into. SIGTERM lets workers finish what they have in hand (workers.stop_seconds); then 130.
     """
     if config_path is None:
         raise UsageError("no config", remedy="Give --config FILE")
-    from faceblurd import account, assembly  # noqa: PLC0415 - not needed for --help
-    from faceblurd.model import State  # noqa: PLC0415 - same
+    from dataclasses import replace  # noqa: PLC0415 - not needed for --help
+
+    from faceblurd import account, assembly, once  # noqa: PLC0415 - same
+    from faceblurd.config.reach import ANSWER_SECONDS, within  # noqa: PLC0415 - same
     from faceblurd.outlet import moving  # noqa: PLC0415 - same
-    from faceblurd.outlet.ledger import Ledger  # noqa: PLC0415 - same
+    from faceblurd.outlet.ledger import Ledger, locks_are_told  # noqa: PLC0415 - same
+    from faceblurd.outlet.quarantine import Quarantine  # noqa: PLC0415 - same
     from faceblurd.telemetry.status import StatusFile  # noqa: PLC0415 - same
 
-    config = load(config_path)
-    voice, plans = _voice(config), [assembly.plan_for(config, root) for root in config.roots]
+    stop, config = Stop(), load(config_path)
+    voice, plans = _voice(config), assembly.plans_for(config)
     lock = assembly.lock_state(config.state_dir)
     ledger = Ledger(config.state_dir / assembly.LEDGER_NAME)
-    moving.recover(config.state_dir / assembly.QUARANTINE_NAME)
+    folder = config.state_dir / assembly.QUARANTINE_NAME
+    within(ANSWER_SECONDS, lambda: moving.recover(folder))
+    patience = replace(assembly.patience_of(config.workers), waits_for_space=False)
     made = assembly.assemble(
         plans, workers=config.workers, hooks=config.hooks, ledger=ledger, state_dir=config.state_dir,
-        patience=assembly.patience_of(config.workers), voice=voice,
+        patience=patience, voice=voice, watches=True,
     )  # fmt: skip
+    stop.wake = made.inbox.ring
     try:
-        assembly.wait_until_ready(made.pool)
-        made.pipeline.recover_others()
-        away = sum(not _caught_up(made, plan, ledger, voice) for plan in plans)
-        held = len(ledger.in_state(State.QUARANTINED))
+        assembly.wait_until_ready(made.pool, meanwhile=stop.heed)
+        assembly.make_mirrors(plans, ledger)
+        with locks_are_told():
+            away = once.catch_up(made, plans, ledger=ledger, voice=voice, stopped=stop)
+            if stop():
+                voice.tell("scan.stopping", in_hand=made.pipeline.in_hand)
+                once.finish_in_hand(made, config.workers.stop_seconds)
+        stop.heed()
+        held = len(Quarantine(ledger, folder).held())
         with suppress(OSError):  # a full disk: the log has it, too
             StatusFile(config.state_dir).write({"last_scans": account.of_last_scans(made.pipeline, plans)})
     finally:
@@ -117,15 +128,3 @@ def scan(config_path: Path | None) -> int:
         ledger.close()
         os.close(lock)
     return Exit.OTHER if away else Exit.HELD if held else Exit.OK
-
-
-def _caught_up(made: Assembly, plan: RootPlan, ledger: Ledger, voice: Voice) -> bool:
-    """Catch up with one root; say so when it, or a part of it, is away, and keep no other from it."""
-    from faceblurd import assembly, once  # noqa: PLC0415 - not needed for --help
-
-    try:
-        assembly.make_mirror(plan, ledger)
-        return once.catch_up(made, plan, tell=voice.tell, stopped=lambda: False)
-    except OSError as error:
-        voice.tell("root.suspended", root=plan.path, detail=f"cannot be reached: {error.strerror}")
-        return False

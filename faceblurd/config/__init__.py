@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from faceblurd.config.defaults import IMAGE_GLOBS, Hooks, Workers
-    from faceblurd.config.loading import config_from_flags, default_state_dir, load_config, load_state_dir, read_config
+    from faceblurd.config.loading import (
+        config_from_flags,
+        default_state_dir,
+        load_config,
+        load_settings,
+        load_state_dir,
+        read_config,
+    )
     from faceblurd.config.overrides import BlurConfig, DetectionConfig, HaarConfig, NetworksConfig
     from faceblurd.config.recipes import BUILTIN_RECIPES, DEFAULT_RECIPE, builtin_recipe
     from faceblurd.config.schema import (
@@ -30,6 +37,7 @@ if TYPE_CHECKING:
         Mtime,
         OnFailure,
         RootConfig,
+        Settings,
         Unsupported,
         WorkersConfig,
     )
@@ -55,6 +63,7 @@ __all__ = [
     "NetworksConfig",
     "OnFailure",
     "RootConfig",
+    "Settings",
     "Unsupported",
     "Workers",
     "WorkersConfig",
@@ -62,13 +71,21 @@ __all__ = [
     "config_from_flags",
     "default_state_dir",
     "load_config",
+    "load_settings",
     "load_state_dir",
     "read_config",
 ]
 
 _HOMES = {
     "defaults": ("Hooks", "IMAGE_GLOBS", "Workers"),
-    "loading": ("config_from_flags", "default_state_dir", "load_config", "load_state_dir", "read_config"),
+    "loading": (
+        "config_from_flags",
+        "default_state_dir",
+        "load_config",
+        "load_settings",
+        "load_state_dir",
+        "read_config",
+    ),
     "overrides": ("BlurConfig", "DetectionConfig", "HaarConfig", "NetworksConfig"),
     "recipes": ("BUILTIN_RECIPES", "DEFAULT_RECIPE", "builtin_recipe"),
     "schema": (
@@ -84,6 +101,7 @@ _HOMES = {
         "Mtime",
         "OnFailure",
         "RootConfig",
+        "Settings",
         "Unsupported",
         "WorkersConfig",
     ),

@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Final
 
 from faceblurd.config.overrides import BlurConfig, DetectionConfig, HaarConfig, NetworksConfig
 from faceblurd.config.problems import Loc, Problem, nearest
+from faceblurd.config.programs import no_way_to_run
 from faceblurd.config.reach import Folder
 from faceblurd.config.strength import weak_settings
 from faceblurd.model import Engine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    from faceblurd.config.schema import Config
+    from faceblurd.config.schema import Config, Settings
 
 CASCADE_CHECK_SECONDS: Final = 60.0
 _CASCADE_REMEDY: Final = "Name a cascade that OpenCV ships, or the path of a trained classifier (.xml)."
@@ -30,19 +31,32 @@ _CASCADE_REMEDY: Final = "Name a cascade that OpenCV ships, or the path of a tra
 
 def problems_with(config: Config) -> list[Problem]:
     """Return everything that folders, files and installed packages have against `config`."""
-    return [*_folders(config), *_detectors(config), *_engines(config), *weak_settings(config)]
+    return [*_folders(config), *problems_with_settings(config)]
+
+
+def problems_with_settings(config: Settings) -> list[Problem]:
+    """Return what files and installed packages have against `config`."""
+    return [*_detectors(config), *_engines(config), *weak_settings(config)]
+
+
+def hook_problems(config: Settings, environ: Mapping[str, str]) -> list[Problem]:
+    """Return what keeps the command hook from being started: photos are published without it, so it stops nothing."""
+    if not config.hooks.command:
+        return []
+    program = config.hooks.command[0]
+    found = no_way_to_run(program, environ)
+    return [] if found is None else [Problem(("hooks", "command", 0), found[0], program, found[1])]
 
 
 Place = tuple[Loc, Path, Folder]
 
 
 def _folders(config: Config) -> Iterator[Problem]:
-    roots: list[Place] = [
-        (("roots", at, "path"), root.path, Folder.at(root.path)) for at, root in enumerate(config.roots)
-    ]
-    outputs: list[Place] = [
-        (("roots", at, "to"), root.to, Folder.at(root.to)) for at, root in enumerate(config.roots) if root.to
-    ]
+    named: list[tuple[Loc, Path]] = [(("roots", at, "path"), root.path) for at, root in enumerate(config.roots)]
+    named += [(("roots", at, "to"), root.to) for at, root in enumerate(config.roots) if root.to]
+    seen = Folder.each([path for _, path in named] + [config.state_dir])
+    places: list[Place] = [(loc, path, folder) for (loc, path), folder in zip(named, seen, strict=False)]
+    roots, outputs = places[: len(config.roots)], places[len(config.roots) :]
     for (_, path, first), (loc, other, second) in combinations(roots, 2):
         if _overlap(first, second):
             yield Problem(loc, f"overlaps the root {path}", str(other), "Watch the upper folder only, or split them.")
@@ -50,7 +64,7 @@ def _folders(config: Config) -> Iterator[Problem]:
         if _overlap(first, second):
             yield Problem(loc, f"overlaps the output {path}", str(other), "Give each root a folder of its own.")
     yield from _loops(roots, outputs)
-    yield from _exposed_state(config.state_dir, [*roots, *outputs])
+    yield from _exposed_state(config.state_dir, seen[-1], places)
 
 
 def _loops(roots: list[Place], outputs: list[Place]) -> Iterator[Problem]:
@@ -64,9 +78,8 @@ def _loops(roots: list[Place], outputs: list[Place]) -> Iterator[Problem]:
                 yield Problem(root_loc, message, str(root), "Choose an output beside the root.")
 
 
-def _exposed_state(state_dir: Path, folders: list[Place]) -> Iterator[Problem]:
+def _exposed_state(state_dir: Path, state: Folder, folders: list[Place]) -> Iterator[Problem]:
     """Quarantined photos lie in the state directory: they must be neither watched nor published."""
-    state = Folder.at(state_dir)
     for _, path, folder in folders:
         if state.is_inside(folder):
             message = f"lies inside {path}, which is watched or published"
@@ -78,9 +91,9 @@ def _overlap(one: Folder, other: Folder) -> bool:
     return one.is_inside(other) or other.is_inside(one)
 
 
-def _detectors(config: Config) -> Iterator[Problem]:
+def _detectors(config: Settings) -> Iterator[Problem]:
     yield from _detectors_of(config.detection, ("detection",))
-    for at, root in enumerate(config.roots):
+    for at, root in enumerate(config.all_roots()):
         yield from _detectors_of(root.detection, ("roots", at, "detection"))
 
 
@@ -125,9 +138,9 @@ def _does_not_load(cascade: str) -> str | None:
     return last[0]
 
 
-def _engines(config: Config) -> Iterator[Problem]:
+def _engines(config: Settings) -> Iterator[Problem]:
     places: list[tuple[Loc, BlurConfig]] = [(("blur", "engine"), config.blur)]
-    places += [(("roots", at, "blur", "engine"), root.blur) for at, root in enumerate(config.roots)]
+    places += [(("roots", at, "blur", "engine"), root.blur) for at, root in enumerate(config.all_roots())]
     for loc, blur in places:
         if blur.engine is Engine.TENSORFLOW and find_spec("tensorflow") is None:
             remedy = "pip install 'faceblurd[tensorflow]', or choose the engine opencv."

@@ -1,10 +1,11 @@
-"""Defaults that are needed without a config too. Pure: no pydantic, no files."""
+"""Defaults that are needed without a config too. No pydantic."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Final, Literal
+
+from faceblurd.config.cores import cores
 
 _WRITTEN = "jpg jpeg jpe jfif png apng webp avif tif tiff bmp gif heic heif hif"
 _RAW = "dng cr2 cr3 crw nef nrw arw sr2 srf orf rw2 rwl raf pef srw x3f mrw kdc dcr erf mef mos iiq 3fr fff gpr"
@@ -13,11 +14,6 @@ IMAGE_GLOBS: Final = tuple(f"*.{extension}" for extension in f"{_WRITTEN} {_HELD
 """What is looked at by default: what can be blurred, and photos that are held as unsupported rather than overlooked.
 
 HEIC is among the latter while its extra is not installed."""
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +33,7 @@ class Workers:
     sandbox: Literal["auto", "off"] = "auto"
 
     def process_count(self) -> int:
-        """Return how many workers may run: for `auto`, the cores that this process may use."""
+        """Return how many workers may run: for `auto`, as many as the cores that this process may use."""
         return cores() if isinstance(self.count, str) else self.count
 
 

@@ -3,32 +3,53 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from faceblurd.config.checks import problems_with
+from faceblurd.config.checks import hook_problems, problems_with, problems_with_settings
 from faceblurd.config.environment import overridden
 from faceblurd.config.flags import Flags
 from faceblurd.config.problems import from_validation, refuse
-from faceblurd.config.schema import Config, keys_by_section
+from faceblurd.config.schema import Config, Settings, keys_by_section
 from faceblurd.config.source import Source, read_source
 from faceblurd.config.values import AbsolutePath, Surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_Kind = TypeVar("_Kind", bound=Settings)
+_OF_A_SERVICE = frozenset({"state_dir", "roots"})
 
-def load_config(path: Path, *, environ: Mapping[str, str]) -> Config:
-    """Read the file, lay the environment over it, and return what both say; ConfigError for anything wrong in it."""
+
+def load_config(path: Path, *, environ: Mapping[str, str], strictly: bool = False) -> Config:
+    """Read the file, lay the environment over it, and return what both say; ConfigError for anything wrong in it.
+
+    `strictly`: also for what the service starts without, and says: a command hook that cannot be run.
+    """
     source = overridden(read_source(path), environ)
-    return _checked(source, _around(path, environ))
+    config = _checked(source, _around(path, environ))
+    refuse(hook_problems(config, environ) if strictly else (), source)
+    return config
 
 
 def read_config(path: Path, *, environ: Mapping[str, str]) -> Config:
     """Return what `load_config` does, without a look at what the config names: a root may lie on a dead share."""
-    return _valid(overridden(read_source(path), environ), _around(path, environ))
+    return _valid(overridden(read_source(path), environ), _around(path, environ), Config)
+
+
+def load_settings(path: Path, *, environ: Mapping[str, str]) -> Settings:
+    """Return what the file and the environment say of how to detect, blur and work; roots and state are not looked at.
+
+    ConfigError for anything wrong in the rest.
+    """
+    source = overridden(read_source(path), environ)
+    used = {key: value for key, value in source.values.items() if key not in _OF_A_SERVICE}
+    settings = _valid(replace(source, values=used), _around(path, environ), Settings)
+    refuse(problems_with_settings(settings), source)
+    return settings
 
 
 def load_state_dir(path: Path, *, environ: Mapping[str, str]) -> Path:
@@ -76,14 +97,14 @@ def default_state_dir(environ: Mapping[str, str], home: Path) -> Path:
 
 
 def _checked(source: Source, around: Surroundings) -> Config:
-    config = _valid(source, around)
+    config = _valid(source, around, Config)
     refuse(problems_with(config), source)
     return config
 
 
-def _valid(source: Source, around: Surroundings) -> Config:
+def _valid(source: Source, around: Surroundings, kind: type[_Kind]) -> _Kind:
     try:
-        return Config.model_validate(source.values, context=around)
+        return kind.model_validate(source.values, context=around)
     except ValidationError as error:
         found = from_validation(error, keys_at=keys_by_section())
         refuse(found, source)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 T = TypeVar("T")
 ANSWER_SECONDS = 5.0
@@ -44,6 +46,13 @@ def within(seconds: float, call: Callable[[], T]) -> T | None:
     return begin(call)(seconds)
 
 
+def side_by_side(calls: Sequence[Callable[[], T]], *, seconds: float) -> list[T | None]:
+    """Make calls that may hang at the same time, and wait for all of them together: None for those that take longer."""
+    waits = [begin(call) for call in calls]
+    until = time.monotonic() + seconds
+    return [wait(max(0.0, until - time.monotonic())) for wait in waits]
+
+
 @dataclass(frozen=True, slots=True)
 class Folder:
     """A folder by its real path, and by the identities of itself and of those above it, where they can be seen."""
@@ -54,8 +63,14 @@ class Folder:
     @classmethod
     def at(cls, path: str | os.PathLike[str]) -> Folder:
         """Look at a folder; one that does not answer is known by its name."""
-        seen = within(ANSWER_SECONDS, lambda: cls._seen(path))
-        return cls(Path(os.path.abspath(path)), (None,)) if seen is None else seen
+        return cls.each((path,))[0]
+
+    @classmethod
+    def each(cls, paths: Sequence[str | os.PathLike[str]]) -> list[Folder]:
+        """Look at folders as `at` does, at all of them within the time for one."""
+        seen = side_by_side([partial(cls._seen, path) for path in paths], seconds=ANSWER_SECONDS)
+        unseen = (cls(Path(os.path.abspath(path)), (None,)) for path in paths)
+        return [by_name if found is None else found for by_name, found in zip(unseen, seen, strict=True)]
 
     @classmethod
     def _seen(cls, path: str | os.PathLike[str]) -> Folder:

@@ -9,9 +9,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
 
-from pydantic import BaseModel, Field, PlainValidator, StrictBool, model_validator
+from pydantic import BaseModel, Field, PlainValidator, StrictBool, ValidationInfo, field_validator, model_validator
 
-from faceblurd.config.defaults import IMAGE_GLOBS, Hooks, Workers, cores
+from faceblurd.config.cores import cores
+from faceblurd.config.defaults import IMAGE_GLOBS, Hooks, Workers
 from faceblurd.config.overrides import BlurConfig, DetectionConfig, Section, ZonesConfig
 from faceblurd.config.recipes import DEFAULT_RECIPE, builtin_recipe, combine
 from faceblurd.config.values import (
@@ -24,6 +25,7 @@ from faceblurd.config.values import (
     Seconds,
     Whole,
     Word,
+    file_or_name,
     refusal,
     whole_or,
 )
@@ -57,7 +59,7 @@ class HardLinks(StrEnum):
 
 
 class Mtime(StrEnum):
-    """Which time a result carries: auto is keep in a mirror, now in place."""
+    """Which time a result carries: auto is keep in a mirror, and two seconds more in place."""
 
     AUTO = "auto"
     KEEP = "keep"
@@ -227,18 +229,30 @@ class HooksConfig(Section):
     timeout_seconds: Seconds = _HOOKS.timeout_seconds
     max_attempts: Annotated[Whole, Field(ge=1, le=100)] = _HOOKS.max_attempts
 
+    @field_validator("command")
+    @classmethod
+    def _program_has_a_place(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        """Take `./notify` from the config's folder, as every other path: the command itself runs in `/`."""
+        return tuple(str(file_or_name(word, info)) if not at else word for at, word in enumerate(value))
 
-class Config(Section):
-    """A whole, valid configuration."""
 
-    state_dir: AbsolutePath
-    roots: Annotated[tuple[RootConfig, ...], NOT_EMPTY]
+class Settings(Section):
+    """How to detect, blur and work: all that a single `faceblurd blur` takes from a configuration."""
+
     recipe: RecipeName = DEFAULT_RECIPE
     detection: Annotated[DetectionConfig, EMPTY_IS_DEFAULT] = Field(default_factory=DetectionConfig)
     blur: Annotated[BlurConfig, EMPTY_IS_DEFAULT] = Field(default_factory=BlurConfig)
     workers: Annotated[WorkersConfig, EMPTY_IS_DEFAULT] = Field(default_factory=WorkersConfig)
     logging: Annotated[LoggingConfig, EMPTY_IS_DEFAULT] = Field(default_factory=LoggingConfig)
     hooks: Annotated[HooksConfig, EMPTY_IS_DEFAULT] = Field(default_factory=HooksConfig)
+
+    def all_roots(self) -> tuple[RootConfig, ...]:
+        """Return the roots, which only a whole configuration has."""
+        return ()
+
+    def own_recipe(self) -> Recipe:
+        """Return what decides the pixels where no root says otherwise; raises as `recipe_for` does."""
+        return self.recipe_for(RootConfig.model_construct(path=Path("/"), mode=Mode.IN_PLACE))
 
     def recipe_for(self, root: RootConfig) -> Recipe:
         """Return what decides the pixels below `root`: its recipe, the global overrides, then its own.
@@ -262,6 +276,17 @@ class Config(Section):
             verify=root.verify,
             materials=tuple(_file_digest(path) for path in _named_files(base)),
         )
+
+
+class Config(Settings):
+    """A whole, valid configuration."""
+
+    state_dir: AbsolutePath
+    roots: Annotated[tuple[RootConfig, ...], NOT_EMPTY]
+
+    def all_roots(self) -> tuple[RootConfig, ...]:
+        """Return the roots."""
+        return self.roots
 
 
 def _named_files(recipe: Recipe) -> Iterator[Path]:

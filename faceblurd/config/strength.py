@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from faceblurd.config.problems import Loc
-    from faceblurd.config.schema import Config
+    from faceblurd.config.schema import Settings
     from faceblurd.model import BlurSpec
 
 LEAST_FRACTION: Final = {BlurMethod.AVERAGE_POOL: 0.5, BlurMethod.MOSAIC: 0.33}
@@ -39,12 +39,12 @@ MARGIN: Final = "without a margin, 8 % of the faces were recognised after the po
 SOFT_MARGIN: Final = "with a margin of 0.1, 2 % of a face that is tilted by 45 degrees lie where the ellipse fades"
 
 
-def weak_settings(config: Config) -> Iterator[Problem]:
+def weak_settings(config: Settings) -> Iterator[Problem]:
     """Refuse every key that makes a blur weak, unless recipe or config allow that: for all roots, then for each."""
     top = _found(("blur",), combine(builtin_recipe(config.recipe), blur=(config.blur.given(),)).blur)
     yield from top
     known = {(problem.loc[-1], problem.value) for problem in top}
-    for at, root in enumerate(config.roots):
+    for at, root in enumerate(config.all_roots()):
         layers = (config.blur.given(), root.blur.given())
         blur = combine(builtin_recipe(root.recipe or config.recipe), blur=layers).blur
         own = _found(("roots", at, "blur"), blur)

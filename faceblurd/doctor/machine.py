@@ -1,4 +1,4 @@
-"""What all roots share: versions, clock, a worker and its sandbox, the networks, the state directory, inotify."""
+"""What all roots share: versions, clock, a worker and its sandbox, networks, state, inotify instances, the hook."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from pathlib import Path
 from platform import python_version, release
 from typing import TYPE_CHECKING, Final
 
+from faceblurd.assembly import LEDGER_NAME
+from faceblurd.config.programs import no_way_to_run
 from faceblurd.doctor.finding import Finding, Level, existing, no_way_to_write, space
 from faceblurd.doctor.roots import number_in
-from faceblurd.errors import FaceblurdError
+from faceblurd.errors import FaceblurdError, LedgerVersionError
 from faceblurd.imaging.detectors import runtime, weights
 from faceblurd.intake.filesystem import kind_under, tells_of_changes
 from faceblurd.model import Watch
+from faceblurd.outlet.rows import HEADER_BYTES, SCHEMA_VERSION, version_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,6 +39,17 @@ def examine(config: Config, start_worker: Callable[[Config], str]) -> Iterator[F
     yield from _networks()
     yield from _state(config)
     yield from _instances(config)
+    yield from _hook(config)
+
+
+def _hook(config: Config) -> Iterator[Finding]:
+    if config.hooks.command:
+        program = config.hooks.command[0]
+        found = no_way_to_run(program, os.environ)
+        if found is None:
+            yield Finding(Level.OK, "hook", f"{program} can be run")
+        else:
+            yield Finding(Level.BAD, "hook", f"{program} {found[0]}", found[1])
 
 
 def _versions() -> Finding:
@@ -96,7 +110,29 @@ def _state(config: Config) -> Iterator[Finding]:
         yield Finding(Level.BAD, path, f"state_dir {why}", "chown it, or choose another")
     else:
         yield Finding(Level.OK, path, f"state_dir, on {kind}")
+    yield from _ledger(config.state_dir / LEDGER_NAME)
     yield from space(path)
+
+
+def _ledger(path: Path) -> Iterator[Finding]:
+    """Look at the ledger's first bytes only: to open it would create files, and lock it for a moment."""
+    try:
+        with path.open("rb") as file:
+            version = version_in(file.read(HEADER_BYTES))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        text, remedy = f"the ledger cannot be read: {error.strerror}", "chown it to this user"
+        yield Finding(Level.BAD, str(path), text, remedy)
+        return
+    if version is None:
+        remedy = "Move it away: every photo is then looked at once more"
+        yield Finding(Level.BAD, str(path), "is no ledger", remedy)
+    elif version > SCHEMA_VERSION:
+        newer = LedgerVersionError(str(path), version, SCHEMA_VERSION)
+        yield Finding(Level.BAD, str(path), newer.message, newer.remedy)
+    else:
+        yield Finding(Level.OK, str(path), f"the ledger, version {version}")
 
 
 def _instances(config: Config) -> Iterator[Finding]:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from faceblurd.errors import ImageError
-from faceblurd.imaging import jpeg_segments
-from faceblurd.imaging.signatures import JPEG_START
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 ORIENTATION, STRIPS, STRIP_SIZES, SUB_IFDS, TILES, TILE_SIZES = 0x112, 0x111, 0x117, 0x14A, 0x144, 0x145
 JPEG_OFFSET, JPEG_SIZE, XMP, RESOURCES = 0x201, 0x202, 0x2BC, 0x8649
-EXIF_IFD, GPS_IFD, INTEROP_IFD, MAKER_NOTE = 0x8769, 0x8825, 0xA005, 0x927C
+EXIF_IFD, GPS_IFD, INTEROP_IFD, MAKER_NOTE, IPTC = 0x8769, 0x8825, 0xA005, 0x927C, 0x83BB
 MOST_VALUES = 100_000  # strips or tiles of one picture: a row each of the largest, or tiles of 48 pixels
 _MAX_TAGS = 4096  # of one directory: cameras write a hundred, and hostile directories lie over each other
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
@@ -87,6 +84,17 @@ class TiffBlock:
             raise ValueError(f"tag {entry.tag:#x} holds no integers")
         return list(struct.unpack_from(f"{self.order}{entry.count}{code}", self.content, entry.value))
 
+    def directories(self, start: int) -> list[Ifd]:
+        """Return a directory and those of EXIF, GPS and interoperability below it, as far as they parse."""
+        found, seen = [self.ifd(start)], {start}
+        for ifd in found:
+            for entry in (ifd.entries.get(tag) for tag in (EXIF_IFD, GPS_IFD, INTEROP_IFD)):
+                for below in set(self.integers_or_none(entry)[:1]) - seen:
+                    seen.add(below)
+                    with suppress(ValueError):
+                        found.append(self.ifd(below))
+        return found
+
     def first(self) -> Ifd:
         """Return the first directory."""
         return self.ifd(self.number("I", 4))
@@ -151,24 +159,3 @@ def minimal(orientation: int) -> bytes:
 def bare(block: bytes) -> bytes:
     """Return the block without the prefix that JPEG demands and some WebP and PNG writers add."""
     return block[6:] if block[:4] == b"Exif" else block
-
-
-def wipe_jpegs(content: bytearray, start: int = 0, end: int | None = None) -> None:
-    """Overwrite every JPEG stream inside the bytes (MakerNote previews) by zeros; one that is cut, to the end."""
-    stop = len(content) if end is None else min(end, len(content))
-    whole = bytes(content)
-    found = JPEG_START.search(whole, start, stop)
-    while found:
-        last = _jpeg_end(whole, found.start(), stop)
-        content[found.start() : last] = bytes(last - found.start())
-        found = JPEG_START.search(whole, last, stop)
-
-
-def _jpeg_end(content: bytes, start: int, stop: int) -> int:
-    """Return where the nested JPEG ends: at its end marker, or at the end of the block when it is cut."""
-    if content[start + 3 : start + 4] < b"\xc0":  # three bytes by chance: no segment follows
-        return start + 3
-    try:
-        return jpeg_segments.scan(content, start, stop)[-1].end
-    except ImageError:
-        return stop

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 from faceblurd.errors import ImageError
 from faceblurd.imaging import jpeg_segments
+from faceblurd.imaging.embedded import contains_picture, wipe_pictures
 from faceblurd.imaging.exif import (
     EXIF_IFD,
     GPS_IFD,
+    IPTC,
     JPEG_OFFSET,
     JPEG_SIZE,
     MAKER_NOTE,
@@ -24,23 +26,24 @@ from faceblurd.imaging.exif import (
     TILE_SIZES,
     TILES,
     XMP,
+    Entry,
     Ifd,
     TiffBlock,
     bare,
     minimal,
     orientation_of,
-    wipe_jpegs,
 )
+from faceblurd.imaging.maker_notes import blank_names
 from faceblurd.imaging.photoshop import scrub_iptc, scrub_resources
 from faceblurd.imaging.scrub import BARE, Scrub
-from faceblurd.imaging.signatures import contains_picture
 from faceblurd.imaging.thumbnail import replacement
+from faceblurd.imaging.tiff_tags import GEOGRAPHIC, LOOKS, WINDOWS_KEYWORDS, may_stay
+from faceblurd.imaging.wording import lies_in_branch
 from faceblurd.imaging.xmp import scrub_xmp
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-IPTC = 0x83BB
 _ROWS = ((STRIPS, STRIP_SIZES), (TILES, TILE_SIZES))
 _PICTURES = ((JPEG_OFFSET, JPEG_SIZE), *_ROWS)
 _MAX_IFDS = 64  # that hold pictures; a block with more is not trusted
@@ -62,8 +65,10 @@ def scrub_exif(block: bytes, scrub: Scrub = BARE) -> bytes:
         start, end = _scrub(tiff, scrub)
     except ValueError:
         return short
-    wipe_jpegs(tiff.content, 0, start)
-    wipe_jpegs(tiff.content, end)
+    for first, last in _values(tiff):
+        wipe_pictures(tiff.content, first, min(last, start) if first < start else last)
+    wipe_pictures(tiff.content, 0, start)
+    wipe_pictures(tiff.content, end)
     scrubbed = prefix + bytes(tiff.content)
     return short if contains_picture(without_thumbnail(scrubbed)) else scrubbed
 
@@ -120,12 +125,39 @@ def _scrub(tiff: TiffBlock, scrub: Scrub) -> Span:
         _wipe_chain(tiff, second, {first.start, second.start})
     wipe_children(tiff, first)
     scrub_payloads(tiff, tiff.first(), scrub)
+    keep_known(tiff, first.start, scrub)
     if not scrub.location:
         strip_location(tiff)
     if fresh is None or span is None:
         return 0, 0
     tiff.content[slice(*span)] = fresh.ljust(span[1] - span[0], b"\0")
     return span
+
+
+def _values(tiff: TiffBlock) -> list[Span]:
+    """Return where the values of the first directory and of those below it lie."""
+    entries = (entry for ifd in tiff.directories(tiff.first().start) for entry in ifd.entries.values())
+    return [(entry.value, entry.value + entry.size) for entry in entries]
+
+
+def keep_known(tiff: TiffBlock, start: int, scrub: Scrub) -> None:
+    """Take the tags that are not known out of a directory and those below it; all but the looks where nothing stays."""
+    for ifd in tiff.directories(start):
+        for tag in sorted(ifd.entries):
+            fresh = tiff.ifd(ifd.start)  # tags that go move the following up
+            entry = fresh.entries.get(tag)
+            stays = scrub.anything and entry and may_stay(tag, entry.size, below=ifd.start != start)
+            unwanted = tag in GEOGRAPHIC and not scrub.location
+            if entry and (unwanted or not (stays or tag in LOOKS) or _lists_people(tiff, entry, scrub)):
+                _remove_value(tiff, fresh, tag)
+
+
+def _lists_people(tiff: TiffBlock, entry: Entry, scrub: Scrub) -> bool:
+    """Say whether the keywords of Windows lie in a branch of people, or of places."""
+    if entry.tag != WINDOWS_KEYWORDS:
+        return False
+    words = tiff.bytes_of(entry).decode("utf-16-be" if tiff.order == ">" else "utf-16-le", "replace")
+    return any(lies_in_branch(word, scrub) for word in words.split(";"))
 
 
 def _wipe_chain(tiff: TiffBlock, last: Ifd, seen: set[int]) -> None:
@@ -150,8 +182,17 @@ def wipe_children(tiff: TiffBlock, first: Ifd) -> None:
         _remove_value(tiff, first, SUB_IFDS)
 
 
+def _blank_names(tiff: TiffBlock, start: int) -> None:
+    """Blank the names that a maker's note holds."""
+    for note in (ifd.entries.get(MAKER_NOTE) for ifd in tiff.directories(start)):
+        if note:
+            blank_names(tiff, note.value, min(note.value + note.size, len(tiff.content)))
+
+
 def scrub_payloads(tiff: TiffBlock, ifd: Ifd, scrub: Scrub) -> None:
-    """Scrub the XMP, the Photoshop resources and the IPTC that a directory carries, in place."""
+    """Scrub the XMP, the Photoshop resources, the IPTC and the maker's note that a directory carries, in place."""
+    if not scrub.names:
+        _blank_names(tiff, ifd.start)
     if entry := ifd.entries.get(XMP):
         tiff.replace(entry, scrub_xmp(tiff.bytes_of(entry), scrub), b" ")
     if entry := ifd.entries.get(RESOURCES):

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from faceblurd.imaging import geometry
 from faceblurd.imaging.formats.codecs import shrink
 from faceblurd.model import ALWAYS, Region
@@ -16,7 +18,6 @@ from faceblurd.model import ALWAYS, Region
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    import numpy as np
     import numpy.typing as npt
 
     from faceblurd.imaging.detectors import Detector
@@ -52,10 +53,10 @@ def _in_frame(picture: Picture, frame: int, search: _Search, recipe: Recipe) -> 
     width, height, orientation = picture.size_of(frame)
     width, height = geometry.upright_size(width, height, orientation=orientation)
     never = _areas(recipe.zones.never, width, height)
-    preview = picture.preview(search.longest_px, frame) if search.detectors else None
+    looks = picture.looks(search.longest_px, frame) if search.detectors else ()
     found = [
         region
-        for region in _scaled(preview, search, width=width, height=height)
+        for region in _scaled(looks, search, width=width, height=height)
         if not any(geometry.covers_most(zone, region, share=_INSIDE) for zone in never)
     ]
     grown = (geometry.grow(region, recipe.blur.margin) for region in found)
@@ -71,14 +72,22 @@ class _Search:
     def __init__(self, detectors: Sequence[Detector], working_size_px: int | None) -> None:
         self.detectors, self._working_size_px = detectors, working_size_px
         self.longest_px = None if any(_sees_all(detector) for detector in detectors) else working_size_px
-        self._last: npt.NDArray[np.uint8] | None = None
-        self._found: list[Region] = []
+        self._last: list[tuple[npt.NDArray[np.uint8], list[Region]]] = []
 
-    def __call__(self, bgr: npt.NDArray[np.uint8]) -> list[Region]:
-        if self._last is None or self._last.shape != bgr.shape or (self._last != bgr).any():
-            self._found = [region for detector in self.detectors for region in self._detected(bgr, detector)]
-            self._last = bgr
-        return self._found
+    def __call__(self, looks: Sequence[npt.NDArray[np.uint8]]) -> list[list[Region]]:
+        """Return what is found in each look of a frame."""
+        known = self._last
+        self._last = [(bgr, self._searched(bgr, known)) for bgr in looks]
+        return [found for _, found in self._last]
+
+    def _searched(
+        self, bgr: npt.NDArray[np.uint8], known: Sequence[tuple[npt.NDArray[np.uint8], list[Region]]]
+    ) -> list[Region]:
+        again = (found for seen, found in known if np.array_equal(seen, bgr))
+        before = next(again, None)
+        if before is not None:
+            return before
+        return [region for detector in self.detectors for region in self._detected(bgr, detector)]
 
     def _detected(self, bgr: npt.NDArray[np.uint8], detector: Detector) -> Iterable[Region]:
         """Give a detector the whole picture, or as much of it as the recipe says."""
@@ -94,13 +103,11 @@ def _sees_all(detector: Detector) -> bool:
     return bool(getattr(detector, "whole", False))
 
 
-def _scaled(preview: npt.NDArray[np.uint8] | None, search: _Search, *, width: int, height: int) -> Iterable[Region]:
+def _scaled(looks: Sequence[npt.NDArray[np.uint8]], search: _Search, *, width: int, height: int) -> Iterable[Region]:
     """Search, and map what is found to full size."""
-    if preview is None:
-        return
-    by_x, by_y = width / preview.shape[1], height / preview.shape[0]
-    for region in search(preview):
-        yield geometry.scale(region, by_x=by_x, by_y=by_y)
+    for look, found in zip(looks, search(looks), strict=True):
+        by_x, by_y = width / look.shape[1], height / look.shape[0]
+        yield from (geometry.scale(region, by_x=by_x, by_y=by_y) for region in found)
 
 
 def _areas(zones: Iterable[Zone], width: int, height: int) -> list[Region]:

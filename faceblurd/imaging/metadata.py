@@ -6,11 +6,11 @@ here knows files.
 
 from __future__ import annotations
 
+from faceblurd.imaging.embedded import contains_picture, hides_picture
 from faceblurd.imaging.exif import orientation_of
 from faceblurd.imaging.exif_scrub import scrub_exif, thumbnail_of, without_thumbnail
 from faceblurd.imaging.photoshop import scrub_resources
 from faceblurd.imaging.scrub import BARE, Scrub
-from faceblurd.imaging.signatures import contains_picture, hides_picture
 from faceblurd.imaging.xmp import scrub_xmp
 
 __all__ = [

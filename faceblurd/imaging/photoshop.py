@@ -8,8 +8,9 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+from faceblurd.imaging.embedded import contains_picture
 from faceblurd.imaging.scrub import BARE, Scrub
-from faceblurd.imaging.signatures import contains_picture
+from faceblurd.imaging.wording import lies_in_branch
 from faceblurd.imaging.xmp import scrub_xmp
 
 if TYPE_CHECKING:
@@ -22,15 +23,18 @@ _APPLICATION, _EXTENDED = 2, 0x8000
 _PREVIEWS = frozenset({200, 201, 202})  # of the application record: format, its version, the picture
 # Of the same: content location code and name, city, sub-location, province, country code and name.
 _PLACES = frozenset({26, 27, 90, 92, 95, 100, 101})
+_KEYWORDS = frozenset({15, 20, 25})  # of the same: category, supplemental categories, keywords
+_MAKERS = frozenset({b"8BIM", b"MeSa", b"AgHg", b"DCSR", b"PHUT"})  # who wrote a resource: Photoshop, ImageReady...
 
 
 def scrub_resources(block: bytes, scrub: Scrub = BARE) -> bytes:
     """Return the resources without thumbnails and other pictures; what does not parse is dropped."""
     if not scrub.anything:
         return b""
-    kept: list[bytes] = []
+    kept: list[tuple[int, bytes]] = []
     position = 0
-    while block[position : position + 4] == b"8BIM":
+    same_iptc = True
+    while block[position : position + 4] in _MAKERS:
         try:
             number, head, size = _header(block, position)
         except struct.error:
@@ -38,11 +42,12 @@ def scrub_resources(block: bytes, scrub: Scrub = BARE) -> bytes:
         body = block[head : head + size]
         end = head + size + size % 2
         clean = _scrub_one(number, body, scrub)
+        same_iptc &= number != _IPTC or clean == body
         if clean is not None and len(body) == size:
             same = clean == body
-            kept.append(block[position:end] if same else _rebuild(block[position : head - 4], clean))
+            kept.append((number, block[position:end] if same else _rebuild(block[position : head - 4], clean)))
         position = end
-    return b"".join(kept)
+    return b"".join(part for number, part in kept if number != _DIGEST or same_iptc)
 
 
 def _header(block: bytes, position: int) -> tuple[int, int, int]:
@@ -54,7 +59,7 @@ def _header(block: bytes, position: int) -> tuple[int, int, int]:
 
 def _scrub_one(number: int, body: bytes, scrub: Scrub) -> bytes | None:
     """Return what may stay of one resource."""
-    if number in _THUMBNAILS or (number == _DIGEST and not scrub.location):
+    if number in _THUMBNAILS:
         return None
     if number == _XMP:
         return scrub_xmp(body, scrub)
@@ -69,20 +74,24 @@ def _rebuild(head: bytes, body: bytes) -> bytes:
 
 
 def scrub_iptc(records: bytes, scrub: Scrub = BARE) -> bytes:
-    """Return IPTC-IIM records without previews, and without places where those may not stay.
+    """Return IPTC-IIM records without previews, and without people and places where those may not stay.
 
-    Records without either stay byte for byte, with what follows them; behind one that is cut, nothing is kept.
+    Records without any stay byte for byte, with what follows them; behind one that is cut, nothing is kept.
     """
     if not scrub.anything:
         return b""
     unwanted = _PREVIEWS if scrub.location else _PREVIEWS | _PLACES
     found = list(_records(records))
-    kept = [record for number, record in found if number not in unwanted]
+    kept = [
+        record
+        for number, record, text in found
+        if number not in unwanted and not (number in _KEYWORDS and lies_in_branch(text, scrub))
+    ]
     return records if len(kept) == len(found) and scrub.location else b"".join(kept)
 
 
-def _records(block: bytes) -> Iterator[tuple[int, bytes]]:
-    """Give the whole records with their numbers, those of other kinds than the application record as number -1."""
+def _records(block: bytes) -> Iterator[tuple[int, bytes, str]]:
+    """Give the whole records with number and text, those of other kinds than the application record as number -1."""
     position = 0
     while block[position : position + 1] == b"\x1c" and position + 5 <= len(block):
         kind, number, size = struct.unpack_from(">BBH", block, position + 1)
@@ -91,5 +100,6 @@ def _records(block: bytes) -> Iterator[tuple[int, bytes]]:
             head, size = head + (size & ~_EXTENDED), int.from_bytes(block[head : head + (size & ~_EXTENDED)], "big")
         if head + size > len(block):
             return
-        yield number if kind == _APPLICATION else -1, block[position : head + size]
+        text = block[head : head + size].decode("utf-8", "replace")
+        yield number if kind == _APPLICATION else -1, block[position : head + size], text
         position = head + size

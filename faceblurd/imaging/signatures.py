@@ -1,16 +1,9 @@
-"""What bytes are: the format of a file by its content, and whether a stretch of bytes carries a picture.
-
-Looks at bytes only; parses nothing deeply and knows no tags.
-"""
+"""What a file is, by its first bytes. Parses nothing."""
 
 from __future__ import annotations
 
 import re
-from itertools import islice
 from typing import Final
-
-from faceblurd.errors import ImageError
-from faceblurd.imaging import jpeg_segments
 
 HEAD_BYTES: Final = 512
 """How much of a file's start is looked at."""
@@ -65,24 +58,6 @@ _MOVIE_ATOMS = frozenset({b"moov", b"mdat", b"wide", b"pnot"})  # QuickTime befo
 _PACKET = 188  # of an MPEG transport stream; each starts with a G
 _NETPBM = re.compile(rb"P[1-7FfXx]\s")
 
-# A JPEG as it starts, or as some cameras (Minolta) store previews: the first byte replaced, then a table or header.
-JPEG_START = re.compile(
-    rb"\xff\xd8\xff|[^\xff]\xd8\xff(?:\xdb\x00[\x43\x84\xc5]|\xe0\x00\x10JFIF|\xe1..Exif|\xc4\x01\xa2)", re.DOTALL
-)
-_RAW_PICTURE = re.compile(
-    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF....WEBP|\0\0\0.ftyp(?:heic|heix|avif|mif1|mp4|isom|qt  )",
-    re.DOTALL,
-)
-# The same signatures in base64 and in hexadecimal, followed by enough text to be one.
-_TEXT_PICTURE = re.compile(
-    rb"(?:/9j/|iVBORw0KGgo|R0lGOD|UklGR|AAAA[A-Za-z0-9+/]GZ0eXB)[A-Za-z0-9+/]{60}"
-    rb"|(?i:ffd8ff|89504e470d0a1a0a)[0-9A-Fa-f]{80}"
-)
-_JPEG = re.compile(rb"\xff\xd8\xff")
-_FILE = re.compile(rb"\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF....WEBPVP8|ftyp(?:heic|heix|avif|mif1|mp4|isom|qt  )", re.DOTALL)
-_BLANKS = re.compile(rb"[\s\0]+")
-_MAX_CHANCE = 100  # three bytes that look like a JPEG come once in 16 MB of coded pixels
-
 
 def names() -> frozenset[str]:
     """Return every name that `sniff` may give."""
@@ -113,24 +88,3 @@ def _iso_brand(head: bytes) -> str:
     if brand in _ITEM_BRANDS or others & _ITEM_BRANDS:
         return "avif" if b"avif" in others else "heic"
     return "video"
-
-
-def contains_picture(payload: bytes) -> bool:
-    """Say whether bytes carry a picture: as it is, in base64, or in hexadecimal (line breaks and UTF-16 allowed)."""
-    return bool(_RAW_PICTURE.search(payload) or _TEXT_PICTURE.search(_BLANKS.sub(b"", payload)))
-
-
-def hides_picture(pixels: bytes) -> bool:
-    """Say whether a whole picture file lies among coded pixels, where three bytes that look like one mean nothing."""
-    starts = [found.start() for found in islice(_JPEG.finditer(pixels), _MAX_CHANCE)]
-    many = len(starts) == _MAX_CHANCE  # no chance; and each would be followed to the end
-    return many or bool(_FILE.search(pixels)) or any(_is_jpeg(pixels, start) for start in starts)
-
-
-def _is_jpeg(data: bytes, start: int) -> bool:
-    try:
-        segments = jpeg_segments.scan(data, start)
-        jpeg_segments.read_frame(data, segments)
-    except ImageError:
-        return False
-    return True

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
 T = TypeVar("T")
 _Errand = tuple["Callable[[], Any]", "Callable[[Any], None]"]
@@ -33,8 +33,8 @@ class Errands(Protocol):
     def collect(self) -> None:
         """Hand over the answers that are there."""
 
-    def out(self) -> int:
-        """Count the calls whose answer was not handed over yet."""
+    def out(self, *, but: Collection[str] = ()) -> int:
+        """Count the calls whose answer was not handed over yet, of other roots than those in `but`."""
 
     def finish(self, seconds: float) -> None:
         """Hand over what comes within `seconds`; calls that hang longer are left to themselves."""
@@ -61,8 +61,9 @@ class AtOnce:
     def collect(self) -> None:
         """Do nothing: every answer was handed over."""
 
-    def out(self) -> int:
+    def out(self, *, but: Collection[str] = ()) -> int:
         """Count no call."""
+        del but
         return 0
 
     def finish(self, seconds: float) -> None:
@@ -87,7 +88,7 @@ class Lanes:
         self._ring = ring
         self._lanes: dict[str, SimpleQueue[_Errand | None]] = {}
         self._answers: deque[Callable[[], None]] = deque()
-        self._out = 0
+        self._out: Counter[str] = Counter()
 
     def send(self, root: str, call: Callable[[], T], then: Callable[[T | OSError], None]) -> None:
         """Have `call` made by the root's thread."""
@@ -95,13 +96,19 @@ class Lanes:
         if lane is None:
             lane = self._lanes[root] = SimpleQueue()
             threading.Thread(target=self._work, args=(lane,), name=f"files of {root}", daemon=True).start()
-        self._out += 1
-        lane.put((call, then))
+        self._out[root] += 1
+        lane.put((call, partial(self._answered, root, then)))
+
+    def _answered(self, root: str, then: Callable[[Any], None], answer: Any) -> None:  # noqa: ANN401 - as given
+        self._out[root] -= 1
+        if isinstance(answer, _Bug):
+            raise answer.error
+        then(answer)
 
     def _work(self, lane: SimpleQueue[_Errand | None]) -> None:
         while (errand := lane.get()) is not None:
             call, then = errand
-            self._answers.append(partial(self._hand_over, then, self._made(call)))
+            self._answers.append(partial(then, self._made(call)))
             del errand, call, then  # nothing of a photo is kept until the next one comes
             self._ring()
 
@@ -112,27 +119,21 @@ class Lanes:
         except BaseException as error:  # noqa: BLE001 - isolation point: the thread lives on, `collect` raises it
             return _Bug(error)
 
-    def _hand_over(self, then: Callable[[Any], None], answer: Any) -> None:  # noqa: ANN401 - same
-        self._out -= 1
-        if isinstance(answer, _Bug):
-            raise answer.error
-        then(answer)
-
     def collect(self) -> None:
         """Hand over the answers that are there; one that raises leaves the others for the next time."""
         for _ in range(len(self._answers)):
             self._answers.popleft()()
 
-    def out(self) -> int:
-        """Count the calls whose answer was not handed over yet."""
-        return self._out
+    def out(self, *, but: Collection[str] = ()) -> int:
+        """Count the calls whose answer was not handed over yet, of other roots than those in `but`."""
+        return sum(number for root, number in self._out.items() if root not in but)
 
     def finish(self, seconds: float) -> None:
         """Hand over what comes within `seconds`; calls that hang longer are left to themselves."""
         until = time.monotonic() + seconds
-        while self._out and time.monotonic() < until:
+        while self.out() and time.monotonic() < until:
             self.collect()
-            time.sleep(LOOK_SECONDS if self._out else 0)
+            time.sleep(LOOK_SECONDS if self.out() else 0)
 
     def close(self) -> None:
         """Let the threads go; one that hangs ends with its call."""

@@ -122,13 +122,42 @@ class Look:
     to: RootIdentity | OSError
     kind: str  # of file system below the root
     free_bytes: int  # for results
+    empty: frozenset[str] = frozenset()  # those of the two that hold nothing
+    elsewhere: str = ""  # where a name of the config leads now, if no longer to the root or its mirror
 
 
-def look(path: str, to: str) -> Look:
-    """Look at a root, and where its results go (the root itself, in place)."""
+@dataclass(frozen=True, slots=True)
+class Places:
+    """A root and where its results go (the root itself, in place); and by which names, through symlinks, maybe."""
+
+    path: str
+    to: str
+    names: tuple[str, str] | None = None
+
+
+def look(places: Places) -> Look:
+    """Look at a root, and where its results go."""
+    path, to = places.path, places.to
     root = _identity(path)
     there = root if to == path else _identity(to)
-    return Look(root, there, kind_under(path), _free(to))
+    empty = frozenset(one for one in {path, to} if _is_empty(one))
+    return Look(root, there, kind_under(path), _free(to), empty, _elsewhere(places))
+
+
+def _is_empty(path: str) -> bool:
+    try:
+        with os.scandir(path) as entries:
+            return next(entries, None) is None
+    except OSError:
+        return False
+
+
+def _elsewhere(places: Places) -> str:
+    """Notice a symlink that was pointed at another folder since the config was read."""
+    for name, known in zip(places.names or (), (places.path, places.to), strict=False):
+        if (leads_to := os.path.realpath(name)) != known:
+            return f"{name} leads to {leads_to} now, and no longer to {known}"
+    return ""
 
 
 def _identity(path: str) -> RootIdentity | OSError:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from faceblurd.intake.filesystem import Look, RootIdentity
 
 CHECK_SECONDS = 2.0
@@ -15,9 +17,10 @@ ROOM_SECONDS = 10.0  # at least, before a full disk is tried again: quotas do no
 class Presence:
     """What is known of a root and of the top of its mirror, from one look to the next."""
 
-    def __init__(self, path: str, to: str) -> None:
-        """Know nothing yet."""
+    def __init__(self, path: str, to: str, mounted_at: Mapping[str, str] | None = None) -> None:
+        """Know nothing yet, but where the disks of both were mounted before: an empty folder elsewhere is bare."""
         self._path, self._to = path, to
+        self.mounted_at = dict(mounted_at or {})
         self.identity: RootIdentity | None = None  # as it was taken on; the owner sets it
         self.to_identity: RootIdentity | None = None
         self._failed_looks = self._needed_bytes = 0
@@ -36,9 +39,26 @@ class Presence:
         for path, there, before in ((self._path, seen.root, self.identity), (self._to, seen.to, self.to_identity)):
             if before is not None and not before.is_same_place(there):
                 return f"{path} is not mounted"
+        if seen.elsewhere:
+            return f"{seen.elsewhere}: reload the configuration (SIGHUP), or restart, to follow it"
+        if bare := self._bare(seen):
+            return bare
         if self._needed_bytes and (now < self._room_not_before or seen.free_bytes < self._needed_bytes):
             return self.no_room
         self._needed_bytes, self.to_identity = 0, seen.to
+        return ""
+
+    def _bare(self, seen: Look) -> str:
+        """Tell of an empty folder where a disk was mounted when we last ran: it would be filled, or read as empty."""
+        for path, there, before in ((self._path, seen.root, self.identity), (self._to, seen.to, self.to_identity)):
+            disk = self.mounted_at.get(path, "")
+            if before is not None or not disk or path not in seen.empty or isinstance(there, OSError):
+                continue
+            if not f"{there.mount_point}/".startswith(f"{disk.rstrip('/')}/"):
+                return (
+                    f"{path} is empty, and its disk was mounted at {disk}: it is not mounted; "
+                    f"if the empty folder is to be used, run `faceblurd redo --config FILE --root {self._path}`"
+                )
         return ""
 
     def _unreachable(self, error: OSError) -> str:

@@ -13,7 +13,7 @@ from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from faceblurd.intake.filesystem import look, tells_of_changes
+from faceblurd.intake.filesystem import Places, look, tells_of_changes
 from faceblurd.intake.heads import Heads
 from faceblurd.intake.presence import CHECK_SECONDS, Presence
 from faceblurd.intake.scanner import Finished, Scan, Selection
@@ -52,41 +52,58 @@ class Pace:
     rescan_seconds: float
     watch: Watch = Watch.AUTO
     remembers: bool = False  # which files a scan saw: for what follows deletions
+    once: bool = False  # one whole scan, and nothing after it
 
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """What a root needs of others. `tell` gets (event name, detail); `arrived` is told what a root is."""
+    """What a root needs of others. `tell` gets (event name, detail); `arrived` is told what a root and its mirror are.
+
+    `mounted_at`: where the disks of folders were mounted when they were last there.
+    """
 
     inbox: Inbox
     errands: Errands
     tell: Callable[[str, str], None]
-    arrived: Callable[[RootIdentity], None] = lambda _identity: None
+    arrived: Callable[[RootIdentity, RootIdentity], None] = lambda _root, _to: None
+    mounted_at: Callable[[str], str] = lambda _path: ""
 
 
 class RootWatch:
     """Keeps one root watched and scanned. `tick` and `scan_finished` are called by the pipeline."""
 
-    def __init__(self, path: str, selection: Selection, *, to: str, pace: Pace, outside: Outside) -> None:
-        """Prepare. `to` is the mirror's top (the root itself in place): while it is away, the root is suspended too."""
-        self.path, self._to = path, to
+    def __init__(
+        self, path: str, selection: Selection, *, to: str, pace: Pace, outside: Outside,
+        names: tuple[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        """Prepare. `to` is the mirror's top (the root itself in place): while it is away, the root is suspended too.
+
+        `names`: what the config calls both.
+        """
+        self.path, self._places = path, Places(path, to, names)
         self.state = RootState.STARTING
         self.problems: tuple[str, ...] = ()
         self._selection, self._outside = selection, outside
         self._way, self._rescan_seconds, self._remembers = pace.watch, pace.rescan_seconds, pace.remembers
-        self._presence, self._heads = Presence(path, to), Heads()
+        self._once, self._heads = pace.once, Heads()
+        self._presence = Presence(path, to, {one: outside.mounted_at(one) for one in {path, to}})
         self._watcher: Watcher | None = None
         self._starting: Watcher | None = None
         self._scan: Scan | None = None
         self._now = self._next_check = self._next_scan = 0.0
         self._waits_until: float | None = None  # for an answer; later than that, the root does not answer
         self._failures = self._scan_number = 0
-        self.stalled = self._stopped = self._is_short = False
+        self.stalled = self._stopped = self._is_short = self.was_scanned = False
 
     @property
     def available(self) -> bool:
         """Whether files of this root may be read and written."""
         return self.state in {RootState.WATCHING, RootState.SCANNED, RootState.DEGRADED}
+
+    @property
+    def is_away(self) -> bool:
+        """Whether it may not be used for now: away, silent, or without room for results."""
+        return self.state in {RootState.SUSPENDED, RootState.FULL}
 
     @property
     def scanning(self) -> bool:
@@ -115,8 +132,13 @@ class RootWatch:
         self._next_check = min(self._next_check, self._now)
 
     def scan_soon(self) -> None:
-        """Scan at the next tick: hints were dropped."""
+        """Scan at the next tick: hints were dropped, or somebody asks for it."""
         self._next_scan = 0.0
+        self.check_soon()
+
+    def forget_mounts(self) -> None:
+        """Take the folders as they are: a person says that no disk is missing."""
+        self._presence.mounted_at.clear()
 
     # --- looking
 
@@ -127,7 +149,7 @@ class RootWatch:
             return
         self._next_check = now + CHECK_SECONDS
         if self._waits_until is None:
-            self._ask(partial(look, self.path, self._to), self._looked, seconds=STALLED_SECONDS)
+            self._ask(partial(look, self._places), self._looked, seconds=STALLED_SECONDS)
         elif now >= self._waits_until:
             self.stalled = True
             self._suspend(f"{self.path} does not answer")
@@ -190,7 +212,8 @@ class RootWatch:
 
     def _look_after(self, identity: RootIdentity, kind: str) -> None:
         """Watch the root, or go by scans alone. What a crash left is finished before: answers come in order."""
-        self._outside.arrived(identity)
+        to = self._presence.to_identity
+        self._outside.arrived(identity, identity if to is None else to)
         if self._way is Watch.INOTIFY or (self._way is Watch.AUTO and tells_of_changes(kind)):
             self._starting = Watcher(self.path, self._selection, self._outside.inbox.put_event)
             self._ask(self._starting.start, partial(self._started, identity), seconds=WATCH_SECONDS)
@@ -200,14 +223,15 @@ class RootWatch:
 
     def _go_by_scans(self, identity: RootIdentity, why: str) -> None:
         self._put_down()
-        self._outside.tell("root.scanned_only", f"{why}: scanned every {self._scan_seconds:.0f} s")
+        if not self._once:
+            self._outside.tell("root.scanned_only", f"{why}: scanned every {self._scan_seconds:.0f} s")
         self.state, self.problems = RootState.SCANNED, ()
         self._presence.identity, self._next_scan = identity, 0.0
         self.check_soon()
 
     @property
     def _scan_seconds(self) -> float:
-        return min(SCANNED_RESCAN_SECONDS, self._rescan_seconds)
+        return self._rescan_seconds if self._once else min(SCANNED_RESCAN_SECONDS, self._rescan_seconds)
 
     def _started(self, identity: RootIdentity, error: OSError | None) -> None:
         """Take the new watcher *before* the old one stops, then scan: nothing falls between."""
@@ -266,6 +290,7 @@ class RootWatch:
         if self._scan is None or finished.number != self._scan_number or not self.available:
             return False
         self._scan, asked = None, self._next_scan  # never, unless another one was asked for meanwhile
+        self.was_scanned = True
         self._judge_scan(finished, now)
         self._next_scan = min(asked, self._next_scan)
         return True

@@ -52,6 +52,7 @@ class Batch:
 
     root: str
     found: tuple[Found, ...]
+    number: int = 0  # of the scan, as its owner counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +245,7 @@ class Scan:
             if self._seen is not None:
                 self._seen.add(hash(found.path))
             if len(batch) >= BATCH:
-                self._post(Batch(self._root, tuple(batch)))
+                self._post(Batch(self._root, tuple(batch), self._number))
                 batch = []
         if self._stop.is_set():
             return  # nobody waits for it: it would be taken for the end of the scan that was started after it

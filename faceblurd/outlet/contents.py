@@ -28,6 +28,17 @@ def digest_of(fd: int) -> str:
     return digest.hexdigest()
 
 
+def copy_into(source_fd: int, fd: int) -> None:
+    """Write all that an open file holds into another, empty one, and give that its times. Raises OSError."""
+    st, offset = os.fstat(source_fd), 0
+    while chunk := os.pread(source_fd, _CHUNK, offset):
+        view = memoryview(chunk)
+        while view:
+            view = view[os.write(fd, view) :]
+        offset += len(chunk)
+    os.utime(fd, ns=(st.st_atime_ns, st.st_mtime_ns))
+
+
 def digest_at(target: Target, *, unless_written: bool = False) -> str | None:
     """Hash the regular file at a target; None when there is none, empty when there is something that we cannot read.
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from faceblurd.model import Fingerprint, Intent, Mode
+from faceblurd.model import Fingerprint, Intent, Mode, Reason
 from faceblurd.outlet import attributes, beneath, contents, publisher
 from faceblurd.outlet.attributes import Dress, Terms
 from faceblurd.outlet.staging import open_staging
@@ -112,10 +112,13 @@ def write_down(ledger: Ledger, work: Work, staged: Staged, *, payload: str) -> N
     ledger.begin(work.intent)
 
 
-def deliver(work: Work, staged: Staged, *, known: Entry | None, replace_others: bool) -> Published | Newer | Occupied:
+def deliver(
+    work: Work, staged: Staged, *, known: Entry | None, replace_others: bool, ours: str = ""
+) -> Published | Newer | Occupied:
     """Publish a staged result that was written down. May hang; touches no ledger.
 
-    `known` is the ledger's entry of this path. In a mirror, a source that is no longer what was read publishes nothing.
+    `known` is the ledger's entry of this path, `ours` the digest of another file that may be replaced. In a mirror, a
+    source that is no longer what was read publishes nothing.
     Raises OSError; the target is then whole, old or new, and the intent tells a restart what to do.
     """
     if work.mode is Mode.MIRROR and not is_what_was_read(work.intent):
@@ -125,7 +128,7 @@ def deliver(work: Work, staged: Staged, *, known: Entry | None, replace_others: 
     expected, digest = _expected(work, known)
     result = publisher.publish(work.staging, expected=expected, expected_digest=digest)
     if isinstance(result, publisher.Occupied):
-        return _occupied(work, staged, replace_others=replace_others)
+        return _occupied(work, staged, replace_others=replace_others, ours=ours)
     return result
 
 
@@ -152,16 +155,21 @@ def leave_as_it_is(work: Work, *, keeps_user: bool) -> Fingerprint | None:
     return attributes.strip(work.source_fd, source, keeps_user=keeps_user)
 
 
+def is_kept(known: Entry) -> bool:
+    """Tell whether a result is that of a photo which went away: another one by its name must not replace it."""
+    return known.reason is Reason.VANISHED
+
+
 def _expected(work: Work, known: Entry | None) -> tuple[Fingerprint | None, str | None]:
     """Tell what the target ought to be now: the file that was read, our own earlier result, or nothing."""
     if work.mode is Mode.IN_PLACE:
         return work.intent.source, work.digest
-    if known is None or not work.has_result(known):
+    if known is None or is_kept(known) or not work.has_result(known):
         return None, None
     return work.target_fingerprint(), known.output_digest
 
 
-def _occupied(work: Work, staged: Staged, *, replace_others: bool) -> Published | Newer | Occupied:
+def _occupied(work: Work, staged: Staged, *, replace_others: bool, ours: str) -> Published | Newer | Occupied:
     """Look at the file that has the target's name: the same result counts as done, another one is not overwritten."""
     present = work.target_fingerprint()
     if present is None:
@@ -170,9 +178,9 @@ def _occupied(work: Work, staged: Staged, *, replace_others: bool) -> Published 
     if digest == staged.output_digest:
         os.fsync(work.staging.directory_fd)  # an earlier try may have failed right before this
         return publisher.Published(present)
-    if not replace_others or digest == "":  # a folder, a link: `replace` is for files
-        return publisher.Occupied()
-    return publisher.publish(work.staging, expected=present, expected_digest=None)
+    if not digest or not (replace_others or digest == ours):  # a folder, a link: `replace` is for files
+        return publisher.Occupied(digest or "")
+    return publisher.publish(work.staging, expected=present, expected_digest=None if replace_others else ours)
 
 
 def sweep_later(ledger: Ledger, intent: Intent) -> None:

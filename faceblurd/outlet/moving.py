@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from faceblurd.model import Fingerprint
 from faceblurd.outlet import beneath, places, publisher, renames
 from faceblurd.outlet.attributes import copy_attributes
-from faceblurd.outlet.contents import digest_at
+from faceblurd.outlet.contents import copy_into, digest_at
 from faceblurd.outlet.places import FILE, LEAVING, RETURNING, Place
 from faceblurd.outlet.staging import open_staging
 from faceblurd.rules.naming import split
@@ -120,19 +120,9 @@ def _unlink_judged(parent: int, name: str, place: Place) -> bool:
 def _copy_durably(source_fd: int, path: Path) -> None:
     """Copy content, owner, mode, ACL, extended attributes and times; all of it is on disk at the end."""
     with open(path, "xb", opener=places.only_for_us) as copy:
-        _copy_into(source_fd, copy.fileno())
+        copy_into(source_fd, copy.fileno())
         copy_attributes(source_fd, copy.fileno())
         os.fsync(copy.fileno())
-
-
-def _copy_into(source_fd: int, fd: int) -> None:
-    st, offset = os.fstat(source_fd), 0
-    while chunk := os.pread(source_fd, 1 << 20, offset):
-        view = memoryview(chunk)
-        while view:
-            view = view[os.write(fd, view) :]
-        offset += len(chunk)
-    os.utime(fd, ns=(st.st_atime_ns, st.st_mtime_ns))
 
 
 # --- and back
@@ -173,7 +163,7 @@ def _copy_back(place: Place) -> Fingerprint:
     try:
         staging = open_staging(place.target, token=place.path.name, source_fd=fd, create_mode=None)
         try:
-            _copy_into(fd, staging.fd)
+            copy_into(fd, staging.fd)
             os.fsync(staging.fd)
             result = publisher.publish(staging, expected=None, expected_digest=None)
         finally:

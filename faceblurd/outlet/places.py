@@ -75,7 +75,8 @@ def _entry_of(path: Path) -> Entry:
         reason = None if known["reason"] is None else Reason(known["reason"])
         return Entry(
             known["root"], known["path"], State.QUARANTINED, known["recipe"], Fingerprint(*known["source"]),
-            attempts=known["attempts"], reason=reason, detail=known["detail"],
+            attempts=known["attempts"], reason=reason, detail=known["detail"], to=known.get("to", ""),
+            terms=known.get("terms", ""),
         )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError):
         root, name = str(path), FILE
@@ -105,7 +106,7 @@ def _describe(place: Place) -> None:
     origin, why = f"{e.root}/{e.path}", "" if e.reason is None else e.reason.value
     known = {
         "root": e.root, "path": e.path, "recipe": e.recipe, "source": astuple(e.source), "attempts": e.attempts,
-        "reason": why or None, "detail": e.detail,
+        "reason": why or None, "detail": e.detail, "to": e.to, "terms": e.terms,
     }  # fmt: skip
     text = f"{printable(origin)}\nwas held: {why}\n{printable(e.detail)}\n"
     write_durably(place.path / ORIGIN, os.fsencode(origin))

@@ -7,17 +7,19 @@ and whoever lists the folder never sees a partial file. A new target gets its na
 one. An existing target is exchanged (RENAME_EXCHANGE), and what came out is looked at: if it is not what was blurred,
 it is a newer upload and goes back. A stat before a plain rename would leave a race; it is the fall-back only where the
 file system cannot exchange (NFS, exFAT, most FUSE), or says that it did and has renamed (FUSE that ignores the flags).
+Whether it can is seen by what happens, not by error numbers (`renames`).
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from faceblurd.model import Fingerprint
 from faceblurd.outlet import contents, giving_back, renames
+from faceblurd.outlet.attributes import Dress, Terms, copy_attributes
 from faceblurd.rules.naming import staging_name
 
 if TYPE_CHECKING:
@@ -31,6 +33,9 @@ class Published:
     fingerprint: Fingerprint
 
 
+_AS_IT_IS = Terms(Dress.IN_PLACE)  # a staging file has been dressed
+
+
 @dataclass(frozen=True, slots=True)
 class Newer:
     """The target is not what was read: somebody was faster. Nothing was changed."""
@@ -38,7 +43,9 @@ class Newer:
 
 @dataclass(frozen=True, slots=True)
 class Occupied:
-    """The target's name is taken by a file that is not ours. Nothing was changed."""
+    """The target's name is taken by a file that is not known as ours. Nothing was changed."""
+
+    digest: str = field(default="", compare=False)  # of that file; empty: not looked at, or no file
 
 
 def publish(
@@ -66,14 +73,24 @@ def publish(
 def _publish_new(staging: Staging) -> Published | Occupied:
     before = os.fstat(staging.fd)
     try:
-        if staging.name is None:
-            _link(staging, staging.target.name)
-        else:
+        if staging.name is not None or not _linked(staging, staging.target.name):
+            _give_name(staging)
             _rename_no_replace(staging)
     except FileExistsError:
         return Occupied()
     staging.placed = True
     return Published(_as_it_was(staging, before))
+
+
+def _linked(staging: Staging, name: str) -> bool:
+    """Give a nameless file a name; False where that cannot be. Raises FileExistsError."""
+    try:
+        _link(staging, name)
+    except FileExistsError:
+        raise
+    except OSError:
+        return False
+    return True
 
 
 def _link(staging: Staging, name: str) -> None:
@@ -92,8 +109,28 @@ def _rename_no_replace(staging: Staging) -> None:
 def _give_name(staging: Staging) -> None:
     if staging.name is None:
         name = staging_name(staging.token)
-        _link(staging, name)
+        if not _linked(staging, name):
+            _copy(staging, name)
         staging.name = name
+
+
+def _copy(staging: Staging, name: str) -> None:
+    """Write a nameless file once more, with a name: without /proc, or where links are refused, it would never get one.
+
+    Raises OSError; nothing is left by that name then.
+    """
+    flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(name, flags, 0o600, dir_fd=staging.directory_fd)
+    try:
+        copy_attributes(staging.fd, fd, _AS_IT_IS)
+        contents.copy_into(staging.fd, fd)
+        os.fsync(fd)
+    except OSError:
+        os.close(fd)
+        os.unlink(name, dir_fd=staging.directory_fd)
+        raise
+    os.close(staging.fd)
+    staging.fd = fd
 
 
 def _exchange(staging: Staging, expected: Fingerprint, expected_digest: str | None) -> Published | Newer:
@@ -104,8 +141,9 @@ def _exchange(staging: Staging, expected: Fingerprint, expected_digest: str | No
         renames.exchange(fd, name, target)
     except FileNotFoundError:
         return Newer()
-    except OSError as error:
-        if error.errno not in renames.UNSUPPORTED:
+    except OSError:
+        if not _is_own(staging, name):  # an error, and yet it was done: only the intent tells now what lies where
+            staging.name, staging.placed = None, True
             raise
         return _replace(staging, expected)
     staging.name, staging.placed = None, True  # that name is somebody else's file now: a failure must not discard it
@@ -119,6 +157,12 @@ def _exchange(staging: Staging, expected: Fingerprint, expected_digest: str | No
         return Newer()
     os.unlink(name, dir_fd=fd)  # one fsync for both: whichever a power cut keeps, a whole file is at the target
     return published
+
+
+def _is_own(staging: Staging, name: str) -> bool:
+    """Tell whether a name is (still) that of the staging file."""
+    there, own = renames.at(staging.directory_fd, name), os.fstat(staging.fd)
+    return there is not None and (there.device, there.inode) == (own.st_dev, own.st_ino)
 
 
 def _as_it_was(staging: Staging, before: os.stat_result) -> Fingerprint:

@@ -56,6 +56,10 @@ class Quarantine:
         known = self._ledger.in_state(State.QUARANTINED)
         return away + [Held(entry, None) for entry in known if (entry.root, entry.path, entry.source) not in moved]
 
+    def retried(self) -> list[Held]:
+        """List what is to be tried again."""
+        return [Held(entry, None) for entry in self._ledger.in_state(State.RETRY)]
+
     def released(self) -> list[Held]:
         """List what a person released."""
         return [Held(entry, None) for entry in self._ledger.in_state(State.RELEASED)]
@@ -68,8 +72,16 @@ class Quarantine:
 
     def retry(self, one: Held) -> None:
         """Let the daemon try again, from the start; a file that was moved away goes back first."""
+        self.put_back(one)
+        self.try_again(one)
+
+    def put_back(self, one: Held) -> None:
+        """Give a file that was moved away its name again. Knows no ledger, so any thread may call it."""
         if one.place is not None:
             _put_back(one, one.place)
+
+    def try_again(self, one: Held) -> None:
+        """Write down that a file in its root is to be tried again."""
         self._record(one, lambda known: replace(known, state=State.RETRY, attempts=0, reason=None, detail=""))
 
     def release(self, one: Held) -> None:
@@ -108,7 +120,7 @@ class Quarantine:
 
 def _keeping(entry: Entry, known: Entry) -> Entry:
     """Keep what is known of an earlier result of this path: it is still ours to replace."""
-    return replace(entry, recipe=known.recipe, target=known.target, output_digest=known.output_digest)
+    return replace(entry, recipe=known.recipe, target=known.target, output_digest=known.output_digest, to=known.to)
 
 
 def _put_back(one: Held, place: Place) -> Fingerprint:

@@ -187,14 +187,14 @@ def record(ledger: Ledger, cleared: ClearedUp) -> str:
     in_place = _is_in_place(intent)
     entry = Entry(
         intent.root, intent.path, State.RETRY, intent.recipe, intent.source, attempts=intent.attempts,
-        reason=Reason.INTERRUPTED,
+        reason=Reason.INTERRUPTED, to=intent.target.removesuffix(f"/{intent.path}"),
     )  # fmt: skip
     if cleared.target is not None:
         entry = replace(
             entry, state=State.PUBLISHED, source=cleared.target if in_place else intent.source, target=cleared.target,
             input_digest=intent.input_digest, output_digest=intent.output_digest, reason=None, attempts=0,
         )  # fmt: skip
-    elif before is not None and not (in_place and before.recipe != intent.recipe):
+    elif before is not None and not (in_place and not (before.recipe == intent.recipe and before.to == entry.to)):
         entry = replace(
             entry, target=before.target, output_digest=before.output_digest, input_digest=before.input_digest
         )

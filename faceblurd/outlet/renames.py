@@ -1,6 +1,8 @@
 """Renames that take nothing away: to a name that is free, or one file for another.
 
-Must not decide which file is whose. Every flag has a fall-back, or an answer that says that there is none.
+Must not decide which file is whose. What a file system cannot do it says by many numbers: EINVAL, EPERM, ENOSYS, and a
+plain EIO for a link on a cloud that is mounted. So none of them is believed: the next simpler way is tried, and where
+that succeeds, it was possible. A disk that fails, is full or read-only fails that way as well, and says so then.
 """
 
 from __future__ import annotations
@@ -11,14 +13,12 @@ import os
 
 from faceblurd.model import Fingerprint
 
-UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EISDIR, errno.ENOENT})
 _NOREPLACE, _EXCHANGE = 1, 2
 _HERE = -100  # AT_FDCWD
-_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})  # link(2): exFAT says EPERM
 
 
 def exchange(directory_fd: int, name: str, other: str) -> None:
-    """Let two files in a directory change names. Raises OSError: FileNotFoundError, or that there is no such call."""
+    """Let two files in a directory change names. Raises OSError: FileNotFoundError, or whatever says that it cannot."""
     renameat2(directory_fd, name, other, _EXCHANGE)
 
 
@@ -29,9 +29,9 @@ def move_no_replace(source: str, directory_fd: int, name: str, *, source_fd: int
     """
     try:
         renameat2(source_fd, source, name, _NOREPLACE, directory_fd)
-    except OSError as error:
-        if error.errno not in UNSUPPORTED:
-            raise
+    except FileExistsError:
+        raise
+    except OSError:
         _link_or_rename(source, None if source_fd == _HERE else source_fd, name, directory_fd)
 
 
@@ -39,9 +39,9 @@ def _link_or_rename(source: str, source_fd: int | None, name: str, directory_fd:
     """Give a file a name in two steps; where there are no links, after a look. Raises FileExistsError."""
     try:
         os.link(source, name, src_dir_fd=source_fd, dst_dir_fd=directory_fd, follow_symlinks=False)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
+    except FileExistsError:
+        raise
+    except OSError:
         if at(directory_fd, name) is not None:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name) from None
         os.rename(source, name, src_dir_fd=source_fd, dst_dir_fd=directory_fd)
@@ -58,7 +58,7 @@ def at(directory_fd: int, name: str) -> Fingerprint | None:
 
 
 def renameat2(directory_fd: int, old: str, new: str, flags: int, new_fd: int | None = None) -> None:
-    """Call it as the kernel has it. Raises OSError: ENOSYS, EINVAL or another one of `UNSUPPORTED` where it cannot."""
+    """Call it as the kernel has it. Raises OSError."""
     libc = ctypes.CDLL(None, use_errno=True)
     call = getattr(libc, "renameat2", None)  # glibc 2.28, musl 1.2.? - else the fall-back
     if call is None:  # pragma: no cover - a C library from before 2018

@@ -5,7 +5,6 @@ Must not give a finished file its name: that is `publisher`.
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from contextlib import suppress
@@ -15,8 +14,6 @@ from functools import partial
 from faceblurd.outlet import beneath
 from faceblurd.outlet.attributes import WHOLE, Dress, Terms, copy_attributes, dress_folder, mode_for_others
 from faceblurd.rules.naming import staging_name
-
-_NO_TMPFILE = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EISDIR, errno.ENOENT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +120,8 @@ def _mode_of_folder(source_root: str, path: str) -> int | None:
 def _create(directory_fd: int, token: str, mode: int) -> tuple[int, str | None]:
     try:
         return os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, mode, dir_fd=directory_fd), None
-    except OSError as error:
-        if error.errno not in _NO_TMPFILE:
-            raise
+    except OSError:
+        pass  # whatever it is: where a file cannot be made at all, the next call says why
     name = staging_name(token)
     flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
     return os.open(name, flags, mode, dir_fd=directory_fd), name

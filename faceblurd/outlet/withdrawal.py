@@ -50,6 +50,11 @@ def withdraw(entry: Entry, target: Target, *, root_is_same: Callable[[], bool]) 
     return Withdrawal.DONE
 
 
+def is_gone(entry: Entry, *, root_is_same: Callable[[], bool]) -> bool:
+    """Tell whether a photo is gone for certain; `root_is_same` as above. May hang, raises OSError."""
+    return root_is_same() and not _is_there(entry)
+
+
 def _is_there(entry: Entry) -> bool:
     """Look for anything by the name of a photo: only a clear no is a no."""
     try:

@@ -5,7 +5,7 @@
 not look at pixels, nor know how a rename is made durable.
 """
 
-from faceblurd.pipeline.files import Parts, Patience, RootPlan
+from faceblurd.pipeline.files import Named, Parts, Patience, Remedies, RootPlan
 from faceblurd.pipeline.loop import Pipeline
 
-__all__ = ["Parts", "Patience", "Pipeline", "RootPlan"]
+__all__ = ["Named", "Parts", "Patience", "Pipeline", "Remedies", "RootPlan"]

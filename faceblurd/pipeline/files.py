@@ -25,6 +25,22 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Named:
+    """A root, and where its results go, as the config names them: through symlinks, maybe."""
+
+    path: str
+    to: str
+
+
+@dataclass(frozen=True, slots=True)
+class Remedies:
+    """What to do about a name in the mirror that is taken: by a file that is not ours, or by another photo's result."""
+
+    occupied: str = "Move it away, or set existing: replace"
+    clash: str = "Rename one of them"
+
+
+@dataclass(frozen=True, slots=True)
 class RootPlan:
     """What is to be done with the files of one root."""
 
@@ -36,12 +52,16 @@ class RootPlan:
     quiet_seconds: float
     settle_max_seconds: float
     hard_links_ok: bool
-    keep_mtime: bool
+    keep_mtime: bool  # else: the time when the result was made
     replace_others: bool
     take_away_held: bool
     ignore_unsupported: bool = False
     follow_deletions: bool = False  # a mirror loses the results of photos that are gone
     access_limited: bool = True  # in a mirror, others get no more than the photo gives them
+    mtime_step_ns: int = 0  # what is added to a time that is kept
+    named: Named | None = None
+    terms: str = ""  # the settings that may hold a file: one that was held under others is tried again
+    remedies: Remedies = Remedies()
 
     @property
     def keeps_attributes(self) -> bool:
@@ -90,6 +110,7 @@ class File:
     work: Work | None = None  # belongs to the errand that is out with it, while one is
     out: bool = False  # an errand is out with what is open of it
     skipped: str = ""
+    first_look: float | None = None  # when it was first opened: what it waits for a worker is not its writer's time
 
     @property
     def key(self) -> tuple[str, str]:
@@ -119,4 +140,4 @@ class File:
 
     def overdue(self, now: float) -> bool:
         """Tell whether it has been waited for longer than the root allows."""
-        return now - self.settling.first_seen >= self.plan.settle_max_seconds
+        return self.first_look is not None and now - self.first_look >= self.plan.settle_max_seconds

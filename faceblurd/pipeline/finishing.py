@@ -5,6 +5,7 @@ Called by the loop in its thread. Every file that leaves here is in the ledger, 
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -28,12 +29,12 @@ from faceblurd.pipeline.companions import Companions
 from faceblurd.rules import decide
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from faceblurd.model import Intent
     from faceblurd.outlet.publisher import Newer, Occupied, Published
-    from faceblurd.pipeline.files import File, Parts, Patience
+    from faceblurd.pipeline.files import File, Parts, Patience, RootPlan
     from faceblurd.pipeline.waiting import Waiting
 
 
@@ -41,10 +42,12 @@ class Finishing:
     """Carries out what `rules.decide` says of results and failures."""
 
     def __init__(
-        self, parts: Parts, waiting: Waiting, patience: Patience, trouble: Callable[[File, Reason], None]
-    ) -> None:
+        self, parts: Parts, waiting: Waiting, plans: Mapping[str, RootPlan], patience: Patience,
+        trouble: Callable[[File, Reason], None],
+    ) -> None:  # fmt: skip
         """Use the loop's own parts. `trouble` is told of what will be tried again, and why."""
-        self._p, self._waiting, self._patience, self._trouble = parts, waiting, patience, trouble
+        self._p, self._waiting, self._plans = parts, waiting, plans
+        self._patience, self._trouble = patience, trouble
         self.companions = Companions(parts)
         self.live: set[str] = set()  # tokens of intents that are being carried out: a recovery leaves them alone
         self._stuck: dict[str, str | None] = {}  # held files that could not be moved away, and why
@@ -60,17 +63,23 @@ class Finishing:
         file.move(State.STAGED)
         report = self._report(file, Outcome.PUBLISHED if staged.regions else Outcome.CLEAN, staged)
         delivery.write_down(self._p.ledger, work, staged, payload=self._payload(report))
+        self._deliver(file, report, staged)
+
+    def _deliver(
+        self, file: File, report: Report, staged: Staged, *, ours: str = "", over_others: bool = False
+    ) -> None:
         known = self._p.ledger.entry(*file.key)
         file.out = True
         self._p.errands.send(
             file.plan.path,
-            partial(delivery.deliver, work, staged, known=known, replace_others=file.plan.replace_others),
-            partial(self._delivered, file, report, staged.output_digest),
+            partial(delivery.deliver, file.opened(), staged, known=known, replace_others=over_others, ours=ours),
+            partial(self._delivered, file, report, staged, over_others),
         )
 
     def _delivered(
-        self, file: File, report: Report, output_digest: str, result: Published | Newer | Occupied | OSError
-    ) -> None:
+        self, file: File, report: Report, staged: Staged, over_others: bool,  # noqa: FBT001 - bound by position above
+        result: Published | Newer | Occupied | OSError,
+    ) -> None:  # fmt: skip
         file.out = False
         target = file.opened().target.absolute
         match result:
@@ -82,10 +91,37 @@ class Finishing:
             case publisher.Newer():
                 self.newer(file)
             case publisher.Occupied():
-                detail = f"{target} exists and is not ours: move it away, or set existing: replace"
-                self.hold(file, Reason.TARGET_EXISTS, detail)
+                self._occupied(file, report, staged, result.digest, over_others=over_others)
             case publisher.Published():
-                self._record(file, report, target=result.fingerprint, output_digest=output_digest)
+                self._record(file, report, target=result.fingerprint, output_digest=staged.output_digest)
+
+    def _occupied(self, file: File, report: Report, staged: Staged, digest: str, *, over_others: bool) -> None:
+        """Replace what has the result's name if that is ours or the config says so; else hold the photo.
+
+        What another photo of today's roots has become is never replaced, and the result of one that is gone only by
+        `existing: replace`.
+        """
+        known, other = self._p.ledger.entry(*file.key), self._whose(file, digest)
+        is_earlier = known is not None and delivery.is_kept(known)
+        if other is None and not is_earlier and self._p.ledger.made(file.path, digest):
+            self._deliver(file, report, staged, ours=digest)  # before this root, or its mode, was what it is
+            return
+        if other is None and file.plan.replace_others and not over_others:
+            self._deliver(file, report, staged, over_others=True)
+            return
+        whose = "is the result of an earlier photo by this name" if is_earlier else "exists and is not ours"
+        why = f"{whose}. {file.plan.remedies.occupied}"
+        if other is not None:  # two folders, or two cases of a name: `replace` is no leave to lose one of them
+            why = f"is the result of {other}. {file.plan.remedies.clash}"
+        self.hold(file, Reason.TARGET_EXISTS, f"{file.opened().target.absolute} {why}")
+
+    def _whose(self, file: File, digest: str) -> str | None:
+        """Find the other photo whose result has the file's name in the mirror, by that result's digest."""
+        of_this = _folded(file.path)
+        for root, path in self._p.ledger.with_result(digest, file.plan.to):
+            if (root, path) != file.key and root in self._plans and _folded(path) == of_this:
+                return f"{root}/{path}"
+        return None
 
     def _half_done(self, file: File, detail: str) -> None:
         """Leave a file whose result took its place, but not for sure, to what is done after a crash."""
@@ -105,12 +141,13 @@ class Finishing:
         digest, recipe = file.opened().digest, file.plan.recipe.digest
         entry = self._p.ledger.entry(*file.key)
         if entry is None or digest not in {entry.input_digest, entry.output_digest}:
-            entry = Entry(*file.key, State.PUBLISHED, recipe, file.settling.fingerprint, None, digest)
+            entry = Entry(*file.key, State.PUBLISHED, recipe, file.settling.fingerprint, None, digest)  # our own
         state = decide.state_of_known(entry, digest)
         target = file.settling.fingerprint if file.in_place else entry.target
         now = replace(
-            entry, state=state, recipe=recipe, source=file.settling.fingerprint, target=target, attempts=0, reason=None
-        )
+            entry, state=state, recipe=recipe, source=file.settling.fingerprint, target=target, attempts=0, reason=None,
+            to=file.plan.to, terms="",
+        )  # fmt: skip
         self._commit(file, now)
         self._p.tell("file.skipped", path=file.absolute, detail=file.skipped)
         self.close(file, state)
@@ -122,7 +159,8 @@ class Finishing:
         state = State.PUBLISHED if report.outcome is Outcome.PUBLISHED else State.CLEAN
         source = target if file.in_place else file.settling.fingerprint
         entry = Entry(
-            *file.key, state, file.plan.recipe.digest, source, file.opened().digest, output_digest, target
+            *file.key, state, file.plan.recipe.digest, source, file.opened().digest, output_digest, target,
+            to=file.plan.to,
         )  # fmt: skip
         self._commit(file, entry, payload=self._payload(report))
         self.close(file, state)
@@ -169,10 +207,12 @@ class Finishing:
             waits_for_space=self._patience.waits_for_space,
         )  # fmt: skip
         if isinstance(plan, decide.Hold):
+            if reason in decide.NOT_THE_FILES_FAULT:
+                self._trouble(file, reason)  # the next file would only fail, too
             self.hold(file, reason, detail, milliseconds=milliseconds)
             return
-        if reason in decide.NOT_THE_FILES_FAULT:
-            file.attempts = max(0, file.attempts - 1)
+        if reason in decide.NOT_THE_FILES_FAULT and self._patience.waits_for_space:
+            file.attempts = max(0, file.attempts - 1)  # a single run counts them, or it would never end
         self._trouble(file, reason)
         entry = self._failure_entry(file, State.RETRY, reason, detail)
         self._commit(file, entry)
@@ -194,7 +234,7 @@ class Finishing:
         # Written down before it is moved: what a crash leaves in its root is held, and the next scan moves it.
         self._commit(file, entry, payload=self._payload(report))
         self.close(file, State.QUARANTINED)
-        if file.plan.take_away_held:
+        if file.plan.take_away_held and reason not in decide.NOT_THE_FILES_FAULT:
             self.take_away(entry)
         self._say(report)
 
@@ -223,9 +263,11 @@ class Finishing:
         before = self._p.ledger.entry(*file.key)
         entry = Entry(
             *file.key, state, file.plan.recipe.digest, file.settling.fingerprint, attempts=file.attempts,
-            reason=reason, detail=detail,
+            reason=reason, detail=detail, to=file.plan.to, terms=file.plan.terms,
         )  # fmt: skip
-        if before is None or (file.in_place and before.recipe != entry.recipe):
+        if before is None or delivery.is_kept(before):
+            return entry
+        if file.in_place and not (before.recipe == entry.recipe and before.to == entry.to):
             return entry  # in place, a result under another recipe must not count as our own output under this one
         return replace(entry, target=before.target, output_digest=before.output_digest)
 
@@ -279,3 +321,8 @@ class Finishing:
             recipe=file.plan.recipe.name, lossless=None if staged is None else staged.lossless,
             milliseconds=0 if result is None else result.milliseconds,
         )  # fmt: skip
+
+
+def _folded(path: str) -> str:
+    """Give a path as a file system sees it that tells neither cases nor Unicode forms apart."""
+    return unicodedata.normalize("NFC", path).casefold()

@@ -1,17 +1,19 @@
-"""Results in a mirror whose photo is gone: removed where the root says `deletions: follow`.
+"""Results in a mirror whose photo is gone: removed where the root says `deletions: follow`, else kept.
 
+What is kept is somebody's only copy, maybe: it is remembered, so that another photo by that name does not replace it.
 A photo counts as gone when its name was missing twice, a quiet time apart, in the very folder that the result was made
 from. That a root, or a folder that is another one by the same name, shows nothing means nothing.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
 from typing import TYPE_CHECKING
 
 from faceblurd.intake.filesystem import RootIdentity
+from faceblurd.model import Mode, Reason
 from faceblurd.outlet import withdrawal
 from faceblurd.outlet.staging import Target
 from faceblurd.outlet.withdrawal import Withdrawal
@@ -42,15 +44,19 @@ class Housekeeping:
     def __init__(self, parts: Parts, waiting: Waiting, plans: Mapping[str, RootPlan]) -> None:
         """Use the loop's own parts."""
         self._p, self._waiting = parts, waiting
-        self._plans = {path: plan for path, plan in plans.items() if plan.follow_deletions}
+        self._plans = {path: plan for path, plan in plans.items() if plan.mode is Mode.MIRROR}
         self._identities: dict[str, RootIdentity] = {}
         self._missing: dict[tuple[str, str], float] = {}  # when to look again, by root and path
         self._searches: dict[str, _Search] = {}
 
     def entered(self, root: str, identity: RootIdentity) -> None:
-        """Forget what was missing in a root before it was this one, or was away."""
-        self._identities[root] = identity
-        self._forget(root)
+        """Forget what was missing in a root before it was this one; `tick` does it for one that is away.
+
+        A root that cannot be watched is entered again at every look.
+        """
+        if self._identities.get(root) != identity:
+            self._identities[root] = identity
+            self._forget(root)
 
     def hinted(self, sightings: Iterable[Sighting]) -> None:
         """Take note of paths that may be gone: files, or whole folders. What is too much is left to the next scan."""
@@ -118,10 +124,14 @@ class Housekeeping:
         if entry is None or identity is None or self._waiting.get(root, path) is not None:
             del self._missing[root, path]  # not ours, or on its way again
             return
+        same = partial(_is_still, root, identity.mark)
+        if not plan.follow_deletions:
+            is_gone = partial(withdrawal.is_gone, entry, root_is_same=same)
+            self._p.errands.send(root, is_gone, partial(self._kept, root, path))
+            return
         if self._has_another_case(entry):
             self._withdrawn(root, path, Withdrawal.SHARED)
             return
-        same = partial(_is_still, root, identity.mark)
         call = partial(withdrawal.withdraw, entry, Target(plan.to, path, to_device), root_is_same=same)
         self._p.errands.send(root, call, partial(self._withdrawn, root, path))
 
@@ -129,6 +139,13 @@ class Housekeeping:
         """Tell whether a photo was renamed by case alone: in a mirror without case (exFAT) both have one result."""
         same = self._p.ledger.with_output(entry.root, entry.output_digest or "")
         return any(path != entry.path and path.casefold() == entry.path.casefold() for path in same)
+
+    def _kept(self, root: str, path: str, gone: bool | OSError) -> None:  # noqa: FBT001 - what the errand gave
+        if self._missing.pop((root, path), None) is None or gone is not True:
+            return
+        entry = self._p.ledger.result(root, path)
+        if entry is not None and entry.reason is None:
+            self._p.ledger.put(replace(entry, reason=Reason.VANISHED))
 
     def _withdrawn(self, root: str, path: str, answer: Withdrawal | OSError) -> None:
         if self._missing.pop((root, path), None) is None:

@@ -29,7 +29,6 @@ class Search:
 
     after: str = ""
     done: bool = False
-    waits_for: int = 0  # answers of errands
     count: int = 0
     examples: list[str] = field(default_factory=list)
 
@@ -50,8 +49,8 @@ class Leftovers:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is looked for."""
-        return all(search.done and not search.waits_for for search in self.found.values())
+        """Whether nothing is looked for; what an errand is out for, the errands know."""
+        return all(search.done for search in self.found.values())
 
     def next_due(self) -> float | None:
         """When to be called next."""
@@ -68,12 +67,10 @@ class Leftovers:
         search.after, search.done = (page[-1] if page else ""), len(page) < PAGE
         left = [path for path in page if isinstance(plan.selection.of(path), LeftAlone)]
         if left or search.done:
-            search.waits_for += 1
             look = partial(_those_there, plan.to, left)
             self._p.errands.send(plan.path, look, partial(self._looked, plan.path, search, done=search.done))
 
     def _looked(self, root: str, search: Search, there: list[str] | OSError, *, done: bool) -> None:
-        search.waits_for -= 1
         if isinstance(there, OSError):
             return
         search.count += len(there)

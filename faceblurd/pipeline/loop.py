@@ -14,6 +14,7 @@ from faceblurd.pipeline.finishing import Finishing
 from faceblurd.pipeline.housekeeping import Housekeeping
 from faceblurd.pipeline.leftovers import Leftovers
 from faceblurd.pipeline.sighting import Looking
+from faceblurd.pipeline.upkeep import Upkeep
 from faceblurd.pipeline.waiting import Waiting
 from faceblurd.pipeline.working import Working
 from faceblurd.rules import decide
@@ -48,10 +49,11 @@ class Pipeline:
         self._plans = {plan.path: plan for plan in plans}
         self.roots: dict[str, RootWatch] = {}
         self.waiting = Waiting()
-        self._finishing = Finishing(parts, self.waiting, patience, self._trouble)
+        self._finishing = Finishing(parts, self.waiting, self._plans, patience, self._trouble)
         self._looking = Looking(parts, self.waiting, self._plans, patience, self._available, self._finishing.take_away)
         self._housekeeping = Housekeeping(parts, self.waiting, self._plans)
         self.leftovers = Leftovers(parts, self._plans)
+        self._upkeep = Upkeep(parts, self.waiting, self._plans, self._looking.at)
         self._working = Working(parts, self.waiting, self._finishing, patience)
         self._unfinished: dict[str, float] = {}  # when to look again at what could not be finished, by root
         self._postponed: set[str] = set()  # tokens of intents of which that was said
@@ -66,16 +68,15 @@ class Pipeline:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is waited for, queued, in hand, or unread."""
-        scanning = any(root.scanning for root in self.roots.values())
-        rests = (
-            not len(self.waiting)
-            and not len(self._p.inbox)
-            and not self._p.errands.out()
-            and self._housekeeping.idle
-            and self.leftovers.idle
-        )
-        return rests and not scanning and self._hook_rests()
+        """Whether nothing is waited for, queued, in hand, or unread; roots that are away are not waited for."""
+        if any(root.scanning for root in self.roots.values()) or len(self._p.inbox):
+            return False
+        away = {root.path for root in self.roots.values() if not root.available}
+        silent = {root.path for root in self.roots.values() if root.stalled}
+        files = len(self.waiting) - sum(self.waiting.count_of(root) for root in away)
+        rests = not files and not self.in_hand and not self._p.errands.out(but=silent)
+        own = self._housekeeping.idle and self._upkeep.idle and self.leftovers.idle
+        return rests and own and self._hook_rests()
 
     def _hook_rests(self) -> bool:
         """Whether no hook call runs or is due now; one that waits for its next try is in the outbox."""
@@ -99,6 +100,7 @@ class Pipeline:
         self._dispatch()
         self._housekeeping.tick(self._available, self._to_device)
         self.leftovers.tick()
+        self._upkeep.tick()
         if self._p.hook is not None:
             self._p.hook.tick(self._p.clock())
         self._wait(most_seconds)
@@ -115,7 +117,7 @@ class Pipeline:
         dues = [self._p.pool.next_due(), self.waiting.next_due()]
         dues += [root.next_due() for root in self.roots.values()]
         dues += [due for path, due in self._unfinished.items() if self._available(path)]
-        dues += [self._housekeeping.next_due(), self.leftovers.next_due()]
+        dues += [self._housekeeping.next_due(), self._upkeep.next_due(), self.leftovers.next_due()]
         dues.append(None if self._p.hook is None else self._p.hook.next_due())
         soonest = min((due for due in dues if due is not None), default=float("inf"))
         return max(0.0, min(most_seconds, soonest - self._p.clock()))
@@ -147,13 +149,15 @@ class Pipeline:
             root.check_soon()
 
     def recover_others(self) -> None:
-        """Finish or undo what a crash left below roots that the config no longer names."""
+        """Finish or undo what a crash left below roots that left the config, and forget what is held there."""
         for root in {intent.root for intent in self._p.ledger.intents()} - set(self._plans):
             self.recover(root)
+        self._upkeep.leave_other_roots()
 
-    def arrived(self, root: str, identity: RootIdentity) -> None:
-        """Take note of which folder a root is now, and finish or undo what a crash left in it."""
+    def arrived(self, root: str, identity: RootIdentity, to_identity: RootIdentity) -> None:
+        """Take note of which folders a root and its mirror are now, and finish or undo what a crash left there."""
         self._p.ledger.enter(root, identity.mark)
+        self._p.ledger.note_mounts({root: identity.mount_point, self._plans[root].to: to_identity.mount_point})
         self._housekeeping.entered(root, identity)
         self.recover(root)
 
@@ -180,7 +184,7 @@ class Pipeline:
     # --- seen -> settling
 
     def _take_requests(self, now: float) -> None:
-        """Notice what `quarantine retry` wrote into the ledger, and at the first call what the last run left."""
+        """Notice what `quarantine retry` and `redo` wrote into the ledger, and at first what the last run left."""
         if now < self._next_request_check:
             return
         self._next_request_check = now + REQUEST_SECONDS
@@ -188,6 +192,9 @@ class Pipeline:
         if version != self._ledger_version:
             self._ledger_version = version
             self._looking.at(Sighting(one.root, one.path, Source.EVENT) for one in self._p.ledger.in_state(State.RETRY))
+            for path in self._p.ledger.take_redo() & set(self.roots):
+                self.roots[path].forget_mounts()
+                self.roots[path].scan_soon()
 
     def _take_sightings(self) -> None:
         events = self._p.inbox.events(MOST_EVENTS_A_STEP)
@@ -206,13 +213,16 @@ class Pipeline:
     def _take_batch(self, batch: Batch) -> None:
         plan = self._plans.get(batch.root)
         if plan is not None and self._available(plan.path):
+            self._upkeep.batch(batch)
             for found in batch.found:
                 self.found(plan, found)
 
     def _scan_finished(self, finished: Finished) -> None:
         root = self.roots.get(finished.root)
-        if root is not None and root.scan_finished(finished, self._p.clock()) and finished.seen is not None:
-            self.follow(finished.root, finished.seen)
+        if root is not None and root.scan_finished(finished, self._p.clock()):
+            self._upkeep.scanned(finished)
+            if finished.seen is not None:
+                self.follow(finished.root, finished.seen)
         self.scanned(finished)
 
     def found(self, plan: RootPlan, found: Found) -> None:
@@ -237,6 +247,11 @@ class Pipeline:
         """Say what the last walk of a root left alone, by reason."""
         last = self._last_scans.get(root)
         return () if last is None else last.left
+
+    def unread(self, root: str) -> tuple[str, ...]:
+        """Say what the last walk of a root could not look into."""
+        last = self._last_scans.get(root)
+        return () if last is None else last.errors
 
     def follow(self, root: str, seen: frozenset[int]) -> None:
         """Follow deletions, where a root's mirror does: `seen` are the hashes of all paths that are there."""

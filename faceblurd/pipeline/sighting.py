@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import stat
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from faceblurd.imaging.photo_head import is_photo
 from faceblurd.intake.heads import read_head
-from faceblurd.model import Fingerprint, Sighting, State
+from faceblurd.model import Fingerprint, Reason, Sighting, State
 from faceblurd.outlet import beneath
 from faceblurd.rules import decide, settle
 from faceblurd.rules.filter import Candidate
@@ -78,13 +79,16 @@ class Looking:
         if file is not None:
             self._waiting.hinted(file, fingerprint, source, now=now)
             return
+        entry = self._p.ledger.entry(plan.path, path)
         verdict = decide.on_sight(
-            fingerprint, self._p.ledger.entry(plan.path, path), recipe=plan.recipe.digest,
+            fingerprint, entry, recipe=plan.recipe.digest, to=plan.to, terms=plan.terms,
             ignores_unsupported=plan.ignore_unsupported, takes_away=plan.take_away_held,
         )  # fmt: skip
         if isinstance(verdict, decide.TakeAway):
             self._take_away(verdict.entry)
             return
+        if isinstance(verdict, decide.Skip) and entry is not None and entry.reason is Reason.VANISHED:
+            self._p.ledger.put(replace(entry, reason=None))  # it was away, and is back
         if isinstance(verdict, decide.Skip) or self._p.plugins.skip_candidate(f"{plan.path}/{path}", fingerprint.size):
             return
         pause = 0.0

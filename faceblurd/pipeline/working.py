@@ -116,8 +116,10 @@ class Working:
             self._waiting.remove(file)
         elif isinstance(answer, OSError):
             file.attempts += 1
-            reason = decide.reason_of(answer.errno)
-            self._finishing.failed(file, reason, answer.strerror or str(answer), retryable=True)
+            reason, detail = decide.reason_of(answer.errno), answer.strerror or str(answer)
+            if reason is Reason.BEING_WRITTEN:
+                detail = "some program keeps the file to itself (it has a lease)"
+            self._finishing.failed(file, reason, detail, retryable=True)
         elif self.stopping:
             os.close(answer.fd)
         elif self._may_start(file, answer):
@@ -128,11 +130,13 @@ class Working:
     def _may_start(self, file: File, opened: _Opened) -> bool:
         """Check the open file; False when it has to settle, or is held."""
         now = self._p.clock()
+        file.first_look = now if file.first_look is None else file.first_look
         if Fingerprint.from_stat(opened.st) != file.settling.fingerprint:
             self._waiting.settle_again(file, now=now)
             return False
         entry = self._p.ledger.entry(*file.key)
-        if entry is not None and entry.state is State.RELEASED and entry.source == file.settling.fingerprint:
+        is_released = entry is not None and decide.is_released_for(entry, file.plan.to)
+        if entry is not None and is_released and entry.source == file.settling.fingerprint:
             self._waiting.remove(file)  # seen before `quarantine release` had written it down
             return False
         verdict = decide.on_settled(
@@ -188,7 +192,7 @@ class Working:
         file.job, file.skipped = next(self._ids), ""
         job = Job(
             file.job, file.absolute, plan.recipe, plan.mode, file.settling.fingerprint,
-            mtime_ns if plan.keep_mtime else None, self._patience.max_bytes,
+            mtime_ns + plan.mtime_step_ns if plan.keep_mtime else None, self._patience.max_bytes,
         )  # fmt: skip
         if not self._p.pool.submit(job, source_fd=work.source_fd, staging_fd=work.staging.fd):
             return False
@@ -213,11 +217,11 @@ class Working:
         work.digest = hashed.digest
         ledger, plan = self._p.ledger, file.plan
         entry = ledger.entry(*file.key)
-        own = plan.mode is Mode.IN_PLACE and ledger.is_output(plan.path, hashed.digest, plan.recipe.digest)
+        own = plan.mode is Mode.IN_PLACE and ledger.is_own_result(hashed.digest, plan.recipe.digest)
 
         def judged(present: bool | OSError | None) -> None:  # noqa: FBT001 - what the errand gave
             verdict = decide.on_digest(
-                hashed.digest, entry, recipe=plan.recipe.digest, mode=plan.mode, own_output=own,
+                hashed.digest, entry, recipe=plan.recipe.digest, mode=plan.mode, to=plan.to, own_output=own,
                 target_present=present is True,
             )  # fmt: skip
             file.skipped = verdict.why if isinstance(verdict, decide.Skip) else ""

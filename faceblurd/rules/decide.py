@@ -1,6 +1,7 @@
 """What to do with a file: pure functions from what is known to a plan; only the pipeline carries plans out.
 
-A skip needs a digest in the ledger under the current recipe, or the fingerprint that was recorded with it. Marks inside
+A skip asks what lies there now: bytes of which the ledger says that they are our result, or that nothing need be done
+about them, under the current recipe, mode and destination; or the fingerprint that was recorded with that. Marks inside
 a file never cause one: anyone could set them.
 """
 
@@ -32,9 +33,11 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 DISK_SECONDS = 30.0
 NOT_THE_FILES_FAULT = frozenset({Reason.NO_SPACE, Reason.UNREACHABLE})
 """The disk or the share is at fault: trying again costs a file no attempt, and goes on for as long as it takes."""
+_PASSING = NOT_THE_FILES_FAULT | {Reason.BEING_WRITTEN}
 _REASONS = {
     errno.ENOSPC: Reason.NO_SPACE, errno.EDQUOT: Reason.NO_SPACE,
     errno.EACCES: Reason.NO_PERMISSION, errno.EPERM: Reason.NO_PERMISSION, errno.EROFS: Reason.NO_PERMISSION,
+    errno.EAGAIN: Reason.BEING_WRITTEN,  # somebody has a lease on the file, as Samba for a client that writes
     errno.ELOOP: Reason.NOT_REGULAR, errno.EXDEV: Reason.NOT_REGULAR, errno.ENOTDIR: Reason.NOT_REGULAR,
     **dict.fromkeys(
         (errno.ESTALE, errno.ETIMEDOUT, errno.EBUSY, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.ECONNABORTED,
@@ -88,30 +91,49 @@ class Retry:
     after_seconds: float
 
 
-def on_sight(
+def on_sight(  # noqa: PLR0911, PLR0913 - a list of cases, and what a file is judged by
     fingerprint: Fingerprint,
     entry: Entry | None,
     *,
     recipe: str,
+    to: str,
+    terms: str = "",
     ignores_unsupported: bool = False,
     takes_away: bool = False,
 ) -> Start | Skip | TakeAway:
     """Judge a path by lstat alone: the fast path that lets 20,000 finished files cost no read.
 
-    `takes_away`: held files are moved out of this root. A released file rests under every recipe: a person decided
-    about its bytes, not about how we look at them.
+    `to`: where results go, the root itself in place. `terms`: the settings that may hold a file; one that was held
+    under others is tried again. `takes_away`: held files are moved out of this root.
     """
     if entry is None or entry.source != fingerprint:
         return Start()
-    if entry.recipe != recipe and entry.state is not State.RELEASED:
+    if entry.state is State.RELEASED:
+        return Skip(RELEASED) if is_released_for(entry, to) else Start()
+    if entry.recipe != recipe or not entry.fits(to):
         return Start()
     if entry.state is State.IGNORED and not ignores_unsupported:  # the config no longer says so
         return Start()
     if entry.state in _AT_REST:
         return Skip(_AT_REST[entry.state])
-    if entry.state is State.QUARANTINED and entry.reason is not Reason.BEING_WRITTEN:
-        return TakeAway(entry) if takes_away else Skip("held")
+    if entry.state is State.QUARANTINED and entry.reason not in _PASSING:
+        return _held(entry, terms, takes_away=takes_away)
     return Start(entry.attempts)
+
+
+def _held(entry: Entry, terms: str, *, takes_away: bool) -> Start | Skip | TakeAway:
+    if entry.terms != terms:
+        return Start()
+    return TakeAway(entry) if takes_away else Skip("held")
+
+
+def is_released_for(entry: Entry, to: str) -> bool:
+    """Tell whether a file was released, and may rest: under every recipe, not when its root became an in-place one.
+
+    A person decided about its bytes, not about how we look at them; and that it may stay where it was, which was not
+    said of a folder whose photos others see.
+    """
+    return entry.state is State.RELEASED and (not entry.to or (entry.to == entry.root) == (to == entry.root))
 
 
 def on_settled(*, links: int, hard_links_ok: bool, open_for_writing: bool, overdue: bool) -> Start | Retry | Hold:
@@ -123,23 +145,30 @@ def on_settled(*, links: int, hard_links_ok: bool, open_for_writing: bool, overd
     return Retry(0) if open_for_writing else Start()
 
 
-def on_digest(
-    digest: str, entry: Entry | None, *, recipe: str, mode: Mode, own_output: bool, target_present: bool
+def on_digest(  # noqa: PLR0913 - what a file is judged by
+    digest: str, entry: Entry | None, *, recipe: str, mode: Mode, to: str, own_output: bool, target_present: bool
 ) -> Start | Skip:
     """Judge a file by its content's digest, before anything is decoded.
 
-    `own_output`: the ledger lists the digest as a result of this root under this recipe. `target_present`: what was
-    published for this path is still there, unchanged.
+    `own_output`: the ledger lists the digest as a result under this recipe, of whatever root. `target_present`: what
+    was published for this path is in `to` now, unchanged.
     """
     if mode is Mode.IN_PLACE and own_output:
         return Skip("own output")
-    if entry is not None and entry.state is State.RELEASED and entry.input_digest == digest:
-        return Skip(RELEASED)  # touched, or seen before `release` had written it down
-    if entry is None or entry.state not in DONE or entry.recipe != recipe or entry.input_digest != digest:
+    if entry is None or entry.input_digest != digest:
         return Start()
-    if mode is Mode.IN_PLACE:  # these bytes came back: a clean photo was touched, or an original was put back
-        return Skip("same content") if entry.state is State.CLEAN else Start()
+    if is_released_for(entry, to):
+        return Skip(RELEASED)  # touched, or seen before `release` had written it down
+    if entry.state not in DONE or entry.recipe != recipe:
+        return Start()
+    if mode is Mode.IN_PLACE:  # these bytes came back: one that needed nothing was touched, or an original was put back
+        return Skip("same content") if entry.to == to and _needed_nothing(entry) else Start()
     return Skip("same content") if target_present else Start()
+
+
+def _needed_nothing(entry: Entry) -> bool:
+    """Tell whether a file in place stayed as it was: one that was scrubbed has a result of its own."""
+    return entry.state is State.CLEAN and entry.output_digest is None
 
 
 def state_of_known(entry: Entry, digest: str | None) -> State:
@@ -162,7 +191,9 @@ def on_failure(  # noqa: PLR0913 - what a failure is judged by
     """Judge a failed attempt. `overdue`: the file has been incomplete for longer than `settle_max_seconds`."""
     if reason in NOT_THE_FILES_FAULT and waits_for_space:
         return Retry(DISK_SECONDS)  # however long it takes
-    again = not overdue if reason is Reason.INCOMPLETE else retryable and attempts < max_attempts
+    again = retryable and attempts < max_attempts
+    if reason is Reason.INCOMPLETE or (reason is Reason.BEING_WRITTEN and not overdue):
+        again = not overdue
     if not again:
         return Hold(reason, "")
     return Retry(back_off(attempts=attempts, base_seconds=retry_seconds, most_seconds=300.0))

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from faceblurd.workers.toolbox import Toolbox
 
 _CHUNK = 4 << 20
+LEAST_MEMORY_BYTES = 192 << 20  # a photo of 6 megapixels
 _M_MMAP_MAX, _M_TRIM_THRESHOLD = -4, -1  # of mallopt(3)
 _BREATH_SECONDS = 0.1  # in a burst the next job is there within 20 ms
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
@@ -51,23 +52,31 @@ def main(conn: Connection, setup: Setup) -> None:
     _harden(setup.parent_pid)
     _keep_memory_between_photos()
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # numpy starts one for each core: idle here, and older than the sandbox
-    from faceblurd.workers.toolbox import Toolbox  # noqa: PLC0415 - cv2 and numpy: never in the parent
-
     try:
+        from faceblurd.workers.toolbox import Toolbox  # noqa: PLC0415 - cv2 and numpy: never in the parent
+
         toolbox = Toolbox.open(setup.recipes, setup.plugins)
+    except ImportError as error:
+        remedy = "Install faceblurd anew, with what it needs"
+        conn.send_bytes(messages.encode(messages.SetupFailed(f"a worker does not start: {error}", remedy)))
+        return
     except FaceblurdError as error:
         conn.send_bytes(messages.encode(messages.SetupFailed(error.message, error.remedy)))
         return
-    _limit_memory(setup.memory_limit_bytes)
+    left = _limit_memory(setup.memory_limit_bytes)
+    if left < min(LEAST_MEMORY_BYTES, setup.memory_limit_bytes):
+        conn.send_bytes(messages.encode(_too_little(left)))
+        return
     # A result was whole in memory before it is written: no file need be larger than that.
     in_force = sandbox.enter(most_file_bytes=setup.memory_limit_bytes) if setup.sandbox else "off"
     conn.send_bytes(messages.encode(messages.Ready(in_force)))
     while True:
         try:
-            job: Job = conn.recv()
+            order: messages.Order = conn.recv()
             source_fd, staging_fd = recv_handle(conn), recv_handle(conn)
         except EOFError:
             return
+        job = order.job(setup.recipes)
         result = _perform_safely(job, source_fd, staging_fd, partial(_ask, conn, job), toolbox)
         os.close(source_fd)
         os.close(staging_fd)
@@ -89,14 +98,28 @@ def _harden(parent_pid: int) -> None:
     os.umask(0o077)
 
 
-def _limit_memory(limit_bytes: int) -> None:
-    """Bound what a job may take on top of what the libraries mapped (cv2 alone maps 450 MB)."""
+def _limit_memory(limit_bytes: int) -> int:
+    """Bound what a job may take on top of what the libraries mapped (cv2 alone maps 450 MB); return what that leaves.
+
+    Less than asked for where the process was started with a limit of its own (`ulimit -v`).
+    """
     with open("/proc/self/statm", encoding="ascii") as statm:
         mapped = int(statm.read().split()[0]) * resource.getpagesize()
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     wanted = mapped + limit_bytes
     bound = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     resource.setrlimit(resource.RLIMIT_AS, (bound, bound))
+    return bound - mapped
+
+
+def _too_little(left_bytes: int) -> messages.SetupFailed:
+    """Say that no photo can be worked on: allocations fail anywhere then, and what libraries make of that is chance."""
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    wanted = (hard - left_bytes + 2 * LEAST_MEMORY_BYTES) >> 10
+    return messages.SetupFailed(
+        f"the limit of this process's memory (ulimit -v {hard >> 10}) leaves {max(left_bytes, 0) >> 20} MB for a photo",
+        f"Raise it to {wanted} at least: ulimit -v {wanted}",
+    )
 
 
 def _keep_memory_between_photos() -> None:
@@ -135,10 +158,13 @@ def _perform_safely(
 
 
 _CV_NO_MEMORY = -4  # cv::Error::StsNoMem
+_CPP_NO_MEMORY = "std::bad_alloc"
 
 
 def _why(error: Exception) -> tuple[Reason, str, bool]:
     """Translate an error: the reason, what to tell people, and whether another try may help."""
+    if _lacked_memory(error):
+        return Reason.OUT_OF_MEMORY, "needs more memory than workers.memory_limit_mb (or ulimit -v) allows", True
     match error:
         case ImageError():
             return error.reason, error.message, error.retryable
@@ -146,9 +172,17 @@ def _why(error: Exception) -> tuple[Reason, str, bool]:
             return Reason.PLUGIN_FAILED, error.message, True
         case OSError():
             return reason_of(error.errno), error.strerror or str(error), True
-    if isinstance(error, MemoryError) or getattr(error, "code", None) == _CV_NO_MEMORY:
-        return Reason.OUT_OF_MEMORY, "needs more memory than workers.memory_limit_mb allows", True
     return Reason.INTERNAL_ERROR, f"{type(error).__name__}: {error}", True
+
+
+def _lacked_memory(error: BaseException | None) -> bool:
+    """Tell whether an allocation failed, whatever was made of that on the way up."""
+    while error is not None:
+        # OpenCV hands a C++ exception on by its text alone, which the standard library chose
+        if isinstance(error, MemoryError) or getattr(error, "code", 0) == _CV_NO_MEMORY or str(error) == _CPP_NO_MEMORY:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def perform(job: Job, source_fd: int, staging_fd: int, ask: Callable[[str], bool], toolbox: Toolbox) -> JobResult:

@@ -7,12 +7,18 @@ taken-over worker would run code in the parent. Anything that does not fit is a 
 from __future__ import annotations
 
 import json
+import struct
 from dataclasses import asdict, dataclass
 from dataclasses import fields as dataclass_fields
 from math import isfinite
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from faceblurd.model import Abandoned, Hashed, Reason, Refused, Region, Staged, Untouched
+from faceblurd.model import Abandoned, Hashed, Job, Reason, Refused, Region, Staged, Untouched
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from faceblurd.model import Fingerprint, Mode, Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +41,65 @@ _KINDS: dict[str, type[Message]] = {
     kind.__name__: kind for kind in (Ready, SetupFailed, Hashed, Staged, Untouched, Abandoned, Refused)
 }
 MAX_BYTES = 8 << 20
+_SIZE = struct.Struct("!i")
 T = TypeVar("T", bound="Message | Region")
 _TYPES: dict[str, tuple[type, ...]] = {
     "int": (int,), "str": (str,), "bool": (bool,), "float": (float, int), "Reason": (Reason,),
     "tuple[Region, ...]": (tuple,),
 }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A job on its way to a worker: small enough for any socket's buffer, so that no send waits for the worker.
+
+    A recipe with thousands of zones is not; workers have all of them since their start, and are told which one.
+    """
+
+    id: int
+    name: str
+    recipe: int
+    mode: Mode
+    fingerprint: Fingerprint
+    output_mtime_ns: int | None
+    max_bytes: int
+
+    @classmethod
+    def of(cls, job: Job, recipes: Sequence[Recipe]) -> Order:
+        """Put a job on its way."""
+        return cls(
+            job.id, job.name, recipes.index(job.recipe), job.mode, job.fingerprint, job.output_mtime_ns, job.max_bytes
+        )  # fmt: skip
+
+    def job(self, recipes: Sequence[Recipe]) -> Job:
+        """Give the job again."""
+        recipe = recipes[self.recipe]
+        return Job(self.id, self.name, recipe, self.mode, self.fingerprint, self.output_mtime_ns, self.max_bytes)
+
+
+class Frames:
+    """Cuts what a worker writes into messages, as they come: it may stop in the middle of one, for good.
+
+    `Connection.recv_bytes` would wait for the rest. The frames are those of multiprocessing's `Connection.send_bytes`.
+    """
+
+    def __init__(self) -> None:
+        """Have nothing yet."""
+        self._received = bytearray()
+
+    def feed(self, some: bytes) -> Iterator[bytes]:
+        """Add bytes; give the messages that are whole. Raises ValueError for one that is longer than `MAX_BYTES`."""
+        self._received += some
+        while len(self._received) >= _SIZE.size:
+            (size,) = _SIZE.unpack_from(self._received)
+            if not 0 <= size <= MAX_BYTES:
+                raise ValueError(f"a worker's message of {size} bytes")
+            end = _SIZE.size + size
+            if len(self._received) < end:
+                return
+            message = bytes(self._received[_SIZE.size : end])
+            del self._received[:end]
+            yield message
 
 
 def encode(message: Message) -> bytes:

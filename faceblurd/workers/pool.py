@@ -8,6 +8,7 @@ locks: the pipeline asks `waitables`, waits, and hands what is ready to `collect
 from __future__ import annotations
 
 import multiprocessing
+import os
 from dataclasses import dataclass
 from multiprocessing.reduction import send_handle
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 START_SECONDS = 60.0
 _BACK_OFF_SECONDS = (0.0, 0.5, 2.0, 10.0, 30.0)
+_READ_BYTES, _MOST_READS = 1 << 16, 64  # at a time, of one worker: one that never ends must not have all the time
 _SPENT = frozenset({Reason.OUT_OF_MEMORY, Reason.INTERNAL_ERROR})
 
 
@@ -57,6 +59,8 @@ class _Worker:
     def __init__(self, setup: Setup, now: float) -> None:
         context = multiprocessing.get_context("spawn")  # fork would copy watchdog's threads and their locks
         self.conn, theirs = context.Pipe(duplex=True)
+        os.set_blocking(self.conn.fileno(), False)  # a worker that was stopped must stop nobody else
+        self.frames = messages.Frames()
         self.process: SpawnProcess = context.Process(
             target=main, args=(theirs, setup), name="faceblurd-worker", daemon=True
         )
@@ -91,6 +95,7 @@ class Pool:
         self._start_not_before = 0.0
         self.restarts = 0
         self.sandbox = ""  # as the last worker said
+        self.why_not_started = ""
 
     # --- feeding
 
@@ -100,7 +105,20 @@ class Pool:
             return
         self._workers = [worker for worker in self._workers if not worker.conn.closed]
         while len(self._workers) < min(wanted, self._limits.count) and self._clock() >= self._start_not_before:
-            self._workers.append(_Worker(self._setup, self._clock()))
+            try:
+                self._workers.append(_Worker(self._setup, self._clock()))
+            except OSError as error:  # no more processes, or no memory for one
+                self._not_started(error.strerror or str(error))
+
+    @property
+    def cannot_start(self) -> bool:
+        """Whether one worker after the other ended before it was ready."""
+        return self._failed_starts == len(_BACK_OFF_SECONDS) - 1
+
+    def _not_started(self, why: str) -> None:
+        self.why_not_started = why
+        self._failed_starts = min(self._failed_starts + 1, len(_BACK_OFF_SECONDS) - 1)
+        self._start_not_before = self._clock() + _BACK_OFF_SECONDS[self._failed_starts]
 
     @property
     def idle(self) -> int:
@@ -120,12 +138,14 @@ class Pool:
                 return self._send(worker, job, (source_fd, staging_fd))
         return False
 
-    @staticmethod
-    def _send(worker: _Worker, job: Job, descriptors: tuple[int, ...]) -> bool:
+    def _send(self, worker: _Worker, job: Job, descriptors: tuple[int, ...]) -> bool:
         try:
-            worker.conn.send(job)
+            worker.conn.send(messages.Order.of(job, self._setup.recipes))
             for fd in descriptors:
                 send_handle(worker.conn, fd, worker.process.pid)
+        except BlockingIOError:  # it takes nothing any more
+            self._remove(worker)
+            return False
         except OSError:
             worker.job = None  # it died idle; `collect` buries it
             worker.ready = False
@@ -164,12 +184,15 @@ class Pool:
     def _hear(self, worker: _Worker) -> list[Event | JobResult]:
         events: list[Event | JobResult] = []
         try:
-            while worker in self._workers and worker.conn.poll():
-                events.extend(self._note(worker, messages.decode(worker.conn.recv_bytes(messages.MAX_BYTES))))
+            for _ in range(_MOST_READS):
+                for message in worker.frames.feed(os.read(worker.conn.fileno(), _READ_BYTES) or _end()):
+                    events.extend(self._note(worker, messages.decode(message)))
+                    if worker not in self._workers:
+                        return events
+        except BlockingIOError:  # that was all, for now
+            if not worker.process.is_alive():  # pragma: no cover - ended between both looks
+                events.extend(self._bury(worker, Reason.WORKER_CRASHED))
         except (EOFError, OSError, ValueError):
-            events.extend(self._bury(worker, Reason.WORKER_CRASHED))
-            return events
-        if worker in self._workers and not worker.process.is_alive():  # pragma: no cover - ended between both looks
             events.extend(self._bury(worker, Reason.WORKER_CRASHED))
         return events
 
@@ -212,8 +235,7 @@ class Pool:
         self._remove(worker)
         self.restarts += 1
         if not started:
-            self._failed_starts = min(self._failed_starts + 1, len(_BACK_OFF_SECONDS) - 1)
-            self._start_not_before = self._clock() + _BACK_OFF_SECONDS[self._failed_starts]
+            self._not_started(detail)
         return [] if job is None else [Lost(job.id, reason, detail)]
 
     def _remove(self, worker: _Worker) -> None:
@@ -246,6 +268,10 @@ class Pool:
         self._closed = True
         for worker in list(self._workers):
             self._remove(worker)
+
+
+def _end() -> bytes:
+    raise EOFError
 
 
 def _how(exitcode: int | None) -> str:

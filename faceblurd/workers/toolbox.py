@@ -70,7 +70,7 @@ class Toolbox:
         host = PluginHost.load(plugins, on_error=_raise)
         detectors: dict[str, list[Detector]] = {}
         second_looks: dict[str, SecondLook] = {}
-        for recipe in recipes:
+        for recipe in {recipe.digest: recipe for recipe in recipes}.values():
             others = host.open_detectors(recipe)
             detectors[recipe.digest] = [*open_detectors(recipe.detection), *others]
             second_looks[recipe.digest] = SecondLook.open(recipe.detection, others)

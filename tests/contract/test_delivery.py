@@ -330,7 +330,7 @@ def test_an_older_recipes_result_is_not_our_own_output_after_a_crash(fresh: Desk
         ledger.put(Entry(root, "photo.jpg", State.PUBLISHED, old, source, "in", digest, source))
         ledger.begin(Intent("1", root, "photo.jpg", str(fresh.photo), None, source, new, 1, digest))
         recovery.recover(ledger)
-        assert not ledger.is_output(root, digest, new)
+        assert not ledger.is_own_result(digest, new)
 
 
 # --- what a crash left, and people who do not wait until it is cleared up

@@ -42,6 +42,7 @@ ENTRIES = st.builds(
     DIGESTS,
     st.none() | PRINTS,
     st.integers(0, 9),
+    to=ROOTS | st.sampled_from(["", "/out"]),
 )
 TOKENS = st.sampled_from(["t1", "t2", "t3"])
 INTENTS = st.builds(
@@ -62,6 +63,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ledger = Ledger(self.folder / "ledger.sqlite3")
         self.dead: list[Ledger] = []
         self.files: dict[tuple[str, str], Entry] = {}
+        self.former: set[tuple[str, str, str]] = set()  # results that went elsewhere: digest, recipe, path
         self.intents: dict[str, Intent] = {}
         self.calls: dict[str, int] = {}
         self.number = 0
@@ -95,12 +97,26 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(entry=ENTRIES)
     def put(self, entry: Entry) -> None:
         self.ledger.put(entry)
+        self._replace(entry)
+
+    def _replace(self, entry: Entry) -> None:
+        before = self.files.get((entry.root, entry.path))
+        if before is not None and before.to != entry.to:
+            self._remember(before)
         self.files[entry.root, entry.path] = entry
+
+    def _remember(self, before: Entry) -> None:
+        if before.output_digest is not None:
+            recipe = before.recipe if before.state in {State.PUBLISHED, State.CLEAN} else "not known"
+            self.former = {one for one in self.former if one[2:] != (before.path,) or one[0] != before.output_digest}
+            self.former.add((before.output_digest, recipe, before.path))
 
     @rule(root=ROOTS, path=PATHS)
     def forget(self, root: str, path: str) -> None:
         self.ledger.forget(root, path)
-        self.files.pop((root, path), None)
+        gone = self.files.pop((root, path), None)
+        if gone is not None and gone.to not in {"", gone.root}:
+            self._remember(gone)
 
     @rule(root=ROOTS)
     def look_again(self, root: str) -> None:
@@ -121,7 +137,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.ledger.put(entry)
             self.ledger.end(token)
             self.ledger.outbox_add(payload)
-        self.files[entry.root, entry.path] = entry
+        self._replace(entry)
         self.intents.pop(token, None)
         self.calls[payload] = 0
 
@@ -158,6 +174,13 @@ class LedgerMachine(RuleBasedStateMachine):
         self.number += 1
         return str(self.number)
 
+    def _is_ours(self, digest: str, recipe: str) -> bool:
+        known = [one for one in self.files.values() if one.recipe == recipe]
+        done = [one for one in known if one.state in {State.PUBLISHED, State.CLEAN} or one.to == one.root]
+        faces = any(one.input_digest == digest and one.state is State.PUBLISHED for one in known)
+        was_made = any(one[:2] == (digest, recipe) for one in self.former)
+        return (was_made or any(one.output_digest == digest for one in done)) and not faces
+
     @invariant()
     def it_knows_what_the_dictionaries_know(self) -> None:
         if not hasattr(self, "ledger"):
@@ -171,8 +194,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 assert replace(found, updated_ns=0) == entry
             for digest in ("d1", "d2"):
                 for recipe in ("R1", "R2"):
-                    ours = any(one.output_digest == digest and one.recipe == recipe for one in mine)
-                    assert self.ledger.is_output(root, digest, recipe) == ours
+                    assert self.ledger.is_own_result(digest, recipe) == self._is_ours(digest, recipe)
         assert {intent.token: intent for intent in self.ledger.intents()} == self.intents
 
 

@@ -31,6 +31,8 @@ from faceblurd.model import (
     Refused,
     Staged,
     Untouched,
+    Zone,
+    Zones,
 )
 from faceblurd.workers import messages
 from faceblurd.workers.job import Setup, main
@@ -69,6 +71,10 @@ PLUGIN = """
             while not os.path.exists(os.path.dirname(__file__) + "/end"):
                 time.sleep(0.05)
             os._exit(0)
+        if "half an answer" in path:
+            for pipe in [one for one in gc.get_objects() if isinstance(one, Connection)]:
+                os.write(pipe.fileno(), bytes([0, 0, 1, 0, 91]))
+            time.sleep(3600)
         if "raise" in path:
             raise RuntimeError("a bug in the plugin")
         return []
@@ -179,6 +185,36 @@ def test_only_the_jobs_that_misbehave_are_lost_and_the_pool_is_whole_again(
     assert one.pool.restarts == 3
     assert {type(result) for result in one.run("g", "h", "i").values()} == {Staged}
     assert one.pool.busy == 0
+
+
+def test_a_worker_that_stops_in_the_middle_of_its_answer_holds_up_nobody(
+    bench: Callable[..., Bench], misbehaving: str
+) -> None:
+    """To read its answer to the end took for ever, and the whole daemon with it; only its own deadline counts now."""
+    one = bench(Limits(2, deadline_seconds=5.0, recycle_after_files=500, idle_seconds=60.0), misbehaving)
+    results = one.run("half an answer", "a", "b")
+    assert list(results) == ["a", "b", "half an answer"]
+    assert results["half an answer"].reason is Reason.DEADLINE
+    assert one.pool.busy == 0
+
+
+def test_a_job_with_thousands_of_zones_waits_for_no_worker_that_is_stopped(tmp_path: Path) -> None:
+    """Its recipe is larger than a socket's buffer: to send it waited for a worker that had been stopped while idle."""
+    zones = tuple(Zone(0.1, 0.1, 0.01, 0.01) for _ in range(20_000))
+    recipe = replace(RECIPE, zones=Zones(always=zones))
+    pool = Pool(Setup((recipe,), (), 300 << 20, os.getpid()), LONELY, clock=time.monotonic)
+    try:
+        pool.warm(1)
+        while not pool.idle:
+            pool.collect(wait(pool.waitables(), 60.0))
+        os.kill(pool._workers[0].process.pid or 0, signal.SIGSTOP)
+        (tmp_path / "photo").touch()
+        fd = os.open(tmp_path / "photo", os.O_RDONLY)
+        job = Job(1, "photo", recipe, Mode.MIRROR, Fingerprint.from_stat(os.fstat(fd)), None, 1 << 20)
+        assert pool.submit(job, source_fd=fd, staging_fd=fd)
+        os.close(fd)
+    finally:
+        pool.close()
 
 
 def test_a_job_over_its_deadline_is_ended_and_the_others_are_not(bench: Callable[..., Bench], misbehaving: str) -> None:

@@ -27,15 +27,24 @@ if TYPE_CHECKING:
 ORIGINAL, RESULT, UPLOAD = b"the original", b"the result, without faces", b"a newer upload"
 
 
-@pytest.fixture(params=["nameless", "named", "named, no exchange", "named, no exchange, no links"])
+WAYS = [
+    "nameless", "nameless, no links", "nameless, no exchange, no links", "named", "named, no exchange",
+    "named, no exchange, no links",
+]  # fmt: skip
+
+
+@pytest.fixture(params=[*WAYS, "named, no exchange, no links, EIO"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """How the file system lets us stage: as ext4 does, without O_TMPFILE, renameat2 (NFS), or links (exFAT)."""
-    if request.param != "nameless":
+    """How the file system lets us stage: as ext4 does, without O_TMPFILE, renameat2 (NFS), or links (exFAT).
+
+    Some say EIO to what they cannot do, as clouds do that are mounted.
+    """
+    if "nameless" not in request.param:
         _refuse_nameless_files(monkeypatch)
     if "no exchange" in request.param:
-        monkeypatch.setattr(renames, "renameat2", _refuse(errno.EINVAL))
+        monkeypatch.setattr(renames, "renameat2", _refuse(errno.EIO if "EIO" in request.param else errno.EINVAL))
     if "no links" in request.param:
-        monkeypatch.setattr(os, "link", _refuse(errno.EPERM))
+        monkeypatch.setattr(os, "link", _refuse(errno.EIO if "EIO" in request.param else errno.EPERM))
     return str(request.param)
 
 
@@ -264,12 +273,45 @@ def test_an_error_after_the_exchange_deletes_neither_file(desk: Desk, monkeypatc
 def test_a_disk_that_fails_at_the_exchange_leaves_the_original(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     expected, staging = desk.fingerprint(), desk.stage()
     monkeypatch.setattr(renames, "renameat2", _refuse(errno.EIO))
+    monkeypatch.setattr(os, "rename", _refuse(errno.EIO))
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
         publisher.publish(staging, expected=expected, expected_digest=None)
     assert not staging.placed
     staging.discard()
     assert desk.photo.read_bytes() == ORIGINAL
     assert desk.hidden() == []
+
+
+def test_an_exchange_that_was_made_in_spite_of_an_error_is_left_to_the_recovery(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, staging, exchange = desk.fingerprint(), desk.stage(), renames.renameat2
+
+    def lose_the_answer(*arguments: Any) -> None:
+        exchange(*arguments)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(renames, "renameat2", lose_the_answer)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        publisher.publish(staging, expected=expected, expected_digest=None)
+    assert staging.placed
+    staging.discard()
+    assert desk.photo.read_bytes() == RESULT
+    assert [path.read_bytes() for path in desk.root.rglob(".faceblurd-*")] == [ORIGINAL]
+
+
+def test_a_file_that_can_get_no_name_for_a_full_disk_leaves_nothing(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staging = desk.stage("in/new.jpg")
+    monkeypatch.setattr(os, "link", _refuse(errno.ENOENT))  # as without /proc
+    monkeypatch.setattr(contents, "copy_into", _refuse(errno.ENOSPC))
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+        publisher.publish(staging, expected=None, expected_digest=None)
+    assert not staging.placed
+    staging.discard()
+    assert desk.hidden() == []
+    assert not (desk.root / "in" / "new.jpg").exists()
 
 
 def test_a_file_system_that_renames_when_it_is_told_to_exchange_has_published(
@@ -616,7 +658,7 @@ def test_a_staging_file_that_cannot_be_made_whole_leaves_no_file_and_no_descript
     before = len(os.listdir("/proc/self/fd"))
 
     def full(path: Any, flags: int, *arguments: Any, **named: Any) -> int:
-        if flags & os.O_TMPFILE == os.O_TMPFILE:
+        if flags & os.O_TMPFILE == os.O_TMPFILE or flags & os.O_CREAT:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
         return real_open(path, flags, *arguments, **named)
 

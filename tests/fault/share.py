@@ -3,13 +3,15 @@
 What shares on a network do is done here for real, by a process that answers the kernel: calls hang, or fail with
 ESTALE. Whoever calls then sits in the kernel and cannot even be killed, as on a dead NFS server.
 
-`share.py MOUNT_POINT FOLDER ORDERS [ignore-case] [exchange] [careless]`. Before each call it reads the file ORDERS:
-`ok`, `hang [PATH]` or `errno NAME [PATH]`, where PATH and all below it is what misbehaves, or else everything. A full
-or read-only share (ENOSPC, EDQUOT, EROFS) refuses only what changes it. The first call that hangs makes ORDERS.hanging.
+`share.py MOUNT_POINT FOLDER ORDERS [ignore-case] [exchange] [careless] [CALL=ERRNO]`. Before each call it reads the
+file ORDERS: `ok`, `hang [PATH]` or `errno NAME [PATH]`, where PATH and all below it is what misbehaves, or else
+everything. A full or read-only share (ENOSPC, EDQUOT, EROFS) refuses only what changes it. The first call that hangs
+makes ORDERS.hanging.
 
 Files have no O_TMPFILE here, and renameat2's flags are refused, as by most FUSE file systems; `exchange` supports them,
-`careless` ignores them and renames. `ignore-case` finds names in any case and keeps that of the first writer. It ends
-when its standard input does, so that nothing is left of it when the tests are killed.
+`careless` ignores them and renames. `ignore-case` finds names in any case and keeps that of the first writer.
+`CALL=ERRNO` lets a call fail always (`link=EIO`, as on a cloud that is mounted; `flags` are renameat2's). It ends when
+its standard input does, so that nothing is left of it when the tests are killed.
 """
 
 from __future__ import annotations
@@ -87,6 +89,7 @@ class Share(mfusepy.Operations):  # type: ignore[misc]  # untyped
 
     def __init__(self, folder: str, orders: Orders, ways: set[str]) -> None:
         self.folder, self.orders, self.ways = folder, orders, ways
+        self.refused = dict(way.split("=") for way in ways if "=" in way)
 
     def at(self, path: str) -> str:
         """Give the place behind a path; with `ignore-case`, that of a name which differs only by case."""
@@ -196,14 +199,20 @@ class Share(mfusepy.Operations):  # type: ignore[misc]  # untyped
     def symlink(self, target: str, source: str) -> None:
         os.symlink(source, self.at(target))
 
+    def refuse(self, call: str, otherwise: str = "") -> None:
+        """Fail, where this share never makes such a call."""
+        if name := self.refused.get(call, otherwise):
+            raise OSError(getattr(errno, name), call)
+
     @obeys(paths=2, changes=True)
     def link(self, target: str, source: str) -> None:
+        self.refuse("link")
         os.link(self.at(source), self.at(target), follow_symlinks=False)
 
     @obeys(paths=2, changes=True)
     def rename(self, old: str, new: str, flags: int) -> None:
         if flags and not self.ways & {"exchange", "careless"}:
-            raise OSError(errno.EINVAL, "no flags")
+            self.refuse("flags", "EINVAL")
         source, target = self.at(old), self.at(new)
         if source == target:  # only the case differs: the name is written anew
             target = f"{target.rpartition('/')[0]}/{new.rpartition('/')[2]}"

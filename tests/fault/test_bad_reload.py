@@ -98,6 +98,18 @@ def owner(
     return owner
 
 
+def _refused_after_a_new_mirror(owner: Owner) -> None:
+    """What comes before the fault in a configuration has no effect either: no folder, no photo done anew."""
+    first, inode = owner.folder / "new" / "out", owner.folder / "out" / os.listdir(owner.folder / "out")[0]
+    before = inode.stat().st_ino
+    impossible = GOOD.partition("roots:\n")[2].replace("/in", "/in2").replace("/out", "/config.yaml/out")
+    for fault in ("hooks:\n  plugins: [no-such-plugin]\n", impossible):
+        owner.write(GOOD.replace("{folder}/out", str(first)) + fault)
+        owner.is_refused()
+        assert not first.parent.exists()
+    assert inode.stat().st_ino == before
+
+
 def test_a_bad_configuration_changes_nothing_and_the_next_good_one_is_taken_over(
     owner: Owner, manager: ServiceManager, wait_until: Callable[..., Any]
 ) -> None:
@@ -107,6 +119,7 @@ def test_a_bad_configuration_changes_nothing_and_the_next_good_one_is_taken_over
         refusal = owner.is_refused()
         assert refusal.startswith(error.format(config=one.config_path)), f"{what}: {refusal}"
         owner.publishes("in", "out")
+    _refused_after_a_new_mirror(owner)
     owner.write(GOOD)
     one.config_path.chmod(0)
     assert owner.is_refused().startswith(str(one.config_path))
@@ -127,7 +140,7 @@ def test_a_bad_configuration_changes_nothing_and_the_next_good_one_is_taken_over
     one.wait_for(lambda: len(one.finished()) == len(BAD) + 4, what="the log's last line")  # it comes after the result
     assert [seen for seen in one.finished().values() if seen != ["published"]] == []
     manager.mark(wait_until)
-    reloads = len(BAD) + 3
+    reloads = len(BAD) + 5
     assert manager.count("RELOADING=1") == reloads
     assert manager.count("READY=1") == reloads + 1  # or systemd would wait for the end of a reload
     assert one.stop() == 0

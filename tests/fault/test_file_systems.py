@@ -23,6 +23,7 @@ WITH_OWNERS = ("ext4", "xfs", "btrfs", "tmpfs", "overlay", "share")
 WITHOUT_OWNERS = ("exfat",)
 OUTCOMES = ("file.published", "file.clean", "file.skipped", "file.retried", "file.quarantined")
 SHARES = {"share": "", "exchanging": "exchange", "careless": "careless", "caseless": "ignore-case"}
+SHARES |= {"cloud": "link=EIO", "poor cloud": "link=EIO flags=EIO"}
 
 
 class Place:
@@ -38,7 +39,7 @@ def place(new_disk: Callable[..., Any], new_share: Callable[..., Any]) -> Callab
 
     def make(kind: str) -> Place:
         if kind in SHARES:
-            share = new_share(*filter(None, [SHARES[kind]]))
+            share = new_share(*SHARES[kind].split())
             return Place(share.mounted, share.namespace.seen(share.mounted))
         disk = new_disk(kind)
         disk.mount()
@@ -73,7 +74,7 @@ def _all(place: Place) -> dict[str, tuple[int, int, bytes]]:
     return found
 
 
-@pytest.mark.parametrize("kind", [*WITH_OWNERS, *WITHOUT_OWNERS, "exchanging", "careless"])
+@pytest.mark.parametrize("kind", [*WITH_OWNERS, *WITHOUT_OWNERS, "exchanging", "careless", "cloud", "poor cloud"])
 def test_photos_are_published_once_and_again_when_they_are_overwritten(
     place: Any, new_service: Any, portraits: Any, face_is_hidden: Callable[[bytes], bool], kind: str
 ) -> None:

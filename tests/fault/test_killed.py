@@ -95,7 +95,7 @@ REASONS = {
     "kill.jpg": ("worker_crashed", "the worker was ended by signal 9"),
     "hang.jpg": ("deadline", "took longer than workers.deadline_seconds"),
     "sleep.jpg": ("deadline", "took longer than workers.deadline_seconds"),
-    "memory.jpg": ("out_of_memory", "needs more memory than workers.memory_limit_mb allows"),
+    "memory.jpg": ("out_of_memory", "needs more memory than workers.memory_limit_mb (or ulimit -v) allows"),
 }
 
 

@@ -182,7 +182,7 @@ class Desk:
             entry = ledger.entry(str(self.photo.parent), "photo.jpg")
             if self.photo.exists():
                 seen = Fingerprint.from_stat(self.photo.lstat())
-                verdict = decide.on_sight(seen, entry, recipe="R", takes_away=True)
+                verdict = decide.on_sight(seen, entry, recipe="R", to="/out", takes_away=True)
                 if isinstance(verdict, decide.TakeAway):
                     Quarantine(ledger, self.state / "quarantine").take_away(verdict.entry)
 
@@ -251,7 +251,7 @@ def test_a_kill_on_the_way_back_leaves_the_file_whole_in_one_place(desk: Desk, a
         assert entry is not None
         if desk.photo.exists():
             seen = Fingerprint.from_stat(desk.photo.lstat())
-            verdict = decide.on_sight(seen, entry, recipe="R", takes_away=True)
+            verdict = decide.on_sight(seen, entry, recipe="R", to="/out", takes_away=True)
             # Looked at again, or resting because a person's decision was written down; nothing else.
             assert isinstance(verdict, decide.Start) or entry.state is State.RELEASED, step
         else:

@@ -220,7 +220,7 @@ def test_a_failed_try_does_not_make_an_older_recipes_result_our_own(desk: Desk) 
     job = desk.take_in_hand()
     desk.answer(Hashed(job.id, "digest"), Lost(job.id, Reason.WORKER_CRASHED, "signal 9"))
     assert desk.told == ["file.retried"]
-    assert not desk.ledger.is_output(desk.plan.path, "digest", desk.plan.recipe.digest)
+    assert not desk.ledger.is_own_result("digest", desk.plan.recipe.digest)
 
 
 def test_nothing_is_started_below_a_root_that_went_away_while_the_file_was_queued(desk: Desk) -> None:
@@ -250,7 +250,7 @@ def test_a_file_that_ended_the_daemon_at_every_try_is_held(desk: Desk, attempts:
     source = Fingerprint.from_stat(desk.photo.lstat())
     entry = Entry(
         desk.plan.path, "photo.jpg", State.RETRY, desk.plan.recipe.digest, source, attempts=attempts,
-        reason=Reason.INTERRUPTED,
+        reason=Reason.INTERRUPTED, to=desk.plan.to,
     )  # fmt: skip
     desk.ledger.put(entry)
     desk.pipeline.sight(Sighting(desk.plan.path, "photo.jpg", Source.EVENT))

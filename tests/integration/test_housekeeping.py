@@ -88,6 +88,16 @@ def test_nothing_is_removed_before_the_quiet_time_and_everything_after_it(desk: 
     assert desk.house.idle
 
 
+def test_a_root_that_is_entered_again_and_again_loses_no_deletion(desk: Desk) -> None:
+    """One that cannot be watched is, every two seconds: what was missing never got through its quiet time."""
+    desk.publish("1.jpg")
+    desk.house.scanned(desk.plan.path, frozenset())
+    for _ in range(3):
+        desk.turn(0.6)
+        desk.enter()
+    assert desk.shown() == []
+
+
 def test_a_hint_at_a_folder_counts_for_all_that_was_in_it_and_for_no_neighbour(desk: Desk) -> None:
     for path in ("a/1.jpg", "a/b/2.jpg", "a.jpg", "a0.jpg", "ab/3.jpg"):
         desk.publish(path)

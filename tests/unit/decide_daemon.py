@@ -127,7 +127,9 @@ class Daemon(Outlet):
         if file is not None:
             self.waiting.hinted(file, fingerprint, source, now=self.world.now)
             return
-        verdict = decide.on_sight(fingerprint, self.ledger.entry(self.plan.path, path), recipe=self._recipe)
+        verdict = decide.on_sight(
+            fingerprint, self.ledger.entry(self.plan.path, path), recipe=self._recipe, to=self.plan.to
+        )
         if isinstance(verdict, decide.Skip):
             return
         pause = 0.0
@@ -176,6 +178,7 @@ class Daemon(Outlet):
         if self.world.print_of(inode) != file.settling.fingerprint:
             self.waiting.settle_again(file, now=self.world.now)
             return
+        file.first_look = self.world.now if file.first_look is None else file.first_look
         verdict = decide.on_settled(
             links=1, hard_links_ok=False, open_for_writing=inode.writers > 0, overdue=file.overdue(self.world.now)
         )
@@ -229,9 +232,9 @@ class Daemon(Outlet):
         content = job.digest = job.inode.content
         yield WORKER
         entry = self.ledger.entry(*file.key)
-        own = self.in_place and self.ledger.is_output(self.plan.path, content, self._recipe)
+        own = self.in_place and self.ledger.is_own_result(content, self._recipe)
         verdict = decide.on_digest(
-            content, entry, recipe=self._recipe, mode=self.plan.mode, own_output=own,
+            content, entry, recipe=self._recipe, mode=self.plan.mode, to=self.plan.to, own_output=own,
             target_present=not self.in_place and entry is not None and self._has_result(entry),
         )  # fmt: skip
         if isinstance(verdict, decide.Skip):
@@ -285,7 +288,7 @@ class Daemon(Outlet):
             job,
             replace(
                 entry, state=state, recipe=self._recipe, source=job.fingerprint, attempts=0, reason=None,
-                target=job.fingerprint if self.in_place else entry.target,
+                target=job.fingerprint if self.in_place else entry.target, to=self.plan.to,
             ),
         )  # fmt: skip
         self._close(file, job, state)
@@ -297,7 +300,8 @@ class Daemon(Outlet):
         assert self.world.durable >= job.change, "recorded before the directory was durable"
         target = target or job.fingerprint
         source = target if self.in_place else job.fingerprint
-        self._commit(job, Entry(*file.key, state, self._recipe, source, job.digest, output, target))
+        entry = Entry(*file.key, state, self._recipe, source, job.digest, output, target, to=self.plan.to)
+        self._commit(job, entry)
         self._close(file, job, state)
 
     def _failed(self, file: File, job: Job | None, reason: Reason, *, retryable: bool) -> None:
@@ -322,7 +326,8 @@ class Daemon(Outlet):
     def _failure_entry(self, file: File, state: State, reason: Reason) -> Entry:
         before = self.ledger.entry(*file.key)
         entry = Entry(
-            *file.key, state, self._recipe, file.settling.fingerprint, attempts=file.attempts, reason=reason
+            *file.key, state, self._recipe, file.settling.fingerprint, attempts=file.attempts, reason=reason,
+            to=self.plan.to,
         )  # fmt: skip
         if before is None or (self.in_place and before.recipe != entry.recipe):
             return entry

@@ -208,7 +208,7 @@ class Outlet:
     def _record_recovery(self, intent: Intent, before: Entry | None, target: Fingerprint | None) -> None:
         entry = Entry(
             intent.root, intent.path, State.RETRY, intent.recipe, intent.source, attempts=intent.attempts,
-            reason=Reason.INTERRUPTED,
+            reason=Reason.INTERRUPTED, to=self.plan.to,
         )  # fmt: skip
         if target is not None:
             entry = replace(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 
 import pytest
@@ -27,12 +28,15 @@ from faceblurd.rules.decide import (
     on_restart,
     on_settled,
     on_sight,
+    reason_of,
     state_of_known,
 )
 
 PRINT = Fingerprint(1, 2, 3, 4, 5)
 OTHER = Fingerprint(1, 2, 3, 4, 6)
-DONE_ENTRY = Entry("/r", "a.jpg", State.PUBLISHED, "R", PRINT, input_digest="in", output_digest="out", target=PRINT)
+DONE_ENTRY = Entry(
+    "/r", "a.jpg", State.PUBLISHED, "R", PRINT, input_digest="in", output_digest="out", target=PRINT, to="/out"
+)
 ENDS = DONE | {State.QUARANTINED, State.RELEASED, State.IGNORED, State.VANISHED}
 states = st.sampled_from(State)
 
@@ -77,38 +81,66 @@ def test_a_file_can_be_held_from_everywhere_on_its_way() -> None:
 
 def test_an_ignored_file_is_left_alone_for_as_long_as_the_config_says_so() -> None:
     ignored = replace(DONE_ENTRY, state=State.IGNORED)
-    assert on_sight(PRINT, ignored, recipe="R", ignores_unsupported=True) == Skip("ignored")
-    assert on_sight(PRINT, ignored, recipe="R") == Start()
-    assert on_sight(OTHER, ignored, recipe="R", ignores_unsupported=True) == Start()
+    assert on_sight(PRINT, ignored, recipe="R", to="/out", ignores_unsupported=True) == Skip("ignored")
+    assert on_sight(PRINT, ignored, recipe="R", to="/out") == Start()
+    assert on_sight(OTHER, ignored, recipe="R", to="/out", ignores_unsupported=True) == Start()
 
 
 def test_an_unknown_or_changed_file_is_taken_on() -> None:
-    assert on_sight(PRINT, None, recipe="R") == Start()
-    assert on_sight(OTHER, DONE_ENTRY, recipe="R") == Start()
-    assert on_sight(PRINT, DONE_ENTRY, recipe="R2") == Start()
+    assert on_sight(PRINT, None, recipe="R", to="/out") == Start()
+    assert on_sight(OTHER, DONE_ENTRY, recipe="R", to="/out") == Start()
+    assert on_sight(PRINT, DONE_ENTRY, recipe="R2", to="/out") == Start()
 
 
 @pytest.mark.parametrize("state", sorted(DONE))
 def test_a_finished_file_that_did_not_change_costs_no_read(state: State) -> None:
-    assert on_sight(PRINT, replace(DONE_ENTRY, state=state), recipe="R") == Skip("done")
+    assert on_sight(PRINT, replace(DONE_ENTRY, state=state), recipe="R", to="/out") == Skip("done")
+
+
+@pytest.mark.parametrize("state", sorted(set(State) - {State.RELEASED}))
+def test_nothing_rests_under_another_mode_or_destination(state: State) -> None:
+    entry = replace(DONE_ENTRY, state=state, reason=Reason.DAMAGED)
+    assert isinstance(on_sight(PRINT, entry, recipe="R", to="/elsewhere"), Start)
+    assert isinstance(on_sight(PRINT, entry, recipe="R", to="/r"), Start)
+    assert isinstance(on_sight(PRINT, replace(entry, to="/r"), recipe="R", to="/out"), Start)
+
+
+def test_what_an_older_version_did_counts_for_a_mirror_and_not_in_place() -> None:
+    """It did not say where results went; in place is known all the same, since a result was its own source there."""
+    older = replace(DONE_ENTRY, to="")
+    assert on_sight(PRINT, older, recipe="R", to="/out") == Skip("done")
+    assert on_sight(PRINT, older, recipe="R", to="/r") == Start()
+
+
+def test_a_held_file_is_tried_again_when_a_setting_changed_that_may_have_held_it() -> None:
+    held = replace(DONE_ENTRY, state=State.QUARANTINED, reason=Reason.TOO_LARGE, attempts=4, terms="1 MB")
+    assert on_sight(PRINT, held, recipe="R", to="/out", terms="1 MB") == Skip("held")
+    assert on_sight(PRINT, held, recipe="R", to="/out", terms="9 MB") == Start()
+    assert on_sight(PRINT, held, recipe="R", to="/out", terms="9 MB", takes_away=True) == Start()
+
+
+@pytest.mark.parametrize("reason", [Reason.NO_SPACE, Reason.UNREACHABLE])
+def test_what_a_single_run_did_not_wait_for_is_tried_at_the_next(reason: Reason) -> None:
+    held = replace(DONE_ENTRY, state=State.QUARANTINED, reason=reason)
+    assert isinstance(on_sight(PRINT, held, recipe="R", to="/out", takes_away=True), Start)
 
 
 def test_a_held_file_rests_until_it_or_the_recipe_changes() -> None:
     held = replace(DONE_ENTRY, state=State.QUARANTINED, reason=Reason.DAMAGED, attempts=4)
-    assert on_sight(PRINT, held, recipe="R") == Skip("held")
-    assert on_sight(OTHER, held, recipe="R") == Start()
-    assert on_sight(PRINT, held, recipe="R2") == Start()
+    assert on_sight(PRINT, held, recipe="R", to="/out") == Skip("held")
+    assert on_sight(OTHER, held, recipe="R", to="/out") == Start()
+    assert on_sight(PRINT, held, recipe="R2", to="/out") == Start()
 
 
 def test_a_file_held_because_it_was_open_is_looked_at_again() -> None:
     held = replace(DONE_ENTRY, state=State.QUARANTINED, reason=Reason.BEING_WRITTEN)
-    assert isinstance(on_sight(PRINT, held, recipe="R"), Start)
+    assert isinstance(on_sight(PRINT, held, recipe="R", to="/out"), Start)
 
 
 def test_attempts_on_the_same_bytes_are_not_forgotten_and_on_other_bytes_they_are() -> None:
     tried = replace(DONE_ENTRY, state=State.RETRY, attempts=3)
-    assert on_sight(PRINT, tried, recipe="R") == Start(3)
-    assert on_sight(OTHER, tried, recipe="R") == Start(0)
+    assert on_sight(PRINT, tried, recipe="R", to="/out") == Start(3)
+    assert on_sight(OTHER, tried, recipe="R", to="/out") == Start(0)
 
 
 @given(states, st.booleans(), st.booleans(), st.integers(0, 9))
@@ -116,7 +148,7 @@ def test_a_skip_by_lstat_needs_the_same_fingerprint_and_recipe(
     state: State, same_print: bool, same_recipe: bool, attempts: int
 ) -> None:
     entry = replace(DONE_ENTRY, state=state, attempts=attempts, recipe="R" if same_recipe else "R0")
-    verdict = on_sight(PRINT if same_print else OTHER, entry, recipe="R")
+    verdict = on_sight(PRINT if same_print else OTHER, entry, recipe="R", to="/out")
     if isinstance(verdict, Skip):
         assert same_print
         assert same_recipe or state is State.RELEASED
@@ -125,15 +157,15 @@ def test_a_skip_by_lstat_needs_the_same_fingerprint_and_recipe(
 
 def test_a_held_file_that_is_still_where_it_is_shown_is_taken_away_and_not_worked_on() -> None:
     held = replace(DONE_ENTRY, state=State.QUARANTINED, reason=Reason.DAMAGED, attempts=4)
-    assert on_sight(PRINT, held, recipe="R", takes_away=True) == TakeAway(held)
-    assert on_sight(OTHER, held, recipe="R", takes_away=True) == Start()
-    assert on_sight(PRINT, held, recipe="R2", takes_away=True) == Start()
+    assert on_sight(PRINT, held, recipe="R", to="/out", takes_away=True) == TakeAway(held)
+    assert on_sight(OTHER, held, recipe="R", to="/out", takes_away=True) == Start()
+    assert on_sight(PRINT, held, recipe="R2", to="/out", takes_away=True) == Start()
 
 
 @given(states, st.booleans(), st.booleans())
 def test_nothing_but_a_held_file_is_taken_away(state: State, same_print: bool, same_recipe: bool) -> None:
     entry = replace(DONE_ENTRY, state=state, recipe="R" if same_recipe else "R0")
-    verdict = on_sight(PRINT if same_print else OTHER, entry, recipe="R", takes_away=True)
+    verdict = on_sight(PRINT if same_print else OTHER, entry, recipe="R", to="/out", takes_away=True)
     assert isinstance(verdict, TakeAway) == (state is State.QUARANTINED and same_print and same_recipe)
 
 
@@ -142,18 +174,25 @@ def test_nothing_but_a_held_file_is_taken_away(state: State, same_print: bool, s
 RELEASED = replace(DONE_ENTRY, state=State.RELEASED, reason=Reason.DAMAGED)
 
 
+def test_what_was_released_in_a_mirror_does_not_stay_un_blurred_in_place() -> None:
+    assert on_sight(PRINT, RELEASED, recipe="R", to="/elsewhere") == Skip("released")
+    assert on_sight(PRINT, RELEASED, recipe="R", to="/r") == Start()
+    assert _digest("in", RELEASED, Mode.IN_PLACE) == Start()
+    assert _digest("in", replace(RELEASED, to="/r"), Mode.IN_PLACE) == Skip("released")
+
+
 @pytest.mark.parametrize("recipe", ["R", "R2"])
 @pytest.mark.parametrize("takes_away", [True, False])
 def test_a_released_file_rests_under_every_recipe_until_it_changes(recipe: str, *, takes_away: bool) -> None:
-    assert on_sight(PRINT, RELEASED, recipe=recipe, takes_away=takes_away) == Skip("released")
-    assert on_sight(OTHER, RELEASED, recipe=recipe, takes_away=takes_away) == Start()
+    assert on_sight(PRINT, RELEASED, recipe=recipe, to="/out", takes_away=takes_away) == Skip("released")
+    assert on_sight(OTHER, RELEASED, recipe=recipe, to="/out", takes_away=takes_away) == Start()
 
 
 @pytest.mark.parametrize("mode", Mode)
 @pytest.mark.parametrize("recipe", ["R", "R2"])
 def test_a_released_file_that_was_touched_rests_and_one_with_another_content_does_not(mode: Mode, recipe: str) -> None:
     def judge(digest: str, entry: Entry) -> Start | Skip:
-        return on_digest(digest, entry, recipe=recipe, mode=mode, own_output=False, target_present=False)
+        return on_digest(digest, entry, recipe=recipe, to="/out", mode=mode, own_output=False, target_present=False)
 
     assert judge("in", RELEASED) == Skip("released")
     assert judge("new", RELEASED) == Start()
@@ -190,7 +229,8 @@ def test_a_file_that_is_being_written_is_waited_for_and_then_held() -> None:
 
 
 def _digest(digest: str, entry: Entry | None, mode: Mode, *, own: bool = False, present: bool = True) -> Start | Skip:
-    return on_digest(digest, entry, recipe="R", mode=mode, own_output=own, target_present=present)
+    to = "/r" if mode is Mode.IN_PLACE else "/out"
+    return on_digest(digest, entry, recipe="R", to=to, mode=mode, own_output=own, target_present=present)
 
 
 def test_our_own_result_is_left_alone_in_place_only() -> None:
@@ -203,8 +243,27 @@ def test_an_original_that_was_put_back_in_place_is_blurred_again() -> None:
     assert _digest("in", DONE_ENTRY, Mode.IN_PLACE) == Start()
 
 
-def test_a_touched_clean_photo_is_not_searched_again() -> None:
-    assert isinstance(_digest("in", replace(DONE_ENTRY, state=State.CLEAN), Mode.IN_PLACE), Skip)
+UNTOUCHED = replace(DONE_ENTRY, state=State.CLEAN, output_digest=None, to="/r")
+
+
+def test_a_touched_photo_that_needed_nothing_in_place_is_not_searched_again() -> None:
+    assert isinstance(_digest("in", UNTOUCHED, Mode.IN_PLACE), Skip)
+
+
+def test_an_original_that_was_put_back_over_its_scrubbed_copy_in_place_is_scrubbed_again() -> None:
+    """Its thumbnail, its position and what is behind its end are there again."""
+    assert _digest("in", replace(UNTOUCHED, output_digest="out"), Mode.IN_PLACE) == Start()
+
+
+def test_a_clean_photo_of_a_mirror_is_no_clean_photo_in_place() -> None:
+    """Its copy in the mirror was scrubbed, it was not."""
+    assert _digest("in", replace(UNTOUCHED, to="/out", output_digest="out"), Mode.IN_PLACE) == Start()
+    assert _digest("in", replace(UNTOUCHED, to=""), Mode.IN_PLACE) == Start()
+
+
+def test_a_result_that_was_moved_along_with_its_mirror_is_not_made_again() -> None:
+    assert isinstance(_digest("in", replace(DONE_ENTRY, to="/old"), Mode.MIRROR), Skip)
+    assert _digest("in", replace(DONE_ENTRY, to="/old"), Mode.MIRROR, present=False) == Start()
 
 
 def test_a_touched_source_is_skipped_in_the_mirror_only_while_its_result_is_there() -> None:
@@ -264,6 +323,13 @@ def test_an_unfinished_file_is_waited_for_by_time_and_not_by_attempts() -> None:
     assert _failed(Reason.INCOMPLETE, attempts=1, overdue=True) == Hold(Reason.INCOMPLETE, "")
 
 
+def test_a_file_that_somebody_keeps_to_himself_is_waited_for_by_time_and_tried_more_than_once() -> None:
+    assert reason_of(errno.EAGAIN) is Reason.BEING_WRITTEN
+    assert isinstance(_failed(Reason.BEING_WRITTEN, attempts=99), Retry)
+    assert isinstance(_failed(Reason.BEING_WRITTEN, attempts=1, overdue=True), Retry)
+    assert _failed(Reason.BEING_WRITTEN, attempts=4, overdue=True) == Hold(Reason.BEING_WRITTEN, "")
+
+
 def test_a_full_disk_never_holds_a_file() -> None:
     assert _failed(Reason.NO_SPACE, attempts=999, retryable=False, overdue=True) == Retry(DISK_SECONDS)
 
@@ -320,5 +386,5 @@ def test_a_job_without_a_result_is_done_again(target: str | None, staging: str |
 def test_a_dropped_file_is_left_alone_until_it_changes() -> None:
     seen = Fingerprint(1, 2, 3, 4, 5)
     dropped = Entry("/r", "a.jpg", State.VANISHED, "R", seen)
-    assert on_sight(seen, dropped, recipe="R") == Skip("dropped")
-    assert isinstance(on_sight(replace(seen, mtime_ns=9), dropped, recipe="R"), Start)
+    assert on_sight(seen, dropped, recipe="R", to="/out") == Skip("dropped")
+    assert isinstance(on_sight(replace(seen, mtime_ns=9), dropped, recipe="R", to="/out"), Start)

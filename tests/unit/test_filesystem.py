@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from faceblurd.intake import filesystem
-from faceblurd.intake.filesystem import RootIdentity, kind_in, kind_under, mount_point, tells_of_changes
+from faceblurd.intake.filesystem import Places, RootIdentity, kind_in, kind_under, look, mount_point, tells_of_changes
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MOUNTS = """\
 21 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
@@ -65,3 +70,22 @@ def test_a_folder_without_a_handle_is_known_by_its_inode() -> None:
     identity = RootIdentity.of("/proc/self/fd")
     assert identity.mark.endswith(f".{identity.inode:x}")
     assert identity.mount_point == "/proc"
+
+
+def test_a_link_that_was_pointed_at_another_folder_is_noticed(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    link = tmp_path / "inbox"
+    link.symlink_to("one")
+    places = Places(str(tmp_path / "one"), str(tmp_path / "one"), (str(link), str(link)))
+    assert look(places).elsewhere == ""
+    link.unlink()
+    link.symlink_to("other")
+    assert look(places).elsewhere == f"{link} leads to {tmp_path / 'other'} now, and no longer to {tmp_path / 'one'}"
+
+
+def test_an_empty_folder_is_told_from_one_that_holds_something(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".hidden").touch()
+    assert look(Places(str(tmp_path / "in"), str(tmp_path / "out"))).empty == {str(tmp_path / "in")}

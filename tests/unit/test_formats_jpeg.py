@@ -13,6 +13,7 @@ from PIL import Image, ImageCms, ImageOps
 from faceblurd.errors import ImageError
 from faceblurd.imaging import jpeg_segments as js
 from faceblurd.imaging.formats import open_image
+from faceblurd.imaging.metadata import BARE
 from faceblurd.imaging.redaction import redact
 from faceblurd.imaging.verification import verify, verify_clean
 from faceblurd.model import BlurSpec, Reason, Region
@@ -195,15 +196,60 @@ def test_a_cut_file_is_incomplete_and_may_be_tried_again(noise: npt.NDArray[Any]
         assert raised.value.retryable
 
 
-def test_a_hole_in_the_scan_is_found_when_it_is_decoded(astronaut: npt.NDArray[Any]) -> None:
+def scan_of(data: bytes) -> js.Segment:
+    return next(segment for segment in js.scan(data) if segment.marker == js.SOS)
+
+
+def test_a_scan_that_lacks_its_second_half_is_published_as_every_program_shows_it(astronaut: npt.NDArray[Any]) -> None:
     data = encode(astronaut)
-    scan = next(s for s in js.scan(data) if s.marker == js.SOS)
-    middle = (scan.start + scan.end) // 2
-    holed = data[:middle] + data[scan.end :]
+    data = data[:20] + js.build(js.COM, bytes(600)) + data[20:]  # zeros that say nothing of the scan
+    middle = (scan_of(data).start + scan_of(data).end) // 2
+    picture = open_image(data[:middle] + data[scan_of(data).end :], max_pixels=MAX)
+    assert np.ptp(picture.pixels()[-16:], axis=(0, 1)).max() < 40  # gray
+    box = Region(x=170, y=60, width=110, height=140, score=1, found_by="test")
+    result = picture.redacted([box], BlurSpec(), BARE)
+    verify(result, picture=picture, regions=[box], blur=BlurSpec(), max_pixels=MAX)
+    verify_clean(picture.scrubbed(), picture=picture, max_pixels=MAX)
+
+
+def test_a_hole_of_zeros_in_the_scan_has_not_arrived_yet(astronaut: npt.NDArray[Any]) -> None:
+    data = encode(astronaut)
+    middle = (scan_of(data).start + scan_of(data).end) // 2
+    holed = data[:middle] + bytes(4096) + data[middle + 4096 :]
     for read in (lambda p: p.preview(100), lambda p: p.pixels()):
         with pytest.raises(ImageError) as raised:
             read(open_image(holed, max_pixels=MAX))
-        assert raised.value.reason is Reason.DAMAGED
+        assert raised.value.reason is Reason.INCOMPLETE
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}])
+def test_a_file_without_its_end_marker_is_whole_when_its_rows_are(astronaut: npt.NDArray[Any], options: Any) -> None:
+    out = io.BytesIO()
+    Image.fromarray(astronaut).save(out, "JPEG", **options)
+    data = out.getvalue()
+    for cut in (data[:-2], data[:-1]):
+        assert open_image(cut, max_pixels=MAX).scrubbed() == data
+    if options:  # a scan less shows a picture, too, only not the whole
+        last = max(segment.start for segment in js.scan(data) if segment.marker == js.SOS)
+        with pytest.raises(ImageError, match="end marker"):
+            open_image(data[: data.rindex(b"\xff\xc4", 0, last)], max_pixels=MAX)
+
+
+def test_a_height_behind_the_scan_counts(astronaut: npt.NDArray[Any]) -> None:
+    data = encode(astronaut)
+    frame = next(segment for segment in js.scan(data) if segment.marker == 0xC0)
+    late = data[: frame.start + 5] + b"\0\0" + data[frame.start + 7 : -2] + js.build(0xDC, b"\x02\x00") + b"\xff\xd9"
+    picture = open_image(late, max_pixels=MAX)
+    assert (picture.width, picture.height) == (512, 512)
+    np.testing.assert_array_equal(picture.pixels(), open_image(data, max_pixels=MAX).pixels())
+
+
+@pytest.mark.parametrize("stray", [b"\xef\xbb\xbf", b"\r\n", b"\xef\xbb\xbf\n\n"])
+def test_what_a_script_printed_before_a_picture_goes(astronaut: npt.NDArray[Any], stray: bytes) -> None:
+    data = encode(astronaut)
+    assert open_image(stray + data, max_pixels=MAX).scrubbed() == data
+    with pytest.raises(ImageError):
+        open_image(stray + b"text", max_pixels=MAX)
 
 
 def test_verification_refuses_another_picture_and_a_left_thumbnail(noise: npt.NDArray[Any]) -> None:
@@ -222,3 +268,10 @@ def test_verification_refuses_another_picture_and_a_left_thumbnail(noise: npt.ND
         verify_clean(leaky(noise), picture=picture, max_pixels=MAX)
     assert raised.value.reason is Reason.NOT_VERIFIED
     verify_clean(picture.scrubbed(), picture=picture, max_pixels=MAX)
+
+
+def test_stray_bytes_between_segments_are_passed_over_as_decoders_do(astronaut: npt.NDArray[Any]) -> None:
+    data = encode(astronaut)
+    second = js.scan(data)[1].start
+    for stray in (b"\xff\0\xff\0", b"stray", b"\xff\xff"):
+        assert open_image(data[:second] + stray + data[second:], max_pixels=MAX).scrubbed() == data

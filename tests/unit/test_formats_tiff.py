@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -13,7 +15,7 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 from faceblurd.errors import ImageError
-from faceblurd.imaging.formats import open_image
+from faceblurd.imaging.formats import open_image, tiff_planes
 from faceblurd.imaging.metadata import BARE, Scrub
 from faceblurd.imaging.verification import verify
 from faceblurd.model import BlurMethod, BlurSpec, MetadataPolicy, MetadataSpec, Reason, Region
@@ -262,3 +264,110 @@ def test_what_the_fourth_sample_means_stays(meaning: int) -> None:
     data = hidden(built("<", 8, noise((90, 110, 4)), _338=(3, 1, meaning)), BOX)
     with Image.open(io.BytesIO(data)) as after:
         assert after.tag_v2[338] == (meaning,)
+
+
+def with_tag(tag: int, value: bytes) -> bytes:
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[tag] = value
+    tags.tagtype[tag] = 7
+    return saved(image("RGB"), tiffinfo=tags)
+
+
+@pytest.mark.parametrize("tag", [37724, 50255, 65000, 1234, 5])
+def test_a_tag_that_nobody_knows_goes_with_its_raw_samples(tag: int) -> None:
+    raw = bytes(range(1, 256)) * 9
+    picture = open_image(with_tag(tag, raw), max_pixels=MAX)
+    for result in (picture.scrubbed(BARE), picture.redacted([BOX], BlurSpec(), BARE).data):
+        assert raw[:64] not in result
+        with Image.open(io.BytesIO(result)) as opened:
+            assert tag not in opened.tag_v2
+
+
+def test_a_tag_that_nobody_knows_stays_when_it_is_too_small_to_show_anything() -> None:
+    picture = open_image(with_tag(65000, b"serial number 7"), max_pixels=MAX)
+    assert b"serial number 7" in picture.scrubbed(BARE)
+
+
+PLANES = [("<", 8, 1), (">", 8, 1), ("<", 16, 1), (">", 16, 1), ("<", 16, 5), ("<", 8, 8)]
+
+
+DEEP, SHALLOW = ["RGB", "RGBA"], ["RGB", "RGBA", "CMYK", "LA"]  # what there is of 16 bits, and of 8
+
+
+@pytest.mark.parametrize(
+    ("order", "bits", "compression", "mode"),
+    [(*plane, mode) for plane in PLANES for mode in (DEEP if plane[1] == 16 else SHALLOW)],
+)
+def test_channels_that_lie_apart_still_do(order: str, bits: int, compression: int, mode: str) -> None:
+    channels = len(Image.new(mode, (1, 1)).getbands())
+    array = noise((90, 110, channels), 1 << bits).astype(f"{order}u{bits // 8}")
+    data = apart(array, order, {"RGB": 2, "RGBA": 2, "CMYK": 5, "LA": 1}[mode], compression)
+    pixels = open_image(data, max_pixels=MAX).pixels()
+    want = array[:, :, {"RGB": [2, 1, 0], "RGBA": [2, 1, 0, 3], "CMYK": range(4), "LA": [0, 0, 0, 1]}[mode]]
+    np.testing.assert_array_equal(pixels, want)
+    result = hidden(data, BOX)
+    with Image.open(io.BytesIO(result)) as opened:
+        assert opened.tag_v2[284] == 2
+        assert opened.tag_v2[258] == (bits,) * channels
+
+
+def apart(array: npt.NDArray[Any], order: str, photometric: int, compression: int) -> bytes:
+    """Write planes, two strips each."""
+    pack = zlib.compress if compression == 8 else lzw if compression == 5 else bytes
+    halves = [half.tobytes() for plane in np.moveaxis(array, 2, 0) for half in (plane[:50], plane[50:])]
+    rows, count = [pack(half) for half in halves], array.shape[2]
+    tags = {256: (4, [110]), 257: (4, [90]), 258: (3, [8 * array.itemsize] * count), 259: (3, [compression])}
+    tags |= {262: (3, [photometric]), 273: (4, [0]), 277: (3, [count]), 278: (4, [50]), 279: (4, [0]), 284: (3, [2])}
+    tags |= {338: (3, [2])} if count in {2, 4} and photometric != 5 else {}
+    page = SimpleNamespace(order=order, tags=set(tags))
+    return tiff_planes._built(page, tags, rows)  # type: ignore[arg-type]
+
+
+def lzw(row: bytes) -> bytes:
+    """Codes of nine bits, the table cleared often enough that it never grows."""
+    codes = [code for at in range(0, len(row), 200) for code in (256, *row[at : at + 200])] + [257]
+    bits = "".join(f"{code:09b}" for code in codes)
+    return int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(-(-len(bits) // 8), "big")
+
+
+@pytest.mark.parametrize("compression", ["lzma", "zstd"])
+def test_newer_compressions_stay(compression: str) -> None:
+    result = hidden(saved(image("RGB"), compression=compression), BOX)
+    with Image.open(io.BytesIO(result)) as opened:
+        assert opened.info["compression"] == compression
+
+
+def test_gray_with_opacity_stays() -> None:
+    with Image.open(io.BytesIO(hidden(saved(image("LA")), BOX))) as opened:
+        assert opened.mode == "LA"
+
+
+@pytest.mark.parametrize(("bits", "photometric"), [(2, 1), (4, 1), (4, 0), (4, 3), (2, 3)])
+def test_few_bits_become_eight_and_that_is_said(bits: int, photometric: int) -> None:
+    cells = np.random.default_rng(2).integers(1, 256, (90, -(-110 * bits // 8)), dtype=np.uint8)
+    tags = {256: (4, [110]), 257: (4, [90]), 258: (3, [bits]), 259: (3, [1]), 262: (3, [photometric]), 273: (4, [0])}
+    tags |= {277: (3, [1]), 278: (4, [90]), 279: (4, [0])}
+    tags |= {320: (3, [n * 997 for n in range(3 << bits)])} if photometric == 3 else {}
+    data = tiff_planes._built(SimpleNamespace(order="<", tags=set(tags)), tags, [cells.tobytes()])  # type: ignore[arg-type]
+    picture = open_image(data, max_pixels=MAX)
+    result = picture.redacted([BOX], BlurSpec(), BARE)
+    verify(result, picture=picture, regions=[BOX], blur=BlurSpec(), max_pixels=MAX)
+    assert f"samples of {bits} bits have 8 now" in result.note
+
+
+@pytest.mark.parametrize(("mode", "words"), [("LAB", "CIELab"), ("F", "floating-point"), ("I", "32 bits")])
+def test_what_is_not_supported_is_named_in_words(mode: str, words: str) -> None:
+    with pytest.raises(ImageError, match=words) as raised:
+        open_image(saved(image("RGB").convert("L" if mode != "LAB" else "RGB").convert(mode)), max_pixels=MAX)
+    assert raised.value.reason is Reason.UNSUPPORTED
+
+
+def test_tiles_become_strips_and_that_is_said() -> None:
+    rows = [noise((64, 64)).tobytes(), noise((64, 64)).tobytes()]
+    tags = {256: (4, [110]), 257: (4, [60]), 258: (3, [8]), 259: (3, [1]), 262: (3, [1]), 277: (3, [1]), 322: (3, [64])}
+    tags |= {323: (3, [64]), 324: (4, [0]), 325: (4, [0])}
+    data = tiff_planes._built(SimpleNamespace(order="<", tags=set(tags)), tags, rows)  # type: ignore[arg-type]
+    picture, box = open_image(data, max_pixels=MAX), replace(BOX, height=30)
+    result = picture.redacted([box], BlurSpec(), BARE)
+    verify(result, picture=picture, regions=[box], blur=BlurSpec(), max_pixels=MAX)
+    assert result.note == "tiles became strips"

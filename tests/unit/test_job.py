@@ -40,6 +40,12 @@ def _perform(answer: bool, error: Exception | None = None) -> object:
         os.close(staging)
 
 
+def _raised_from(cause: Exception, error: Exception) -> Exception:
+    """Give an error that a decoder made of another one."""
+    error.__cause__ = cause
+    return error
+
+
 def test_a_no_from_the_parent_ends_the_job_before_anything_is_decoded() -> None:
     assert _perform(False, RuntimeError("decoded")) == Abandoned(1)
 
@@ -53,6 +59,8 @@ def test_a_no_from_the_parent_ends_the_job_before_anything_is_decoded() -> None:
         (OSError(errno.EDQUOT, "full"), Reason.NO_SPACE, True),
         (OSError(errno.EIO, "broken"), Reason.IO_ERROR, True),
         (MemoryError(), Reason.OUT_OF_MEMORY, True),
+        (cv2.error("std::bad_alloc"), Reason.OUT_OF_MEMORY, True),
+        (_raised_from(MemoryError(), ImageError(Reason.DAMAGED, "does not decode")), Reason.OUT_OF_MEMORY, True),
         (RuntimeError("bug"), Reason.INTERNAL_ERROR, True),
     ],
 )

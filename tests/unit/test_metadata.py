@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import io
+import json
 import struct
+import zlib
+from functools import cache
 from typing import TYPE_CHECKING
+from urllib.parse import quote_from_bytes
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from faceblurd.imaging.exif import TiffBlock, minimal, wipe_jpegs
-from faceblurd.imaging.metadata import contains_picture, orientation_of, scrub_exif, scrub_resources, scrub_xmp
+from faceblurd.imaging.embedded import wipe_pictures
+from faceblurd.imaging.exif import TiffBlock, minimal
+from faceblurd.imaging.metadata import (
+    contains_picture,
+    hides_picture,
+    orientation_of,
+    scrub_exif,
+    scrub_resources,
+    scrub_xmp,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,20 +100,23 @@ def test_a_preview_whose_first_byte_was_replaced_is_wiped() -> None:
 
 def test_a_preview_that_is_cut_is_wiped_to_the_end() -> None:
     content = bytearray(b"head" + jpeg()[:400])
-    wipe_jpegs(content)
+    wipe_pictures(content)
     assert content == b"head" + bytes(400)
 
 
 def test_a_value_that_claims_to_reach_beyond_the_block_is_wiped_as_far_as_there_is_one() -> None:
     content = bytearray(b"head" + jpeg()[:400])
-    wipe_jpegs(content, 2, 1 << 40)
+    wipe_pictures(content, 2, 1 << 40)
     assert content == b"head" + bytes(400)
 
 
-def test_a_png_in_the_maker_note_costs_the_block_all_but_its_orientation() -> None:
-    note = b"x" * 20 + b"\x89PNG\r\n\x1a\n" + b"y" * 20
-    clean = scrub_exif(exif_with_thumbnail(jpeg(), maker_note=note))
-    assert clean == b"Exif\0\0" + minimal(6)
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "WEBP"])
+def test_a_picture_of_another_format_in_the_maker_note_is_wiped(kind: str) -> None:
+    block = exif_with_thumbnail(jpeg(), maker_note=b"BEFORE" + picture(kind))
+    clean = scrub_exif(block)
+    assert len(clean) == len(block)
+    assert b"BEFORE" in clean
+    assert picture(kind)[-40:] not in clean
 
 
 def test_a_block_that_does_not_parse_is_not_kept() -> None:
@@ -161,8 +177,9 @@ def test_an_empty_element_of_a_known_name_is_cut_out() -> None:
     assert scrub_xmp(packet(element=b"<D:Data />")) == packet()
 
 
-def test_a_packet_that_does_not_parse_is_kept_only_without_a_picture() -> None:
-    assert scrub_xmp(b"<broken>") == b"<broken>"
+def test_a_packet_that_does_not_parse_goes() -> None:
+    assert scrub_xmp(b"<broken>") is None
+    assert scrub_xmp(b"no XML at all") is None
     assert scrub_xmp(b"<broken>" + base64.b64encode(jpeg())) is None
     assert scrub_xmp(("<broken>" + base64.b64encode(jpeg()).decode()).encode("utf-16")) is None
 
@@ -190,18 +207,78 @@ def test_no_bytes_make_the_resource_scrubber_fail(tail: bytes) -> None:
     assert not contains_picture(scrub_resources(b"8BIM" + tail))
 
 
-@pytest.mark.parametrize(
-    "disguise",
-    [
-        bytes,
-        base64.b64encode,
-        base64.encodebytes,
-        lambda b: b.hex().encode(),
-        lambda b: b"\n".join(b.hex().upper().encode()[i : i + 72] for i in range(0, 2 * len(b), 72)),
-    ],
-)
-def test_a_picture_is_recognised_in_disguise(disguise: Callable[[bytes], bytes]) -> None:
-    assert contains_picture(b"text " + disguise(jpeg()) + b" text")
+@cache
+def picture(kind: str) -> bytes:
+    """A small picture of noise."""
+    if kind == "JXL":
+        return b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(range(256))
+    out = io.BytesIO()
+    Image.effect_noise((40, 30), 60).convert("RGB").save(out, kind)
+    return out.getvalue()
+
+
+KINDS = ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "JPEG2000", "JXL"]
+WRAPPINGS: dict[str, Callable[[bytes], bytes]] = {
+    "as it is": bytes,
+    "base64": base64.b64encode,
+    "base64 in lines": base64.encodebytes,
+    "base64 for addresses": base64.urlsafe_b64encode,
+    "base64 in an address": lambda b: quote_from_bytes(base64.b64encode(b), safe="").encode(),
+    "base64 in JSON": lambda b: json.dumps({"picture": base64.b64encode(b).decode()}).replace("/", "\\/").encode(),
+    "base64 in XML lines": lambda b: base64.encodebytes(b).replace(b"\n", b"&#xA;"),
+    "base64, shifted by one": lambda b: base64.b64encode(b"x" + b),
+    "base64, shifted by two": lambda b: base64.b64encode(b"xy" + b),
+    "base64 behind other letters": lambda b: b"data" + base64.b64encode(b),
+    "base64 in UTF-16": lambda b: base64.b64encode(b).decode().encode("utf-16"),
+    "hexadecimal": lambda b: b.hex().encode(),
+    "hexadecimal in lines": lambda b: b.hex("\n", 36).upper().encode(),
+    "escaped bytes": lambda b: b"".join(b"\\x%02x" % byte for byte in b),
+    "list of hexadecimal numbers": lambda b: b", ".join(b"0x%02X" % byte for byte in b),
+    "base64 of base64": lambda b: base64.b64encode(base64.b64encode(b)),
+    "zlib": zlib.compress,
+    "base64 of gzip": lambda b: base64.b64encode(gzip.compress(b)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("wrapping", WRAPPINGS)
+def test_a_picture_is_recognised_in_whatever_wrapping(wrapping: str, kind: str) -> None:
+    wrapped = WRAPPINGS[wrapping](picture(kind))
+    assert contains_picture(wrapped if wrapping == "zlib" else b"text, " + wrapped + b" text")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_whole_picture_is_told_from_coded_pixels(kind: str) -> None:
+    assert hides_picture(b"\1\2\3" * 500 + picture(kind) + b"\1\2\3" * 500)
+
+
+CHANCE = {
+    "numbers of two bytes": struct.pack(">12h", 1, -56, -40, -58, 424, 23130, -40, -32, -31, -30, -1, -40) * 9,
+    "numbers of a colour profile": b"".join(struct.pack(">H", number) for number in range(0xFF00, 0x10000)) * 3,
+    "pink": b"\xff\xd8\xff" * 10_000,
+    "white of many opacities": b"".join(bytes([255, 255, 255, level]) for level in range(256)) * 40,
+    "tables of a JPEG": b"\xff\xd8" + jpeg()[20:158] + b"\xff\xd9",
+    "a text about formats": b"Converted from GIF89a to GIF87a with BMP2GIF (RIFF is no FF D8 FF). " * 9,
+    "an IFD of a maker": b"MM\0*" + struct.pack(">IH", 8, 2) + struct.pack(">HHIHHHHII", 256, 3, 1, 8, 0, 257, 3, 1, 8),
+}
+
+
+@pytest.mark.parametrize("what", CHANCE)
+def test_what_only_looks_like_the_beginning_of_a_picture_is_none(what: str) -> None:
+    assert not contains_picture(CHANCE[what])
+    assert not hides_picture(CHANCE[what])
+    kept = bytearray(CHANCE[what])
+    wipe_pictures(kept)
+    assert kept == CHANCE[what]
+
+
+@given(st.binary(max_size=400), st.integers(0, 200))
+def test_no_bytes_make_the_search_for_pictures_fail(tail: bytes, cut: int) -> None:
+    for kind in KINDS:
+        content = picture(kind)[:cut] + tail
+        hides_picture(content)
+        wipe_pictures(bytearray(content))
+        contains_picture(base64.b64encode(content))
 
 
 def test_ordinary_text_is_no_picture() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -89,6 +90,29 @@ def test_the_bare_mount_point_is_not_the_mirror_and_is_never_taken_for_it(presen
     for now in (0.0, 2.0):  # the second look is as strict as the first
         assert presence.why_not(seen(to=BELOW), now) == f"{TO} is not mounted"
     assert presence.to_identity == DISK
+
+
+@pytest.mark.parametrize("bare", [ROOT, TO])
+def test_an_empty_folder_is_bare_where_a_disk_was_mounted_when_we_last_ran(bare: str) -> None:
+    fresh = Presence(ROOT, TO, {ROOT: "/srv", TO: "/srv"})
+    below = replace(seen(*(BELOW if one == bare else DISK for one in (ROOT, TO))), empty=frozenset({bare}))
+    why = fresh.why_not(below, 0.0)
+    assert why.startswith(f"{bare} is empty, and its disk was mounted at /srv: it is not mounted")
+    assert f"faceblurd redo --config FILE --root {ROOT}" in why
+    assert fresh.to_identity is None
+    fresh.mounted_at.clear()  # what `redo` does
+    assert fresh.why_not(below, 2.0) == ""
+
+
+def test_a_folder_that_holds_something_is_taken_on_wherever_it_is_mounted_now() -> None:
+    moved = Presence(ROOT, TO, {ROOT: "/srv", TO: "/srv"})
+    assert moved.why_not(seen(BELOW, BELOW), 0.0) == ""
+
+
+def test_a_name_that_leads_elsewhere_suspends_the_root_with_a_remedy(presence: Presence) -> None:
+    elsewhere = replace(seen(), elsewhere="/srv/inbox leads to /srv/new now, and no longer to /srv/old")
+    assert "no longer to /srv/old: reload the configuration (SIGHUP)" in presence.why_not(elsewhere, 0.0)
+    assert presence.why_not(seen(), 2.0) == ""
 
 
 def test_a_root_that_was_made_again_on_its_disk_is_the_root(presence: Presence) -> None:

@@ -6,6 +6,7 @@ before anything is decoded.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from faceblurd.imaging.soft import Channels
     from faceblurd.model import BlurSpec, Region
 
+_STRAY = re.compile(rb"(?:\xef\xbb\xbf)?[\r\n\t ]{0,64}")
 _LEAST_PIXELS = 65_536  # what even the smallest of many frames counts for: each is searched, for 10 to 30 ms
 
 __all__ = ["Encoded", "Picture", "open_image", "sniff"]
@@ -79,6 +81,12 @@ class Picture(Protocol):
     def preview(self, longest_px: int | None, frame: int = 0) -> npt.NDArray[Any]:
         """Return BGR uint8, upright and contiguous, with a longest side of at most `longest_px` (None: full size)."""
 
+    def looks(self, longest_px: int | None, frame: int = 0) -> Sequence[npt.NDArray[Any]]:
+        """Return what programs may show, each as `preview` gives it: all that has to be searched for faces.
+
+        One where nothing is transparent; else the colours alone, on white and on black, as far as they differ.
+        """
+
     def pixels(self, frame: int = 0) -> npt.NDArray[Any]:
         """Return all pixels as stored, writable, at their own depth (uint8 or uint16), HxW or HxWxC in BGR(A) order."""
 
@@ -108,6 +116,7 @@ def open_image(data: bytes, *, max_pixels: int) -> Picture:
     """Open a file by its content. Raises ImageError: UNSUPPORTED, DAMAGED, INCOMPLETE or TOO_LARGE."""
     if not data.strip(b"\0"):
         raise ImageError(Reason.INCOMPLETE, "The file is empty or holds only zeros", retryable=True)
+    data = _without_stray_bytes(data)
     found = sniff(data[:HEAD_BYTES])
     if found is None:
         raise ImageError(Reason.UNSUPPORTED, "The file is not an image")
@@ -123,6 +132,13 @@ def open_image(data: bytes, *, max_pixels: int) -> Picture:
         size = f"{picture.width} x {picture.height}{frames}"
         raise ImageError(Reason.TOO_LARGE, f"{size} pixels are more than max_pixels ({max_pixels})")
     return picture
+
+
+def _without_stray_bytes(data: bytes) -> bytes:
+    """Leave out what scripts print before a picture: a byte order mark, line ends; many programs pass over it."""
+    stray = _STRAY.match(data)
+    bare = data[stray.end() :] if stray and stray.end() else data
+    return bare if sniff(data[:HEAD_BYTES]) is None and sniff(bare[:HEAD_BYTES]) in known_formats() else data
 
 
 def known_formats() -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""What animated formats share: frames composed by Pillow, one at a time, each hidden and written as it looks.
+"""What animated formats share: frames composed one at a time, each hidden and written as it looks.
 
 A frame of an animation shows what earlier frames left; so faces are looked for, hidden and compared in the composed
 frames. No more than a frame or two is held at a time: an animation of 200 megapixels would be 800 MB.
@@ -6,31 +6,31 @@ frames. No more than a frame or two is held at a time: an animation of 200 megap
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
-from faceblurd.errors import ImageError
 from faceblurd.imaging.formats import Encoded
-from faceblurd.imaging.formats.bmp import swapped
-from faceblurd.imaging.formats.codecs import check_size, decoding, preview_of
+from faceblurd.imaging.formats.codecs import looks_of, preview_of
+from faceblurd.imaging.formats.composition import Canvas
 from faceblurd.imaging.geometry import upright_view
 from faceblurd.imaging.redaction import redact
 from faceblurd.imaging.soft import Channels
-from faceblurd.model import Reason
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from faceblurd.imaging.formats.composition import Layer
     from faceblurd.imaging.metadata import Scrub
     from faceblurd.model import BlurSpec, Region
 
 
 class Animation:
-    """Several frames of one size. A format adds `write`, `scrubbed` and `embedded`, and may refine `fitted`."""
+    """Several frames of one size.
+
+    A format adds `layer` (or composes by itself), `write`, `scrubbed` and `embedded`, and may refine `fitted`.
+    """
 
     format: str
     width: int
@@ -43,8 +43,7 @@ class Animation:
     def __init__(self, data: bytes) -> None:
         """Keep the bytes; the format reads the headers."""
         self._data = data
-        self._image: Image.Image | None = None
-        self._composed: tuple[int, npt.NDArray[Any]] | None = None
+        self._canvas: Canvas | None = None
 
     def size_of(self, frame: int) -> tuple[int, int, int]:  # noqa: ARG002 - all are alike
         """Return columns, rows and orientation as stored."""
@@ -52,29 +51,21 @@ class Animation:
 
     def composed(self, frame: int) -> npt.NDArray[np.uint8]:
         """Return a frame as it looks, HxWx4, BGRA; what is fully transparent has no colour. Cheap in their order."""
-        if self._composed is None or self._composed[0] != frame:
-            with decoding(self.format):
-                array = swapped(np.asarray(self._seek(frame).convert("RGBA")))
-            check_size(array, width=self.width, height=self.height)
-            array[array[:, :, 3] == 0] = 0
-            self._composed = frame, array
-        return self._composed[1]
+        if self._canvas is None:  # not before the header's size was checked
+            self._canvas = Canvas(self.width, self.height, self.layer)
+        return self._canvas.composed(frame)
 
-    def _seek(self, frame: int) -> Image.Image:
-        """Go to a frame step by step: Pillow 13 loses its place in an APNG when it skips frames."""
-        image = self._image
-        if image is None or image.tell() > frame:
-            image = self._image = Image.open(io.BytesIO(self._data), formats=[self.format.upper()])
-            if getattr(image, "n_frames", 1) != self.frames:
-                raise ImageError(Reason.DAMAGED, f"The {self.format} has not the frames that its headers say")
-        for number in range(image.tell(), frame + 1):
-            image.seek(number)
-            image.load()
-        return image
+    def layer(self, number: int) -> Layer:
+        """Decode what a frame draws over those before it. Raises ImageError."""
+        raise NotImplementedError
 
     def preview(self, longest_px: int | None, frame: int = 0) -> npt.NDArray[Any]:
         """Scale a composed frame down."""
         return preview_of(self.composed(frame), orientation=self.orientation, longest_px=longest_px)
+
+    def looks(self, longest_px: int | None, frame: int = 0) -> list[npt.NDArray[Any]]:
+        """Scale down what programs may show of a composed frame."""
+        return looks_of(self.composed(frame), orientation=self.orientation, longest_px=longest_px)
 
     def pixels(self, frame: int = 0) -> npt.NDArray[Any]:
         """Return a composed frame, writable."""

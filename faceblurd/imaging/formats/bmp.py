@@ -13,7 +13,7 @@ import numpy as np
 from faceblurd.errors import ImageError
 from faceblurd.imaging.formats import Encoded
 from faceblurd.imaging.formats.bmp_rows import PLAIN_MASKS, Rows
-from faceblurd.imaging.formats.codecs import check_size, pillow, preview_of, zero_tail
+from faceblurd.imaging.formats.codecs import check_size, ends_in_mid_row, pillow, zero_tail
 from faceblurd.imaging.formats.still import Still
 from faceblurd.imaging.metadata import BARE, contains_picture
 from faceblurd.imaging.soft import Channels
@@ -37,7 +37,7 @@ _NARROW_MASKS = (0x1F, 0x3E0, 0x7C00)
 _TOPS = frozenset((1 << bits) - 1 for bits in range(1, 9))  # masks without gaps, of at most 8 bits, shifted down
 _COLOURS = 256
 _SIZE_AT, _START_AT, _COMPRESSION_AT, _ROWS_AT, _COLOURS_AT, _MASKS_AT, _PROFILE_AT = 2, 10, 30, 34, 46, 54, 126
-_SPARSE = 8  # zeros over an eighth of uncompressed pixels: a copy that is still arriving, not a dark corner
+_SPARSE = 8  # zeros over an eighth of uncompressed pixels: a copy that is still arriving, or black
 
 
 class BmpPicture(Still):
@@ -53,10 +53,8 @@ class BmpPicture(Still):
             self._read_header(data)
         except struct.error as error:
             raise ImageError(Reason.INCOMPLETE, "The BMP ends inside its header", retryable=True) from error
-        plain = self._compression not in _RLE
-        if self._end > len(data) or (plain and zero_tail(data) > max(4096, (self._end - self._start) // _SPARSE)):
+        if self._end > len(data):
             raise ImageError(Reason.INCOMPLETE, "The BMP's rows are not all there", retryable=True)
-        self._stored: npt.NDArray[Any] | None = None
 
     def _read_header(self, data: bytes) -> None:
         self._start, header = struct.unpack_from("<II", data, _START_AT)
@@ -111,21 +109,13 @@ class BmpPicture(Still):
         check_size(cells, width=self.width, height=self.height)
         return cells
 
-    def _load(self) -> npt.NDArray[Any]:
-        """Decode once; the detectors' preview and the pixels come from the same decode."""
-        if self._stored is None:
-            self._stored = self._rows.shown(self._cells())
-        return self._stored
-
-    def preview(self, longest_px: int | None, frame: int = 0) -> npt.NDArray[Any]:  # noqa: ARG002 - there is one
-        """Scale the whole picture down."""
-        return preview_of(self._load(), orientation=1, longest_px=longest_px)
-
-    def pixels(self, frame: int = 0) -> npt.NDArray[Any]:  # noqa: ARG002 - there is one
-        """Hand over the decoded pixels."""
-        array = self._load()
-        self._stored = None
-        return array
+    def decoded(self) -> npt.NDArray[Any]:
+        """Read the rows."""
+        cells = self._cells()
+        sparse = self._compression not in _RLE and zero_tail(self._data) > (self._end - self._start) // _SPARSE
+        if sparse and ends_in_mid_row(cells[::-1] if self._rows.upward else cells):
+            raise ImageError(Reason.INCOMPLETE, "The BMP's rows are not all there", retryable=True)
+        return self._rows.shown(cells)
 
     def encode(self, pixels: npt.NDArray[Any], scrub: Scrub = BARE) -> Encoded:  # noqa: ARG002 - see metadata.Scrub
         """Write the rows as they were. `pixels` are changed in place to what the palette or the depth can hold."""
@@ -157,7 +147,7 @@ class BmpPicture(Still):
 
     def embedded(self) -> list[str]:
         """Look before and after the rows."""
-        return ["BMP"] if contains_picture(self._data[: self._start] + self._data[self._end :]) else []
+        return ["BMP"] if contains_picture(self._data[_FILE_HEADER : self._start] + self._data[self._end :]) else []
 
 
 def _palette(table: bytes, entry: int) -> npt.NDArray[np.uint8]:

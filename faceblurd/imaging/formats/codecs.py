@@ -41,6 +41,8 @@ _DECODER_ERRORS = (
     cv2.error,
 )
 GRAY_DIMENSIONS, WITH_ALPHA = 2, 4
+_STRIP_ROWS = 256
+_MOST = 0.5
 
 
 @contextmanager
@@ -117,9 +119,36 @@ def check_size(array: npt.NDArray[Any], *, width: int, height: int) -> None:
 
 
 def preview_of(stored: npt.NDArray[Any], *, orientation: int, longest_px: int | None) -> npt.NDArray[Any]:
-    """Make a detector's picture of stored pixels: smaller, BGR uint8, upright, contiguous."""
+    """Make a small picture of stored pixels: BGR uint8, upright, contiguous; what is transparent is left out."""
     small = bgr8(shrink(stored, longest_px))
     return np.ascontiguousarray(upright_view(small, orientation))
+
+
+def looks_of(stored: npt.NDArray[Any], *, orientation: int, longest_px: int | None) -> list[npt.NDArray[Any]]:
+    """Make of stored pixels what programs may show: the colours alone, on white and on black, as `preview_of` does.
+
+    One look where all is opaque. Where it is not, a face may be drawn by the opacity alone: black ink on nothing.
+    """
+    appearances = [stored]
+    if stored.ndim > GRAY_DIMENSIONS and stored.shape[2] == WITH_ALPHA and not _is_opaque(stored[:, :, 3]):
+        appearances += [_laid_on(stored, level) for level in (255, 0)]
+    looks = [preview_of(one, orientation=orientation, longest_px=longest_px) for one in appearances]
+    return [one for at, one in enumerate(looks) if not any(np.array_equal(one, other) for other in looks[:at])]
+
+
+def _is_opaque(alpha: npt.NDArray[Any]) -> bool:
+    return bool(alpha.min() == np.iinfo(alpha.dtype).max)
+
+
+def _laid_on(stored: npt.NDArray[Any], level: int) -> npt.NDArray[np.uint8]:
+    """Lay BGRA over gray of this level; rounded, since it is for looking at only. Strip by strip: sums are wide."""
+    out = np.empty((*stored.shape[:2], 3), np.uint8)
+    for top in range(0, len(stored), _STRIP_ROWS):
+        strip = stored[top : top + _STRIP_ROWS]
+        wide = (strip >> 8 if strip.dtype == np.uint16 else strip).astype(np.uint16)
+        colours, alpha = wide[:, :, :3], wide[:, :, 3:]
+        out[top : top + _STRIP_ROWS] = (colours * alpha + level * (255 - alpha) + 127) // 255
+    return out
 
 
 def shrink(array: npt.NDArray[Any], longest_px: int | None) -> npt.NDArray[Any]:
@@ -149,6 +178,22 @@ def bgr8(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def zero_tail(data: bytes) -> int:
     """Return how many zero bytes end the data: where a copy that was announced in full has not arrived yet."""
     return len(data) - len(data.rstrip(b"\0"))
+
+
+def ends_in_mid_row(rows: npt.NDArray[Any]) -> bool:
+    """Say whether uncompressed rows break off within one: it goes on in zeros where the row before does not.
+
+    Black rows, and shapes on black, end otherwise. `rows` in the file's order.
+    """
+    flat = rows.reshape(len(rows), -1) != 0
+    filled = np.flatnonzero(flat.any(axis=1))
+    if not len(filled):
+        return False
+    last = int(filled[-1])
+    end = int(np.flatnonzero(flat[last])[-1]) + 1
+    if flat.shape[1] - end <= flat.shape[1] // 100 + 4:
+        return False
+    return last == 0 or float(flat[last - 1, end:].mean()) > _MOST
 
 
 def reduction(longest: int, longest_px: int | None) -> int:

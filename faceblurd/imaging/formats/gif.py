@@ -1,4 +1,4 @@
-"""GIF, still or animated: composed and compressed with Pillow, its timing and its extensions kept.
+"""GIF, still or animated: decoded and compressed with Pillow, its timing and its extensions kept.
 
 A redacted file is written anew: each frame as what changed since the one before, with its own colours. What is outside
 of the regions keeps its colours exactly; what was painted takes such colours as are left of 256.
@@ -26,8 +26,9 @@ from faceblurd.imaging.formats.gif_blocks import (
     joined,
     read_gif,
     scrubbed_block,
+    table_size,
 )
-from faceblurd.imaging.formats.gif_frames import Frames, has_more
+from faceblurd.imaging.formats.gif_frames import Layers, has_more
 from faceblurd.imaging.metadata import BARE, Scrub, contains_picture
 from faceblurd.imaging.soft import Channels
 from faceblurd.model import Reason
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
+
+    from faceblurd.imaging.formats.composition import Layer
 
 _COLOURS: Final = 256
 _SPARE: Final = 255  # one index stands for what does not change
@@ -57,13 +60,11 @@ class GifPicture(Animation):
         self.width, self.height, self.frames = self._gif.width, self._gif.height, len(self._gif.delays)
         if not self.frames:
             raise ImageError(Reason.DAMAGED, "The GIF has no picture")
-        self._composer: Frames | None = None
+        self._layers = Layers(data, self._gif)
 
-    def composed(self, frame: int) -> npt.NDArray[np.uint8]:
-        """Return a frame as browsers show it, HxWx4, BGRA; what is transparent has no colour."""
-        if self._composer is None:  # not before the header's size was checked
-            self._composer = Frames(self._data, self._gif)
-        return self._composer.composed(frame)
+    def layer(self, number: int) -> Layer:
+        """Decode one image."""
+        return self._layers(number)
 
     def fit(self, pixels: npt.NDArray[np.uint8], painted: npt.NDArray[np.bool_]) -> None:
         """Give what was painted colours that the frame has room for, and no opacity in between."""
@@ -155,5 +156,4 @@ def _compressed(cells: npt.NDArray[np.uint8]) -> bytes:
         image.save(out, "GIF", optimize=False, interlace=False)
     data = out.getvalue()
     block = next(block for block in read_gif(data).blocks if block.kind == IMAGE)
-    size_of_table = 3 << (data[block.start + 9] & 7) + 1 if data[block.start + 9] & 0x80 else 0
-    return data[block.start + 10 + size_of_table : block.end]
+    return data[block.start + 10 + table_size(data[block.start + 9]) : block.end]

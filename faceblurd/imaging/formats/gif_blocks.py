@@ -17,6 +17,7 @@ _COLOUR: Final = b"ICCRGBG1012"
 _XMP: Final = b"XMP DataXMP"
 _XMP_END: Final = b"\x01" + bytes(range(255, -1, -1)) + b"\x00"  # makes any reader of sub-blocks find the end
 _HEAD: Final = 13
+_STRAY: Final = 64  # bytes: only zeros are what has not arrived yet
 _MAX_PIECES: Final = 2_000_000  # of 255 bytes: half a gigabyte
 _MAX_BLOCKS: Final = 250_000  # some for each of the frames that max_megapixels allows by default
 
@@ -52,10 +53,11 @@ def read_gif(data: bytes) -> Gif:
 
 def _walk(data: bytes) -> Gif:
     width, height, flags = struct.unpack_from("<HHB", data, 6)
-    position = _HEAD + _table(flags)
+    position = _HEAD + table_size(flags)
     blocks: list[Block] = []
-    delays, delay = [], 0
-    while data[position] != TRAILER:
+    delays: list[int] = []
+    delay = 0
+    while not _is_end(data, position, shown=bool(delays)):
         block = _block(data, position)
         blocks.append(block)
         if len(blocks) == _MAX_BLOCKS:
@@ -63,11 +65,20 @@ def _walk(data: bytes) -> Gif:
         if block.label == CONTROL:
             delay = struct.unpack_from("<H", data, position + 4)[0]
         elif block.kind == IMAGE:
-            _check_place(data, position, width, height)
+            x, y, columns, rows = struct.unpack_from("<HHHH", data, position + 1)
+            width, height = max(width, x + columns), max(height, y + rows)  # some viewers show it all, others a part
             delays.append(delay)
             delay = 0
         position = block.end
-    return Gif(width, height, data[: _HEAD + _table(flags)], tuple(blocks), tuple(delays))
+    return Gif(width, height, data[: _HEAD + table_size(flags)], tuple(blocks), tuple(delays))
+
+
+def _is_end(data: bytes, position: int, *, shown: bool) -> bool:
+    """Say whether the blocks end here: with their mark, or after an image with the file, or with what is no block."""
+    rest = data[position : position + _STRAY]
+    if shown and (not rest or (rest[0] not in {EXTENSION, IMAGE} and any(rest))):
+        return True
+    return data[position] == TRAILER
 
 
 def _block(data: bytes, start: int) -> Block:
@@ -77,7 +88,7 @@ def _block(data: bytes, start: int) -> Block:
         if not data[start:].strip(b"\0"):
             raise ImageError(Reason.INCOMPLETE, "The end of the GIF is only zeros", retryable=True)
         raise ImageError(Reason.DAMAGED, f"The GIF has no block at byte {start}")
-    return Block(IMAGE, 0, start, _after_sub_blocks(data, start + 11 + _table(data[start + 9])))
+    return Block(IMAGE, 0, start, _after_sub_blocks(data, start + 11 + table_size(data[start + 9])))
 
 
 def _after_sub_blocks(data: bytes, position: int) -> int:
@@ -88,20 +99,14 @@ def _after_sub_blocks(data: bytes, position: int) -> int:
     raise ImageError(Reason.DAMAGED, "A block of the GIF does not end")
 
 
-def _table(flags: int) -> int:
-    """Return the bytes of the colour table that these flags announce."""
+def table_size(flags: int) -> int:
+    """Return how many bytes the colour table takes that these flags announce."""
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
-
-
-def _check_place(data: bytes, start: int, width: int, height: int) -> None:
-    x, y, columns, rows = struct.unpack_from("<HHHH", data, start + 1)
-    if x + columns > width or y + rows > height:
-        raise ImageError(Reason.UNSUPPORTED, "A frame of the GIF is larger than its screen")
 
 
 def coded(data: bytes, block: Block) -> bytes:
     """Return the code size of an image, and what its sub-blocks hold."""
-    start = block.start + 10 + _table(data[block.start + 9])
+    start = block.start + 10 + table_size(data[block.start + 9])
     return data[start : start + 1] + _held(data, start + 1)
 
 

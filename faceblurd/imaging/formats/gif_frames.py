@@ -1,8 +1,4 @@
-"""The frames of a GIF as browsers show them: each drawn over what the ones before left.
-
-Pillow decodes each frame by itself; how they lie over each other is done here, since Pillow fills what a frame clears,
-or never covered, with a background colour that no browser shows. Source: GIF89a, and what browsers agree on.
-"""
+"""The images of a GIF, decoded one by one, each with the palette that it is shown with."""
 
 from __future__ import annotations
 
@@ -11,22 +7,25 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from faceblurd.imaging.formats.bmp import swapped
 from faceblurd.imaging.formats.codecs import check_size, pillow
-from faceblurd.imaging.formats.gif_blocks import CONTROL, IMAGE
+from faceblurd.imaging.formats.composition import Disposal, Layer
+from faceblurd.imaging.formats.gif_blocks import CONTROL, IMAGE, table_size
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from faceblurd.imaging.formats.gif_blocks import Block, Gif
 
-_CLEAR, _RESTORE = 2, 3  # what to do with a frame's area before the next one; anything else: nothing
+_DISPOSALS: Final = {2: Disposal.CLEAR, 3: Disposal.RESTORE}
+_COLOURS: Final = 256
+_INDICES: Final = bytes(level for level in range(_COLOURS) for _ in range(3))  # as colours: Pillow gives indices then
+_INTERLACED: Final = 0x40
 _CLEAR_CODE_BITS: Final = 12
 _SPARE_BYTES: Final = 8  # that some encoders write behind the end of an image
 
 
-class Frames:
-    """Composes the frames in their order; going back starts over."""
+class Layers:
+    """Decodes the image of a number."""
 
     def __init__(self, data: bytes, gif: Gif) -> None:
         """Collect each image with what belongs to it."""
@@ -39,45 +38,37 @@ class Frames:
             elif block.kind == IMAGE:
                 self._images.append((block, control))
                 control = b""
-        self._start_over()
 
-    def _start_over(self) -> None:
-        self._at = -1
-        self._canvas = np.zeros((self._gif.height, self._gif.width, 4), np.uint8)
-        self._next = self._canvas
-
-    def composed(self, frame: int) -> npt.NDArray[np.uint8]:
-        """Return a frame as it looks, BGRA. Raises ImageError."""
-        if frame < self._at:
-            self._start_over()
-        while self._at < frame:
-            self._draw(*self._images[self._at + 1])
-            self._at += 1
-        return self._canvas
-
-    def _draw(self, block: Block, control: bytes) -> None:
-        """Draw the next image; keep what the one after it is to be drawn on."""
+    def __call__(self, number: int) -> Layer:
+        """Return a layer. Raises ImageError."""
+        block, control = self._images[number]
         left, top, width, height = struct.unpack_from("<HHHH", self._data, block.start + 1)
-        own = self._decoded(block, control, width, height)
-        area = np.s_[top : top + height, left : left + width]
-        before, canvas = self._next, self._next.copy()
-        canvas[area] = np.where(own[:, :, 3:] > 0, own, canvas[area])
-        self._canvas = self._next = canvas
-        disposal = control[3] >> 2 & 7 if len(control) > 3 else 0  # noqa: PLR2004 - the flags' byte
-        if disposal == _CLEAR:
-            self._next = canvas.copy()
-            self._next[area] = 0
-        elif disposal == _RESTORE:
-            self._next = before
+        flags, clear = (control[3], control[6]) if len(control) > 6 else (0, 0)  # noqa: PLR2004 - their places
+        table = self._table(block)
+        if flags & 1:
+            table[clear] = 0
+        disposal = _DISPOSALS.get(flags >> 2 & 7, Disposal.KEEP)
+        return Layer(table[self._indices(block, width, height)], left, top, disposal)
 
-    def _decoded(self, block: Block, control: bytes, width: int, height: int) -> npt.NDArray[np.uint8]:
-        """Decode one image as a GIF of its own, BGRA."""
-        head = self._gif.head[:6] + struct.pack("<HH", width, height) + self._gif.head[10:]
-        image = b"," + bytes(4) + self._data[block.start + 5 : block.end]
-        with pillow(head + control + image + b";", "GIF") as opened:
-            array = swapped(np.asarray(opened.convert("RGBA")))
+    def _table(self, block: Block) -> npt.NDArray[np.uint8]:
+        """Return the colours, BGRA; an index without one is black. A GIF without any table has shades of gray."""
+        own = table_size(self._data[block.start + 9])
+        at, size = (block.start + 10, own) if own else (13, len(self._gif.head) - 13)
+        stored = self._data[at : at + size] if size else _INDICES
+        table = np.zeros((_COLOURS, 4), np.uint8)
+        table[:, 3] = 255
+        table[: len(stored) // 3, :3] = np.frombuffer(stored, np.uint8).reshape(-1, 3)[:, ::-1]
+        return table
+
+    def _indices(self, block: Block, width: int, height: int) -> npt.NDArray[np.uint8]:
+        """Decode an image as a GIF of its own, with a palette of shades of gray: the levels are the indices."""
+        flags = self._data[block.start + 9]
+        start = block.start + 10 + table_size(flags)
+        head = b"GIF89a" + struct.pack("<HHBBB", width, height, 0xF7, 0, 0) + _INDICES
+        place = b"," + struct.pack("<HHHHB", 0, 0, width, height, flags & _INTERLACED)
+        with pillow(head + place + self._data[start : block.end] + b";", "GIF") as opened:
+            array = np.asarray(opened.convert("L"))
         check_size(array, width=width, height=height)
-        array[array[:, :, 3] == 0] = 0
         return array
 
 

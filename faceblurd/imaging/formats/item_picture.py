@@ -13,7 +13,7 @@ import numpy as np
 
 from faceblurd.errors import ImageError
 from faceblurd.imaging.formats import Encoded
-from faceblurd.imaging.formats.codecs import check_size, preview_of, zero_tail
+from faceblurd.imaging.formats.codecs import check_size, zero_tail
 from faceblurd.imaging.formats.item_file import read_items
 from faceblurd.imaging.formats.item_looks import dressed, image_properties, orientation_in, shown_size
 from faceblurd.imaging.formats.item_metadata import scrub_item, shown_by, thumbnail_in
@@ -59,7 +59,6 @@ class ItemPicture(Still):
         self.depth, self.subsampling = self.coding(tile.first(self.configuration) or b"")
         self.tiled = primary.kind == b"grid"
         self.premultiplied = bool(primary.targets(b"prem"))
-        self._stored: npt.NDArray[Any] | None = None
 
     def _check_items(self) -> None:
         kinds = {item.kind for item in self._shown}
@@ -92,25 +91,13 @@ class ItemPicture(Still):
         """Return a file with these pixels, without metadata."""
         raise NotImplementedError
 
-    def _load(self) -> npt.NDArray[Any]:
-        """Decode once; the detectors' preview and the pixels come from the same decode."""
-        if self._stored is None:
-            self._check_sizes()
-            plain = [_without(item, _TRANSFORMS) for item in self._shown]
-            stored = self.decode(build(self._file.brands, self._file.primary, plain))
-            check_size(stored, width=self._coded_size[0], height=self._coded_size[1])
-            self._stored = np.ascontiguousarray(stored[: self.height, : self.width])
-        return self._stored
-
-    def preview(self, longest_px: int | None, frame: int = 0) -> npt.NDArray[Any]:  # noqa: ARG002 - there is one
-        """Scale the whole picture down."""
-        return preview_of(self._load(), orientation=self.orientation, longest_px=longest_px)
-
-    def pixels(self, frame: int = 0) -> npt.NDArray[Any]:  # noqa: ARG002 - there is one
-        """Hand over the decoded pixels."""
-        array = self._load()
-        self._stored = None
-        return array
+    def decoded(self) -> npt.NDArray[Any]:
+        """Decode a file that is made of the pictures alone, without turns."""
+        self._check_sizes()
+        plain = [_without(item, _TRANSFORMS) for item in self._shown]
+        stored = self.decode(build(self._file.brands, self._file.primary, plain))
+        check_size(stored, width=self._coded_size[0], height=self._coded_size[1])
+        return np.ascontiguousarray(stored[: self.height, : self.width])
 
     def encode(self, pixels: npt.NDArray[Any], scrub: Scrub = BARE) -> Encoded:
         """Compress anew, and give the new picture the old one's colours, turns and metadata.

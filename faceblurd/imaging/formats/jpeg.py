@@ -70,6 +70,8 @@ _REDUCED = {
 }
 _SAMPLING = {(1, 1): 0, (2, 1): 1, (2, 2): 2}  # luma's factors over chroma's -> Pillow's names
 _HARMLESS = "extraneous bytes before marker"  # padding that some cameras write; no pixel is missing
+_HOLE = bytes(512)  # no coded data looks like that; what a copy has not filled yet does
+_MOST_PIXELS = 200_000_000  # of a file without an end marker: decoded before anybody has seen its size
 _RGB_IDS = (82, 71, 66)
 _YCCK = 2  # Adobe's transform
 _HEIGHT_AT = 5  # where the rows are in a frame header
@@ -82,7 +84,10 @@ class JpegPicture(Still):
     format = "jpeg"
 
     def __init__(self, data: bytes) -> None:
-        """Walk the markers to the end marker: a cut file is refused here."""
+        """Walk the markers to the end marker: a file that is cut before its last scan is refused here."""
+        ended = js.with_end(data)
+        was_cut = ended is not data
+        data = js.with_height(ended)
         self._segments = js.scan(data)
         self._data = data[: self._segments[-1].end]
         self._frame = js.read_frame(data, self._segments)
@@ -98,6 +103,13 @@ class JpegPicture(Still):
         self.orientation = orientation(self._data, self._segments)
         self._reading: Reading | None = None
         self._small: tuple[int, npt.NDArray[Any]] | None = None
+        if was_cut:
+            self._check_rows()
+
+    def _check_rows(self) -> None:
+        """Refuse a file without an end marker whose rows are not all there; decoded small, which costs little."""
+        if self.width * self.height > _MOST_PIXELS or self._warnings(cv2.IMREAD_REDUCED_GRAYSCALE_8)[1]:
+            raise ImageError(Reason.INCOMPLETE, "The JPEG ends before its last row", retryable=True)
 
     def preview(self, longest_px: int | None, frame: int = 0) -> npt.NDArray[Any]:  # noqa: ARG002 - there is one
         """Decode at a half, a quarter or an eighth where that is enough, which costs a third of a full decode."""
@@ -116,13 +128,25 @@ class JpegPicture(Still):
             stored = self._decode(_REDUCED[by])
         return preview_of(stored, orientation=self.orientation, longest_px=longest_px)
 
+    def looks(self, longest_px: int | None, frame: int = 0) -> list[npt.NDArray[Any]]:
+        """Give the one look: nothing is transparent."""
+        return [self.preview(longest_px, frame)]
+
     def _decode(self, flags: int, data: bytes | None = None) -> npt.NDArray[Any]:
-        """Decode with OpenCV; a warning of its JPEG library counts as a failure, since it goes on with gray."""
+        """Decode with OpenCV: what is damaged as every program shows it, in gray or shifted.
+
+        With zeros in between, it has not arrived in full. `data`: the file with another height.
+        """
+        array, harm = self._warnings(flags, data)
+        if harm and any(_HOLE in self._data[s.start : s.end] for s in self._segments if s.marker == js.SOS):
+            raise ImageError(Reason.INCOMPLETE, f"The JPEG's rows are not all there: {harm[0]}", retryable=True)
+        return array
+
+    def _warnings(self, flags: int, data: bytes | None = None) -> tuple[npt.NDArray[Any], list[str]]:
+        """Decode, and return what the JPEG library had to say as well: of pixels that are missing, in no other way."""
         with library_warnings() as warned:
             array = decode_cv(data or self._data, flags | cv2.IMREAD_IGNORE_ORIENTATION, what="JPEG")
-        if harm := [line for line in warned if _HARMLESS not in line]:
-            raise ImageError(Reason.DAMAGED, f"The JPEG is damaged: {harm[0]}", retryable=True)
-        return array
+        return array, [line for line in warned if _HARMLESS not in line]
 
     def _cmyk_as_bgr(self, longest_px: int | None) -> npt.NDArray[Any]:
         with pillow(self._data, "JPEG") as image:

@@ -7,19 +7,33 @@ import zlib
 from dataclasses import dataclass
 
 from faceblurd.errors import ImageError
-from faceblurd.imaging.metadata import BARE, Scrub, contains_picture, scrub_exif, scrub_xmp, without_thumbnail
+from faceblurd.imaging.formats import png_texts
+from faceblurd.imaging.metadata import (
+    BARE,
+    Scrub,
+    contains_picture,
+    scrub_exif,
+)
 from faceblurd.model import Reason
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 CRITICAL = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
-_PIXEL_MEANING = frozenset({b"tRNS", b"bKGD", b"sBIT"})  # in terms of the stored colour type
-_PLAIN = frozenset({b"sRGB", b"gAMA", b"cHRM", b"pHYs", b"tIME", b"cICP", b"mDCV", b"cLLI"})
-_XMP = b"XML:com.adobe.xmp\0"
-_PROFILE = b"Raw profile type "  # ImageMagick's: EXIF, XMP and IPTC in hexadecimal, which our parsers do not see
-_MAX_TEXT = 64 << 20  # of all texts and profiles together, inflated: each is searched for pictures several times
+_NEEDED = frozenset({b"tRNS", b"acTL", b"fcTL", b"fdAT"})  # ancillary by their names, and part of what is shown
+_LAST = frozenset(
+    {b"IDAT", b"fdAT", b"tEXt", b"zTXt", b"iTXt", b"eXIf", b"tIME"}
+)  # what a file without its end ends with
+_END = bytes(4) + b"IEND\xaeB`\x82"
+_BY_TYPE = frozenset({b"bKGD", b"sBIT"})
+_PIXEL_MEANING = frozenset({b"tRNS", b"bKGD", b"sBIT", b"hIST"})  # in terms of the stored colour type
+_PLAIN = frozenset({
+    b"sRGB", b"gAMA", b"cHRM", b"pHYs", b"tIME", b"cICP", b"mDCV", b"cLLI",
+    b"oFFs", b"sCAL", b"pCAL", b"sTER", b"vpAg", b"caNv", b"orNT",
+})  # fmt: skip
+_MAX_PLAIN = 256  # bytes: numbers, and a few words
+POINTERS = b"iDOT"  # Apple's: where among the rows a second decoder may begin
 _MAX_SURPLUS = 1 << 16
 _MAX_CHUNKS = 250_000  # 512 MB in pieces of 4 kB are 125,000
-_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 
@@ -48,35 +62,26 @@ class Header:
 
 
 def read_chunks(data: bytes) -> list[Chunk]:
-    """Return all chunks up to IEND, each CRC checked. Raises ImageError; what follows IEND is not looked at."""
+    """Return all chunks up to IEND, which may be cut. Raises ImageError; what follows IEND is not looked at.
+
+    A chunk with a wrong checksum goes when it is no part of the picture. Rows may have one: they bring another along.
+    """
     chunks: list[Chunk] = []
     position = len(SIGNATURE)
     while not chunks or chunks[-1].kind != b"IEND":
         if len(chunks) == _MAX_CHUNKS:
             raise ImageError(Reason.DAMAGED, "The chunks of the PNG do not end")
+        if chunks and chunks[-1].kind in _LAST and _END.startswith(data[position:]):
+            chunks.append(Chunk(b"IEND", b""))
+            break
         chunk, position = _read_chunk(data, position)
-        chunks.append(chunk)
-    _check_texts(chunks)
+        chunks += [chunk] if chunk else []
+    png_texts.check(chunks)
     return chunks
 
 
-def _check_texts(chunks: list[Chunk]) -> None:
-    """Refuse texts that inflate to more than anybody wrote, before any of them is looked at."""
-    left = _MAX_TEXT
-    for chunk in chunks:
-        packed = _packed(chunk)
-        if packed is None:
-            continue
-        try:
-            left -= len(zlib.decompressobj().decompress(packed, left))
-        except zlib.error:
-            continue
-        if left <= 0:
-            raise ImageError(Reason.TOO_LARGE, f"The texts of the PNG inflate to more than {_MAX_TEXT >> 20} MB")
-
-
-def _read_chunk(data: bytes, position: int) -> tuple[Chunk, int]:
-    """Read one chunk; return it and where the next one starts."""
+def _read_chunk(data: bytes, position: int) -> tuple[Chunk | None, int]:
+    """Read one chunk; return it, unless it is damaged and can be done without, and where the next one starts."""
     if position + 12 > len(data):
         raise ImageError(Reason.INCOMPLETE, "The PNG ends before its end chunk", retryable=True)
     length, kind = struct.unpack_from(">I4s", data, position)
@@ -84,7 +89,10 @@ def _read_chunk(data: bytes, position: int) -> tuple[Chunk, int]:
     if end > len(data):
         raise ImageError(Reason.INCOMPLETE, "The PNG ends inside a chunk", retryable=True)
     body = data[position + 8 : end - 4]
-    if zlib.crc32(body, zlib.crc32(kind)) != struct.unpack_from(">I", data, end - 4)[0]:
+    same = zlib.crc32(body, zlib.crc32(kind)) == struct.unpack_from(">I", data, end - 4)[0]
+    if not same and kind.isalpha() and kind[:1].islower() and kind not in _NEEDED:
+        return None, end
+    if not same and kind not in {b"IDAT", b"fdAT"}:
         raise ImageError(Reason.INCOMPLETE, "A chunk of the PNG does not match its checksum", retryable=True)
     return Chunk(kind, body), end
 
@@ -118,16 +126,10 @@ def check_stream(header: Header, bodies: list[bytes]) -> bool:
     except zlib.error as error:
         raise ImageError(Reason.DAMAGED, f"The PNG's rows do not inflate: {error}") from error
     if got < wanted:
-        raise ImageError(Reason.DAMAGED, f"The PNG has {got} of {wanted} bytes of rows")
+        raise ImageError(Reason.DAMAGED, f"The PNG has {got} of {wanted} bytes of rows", retryable=True)
     if got - wanted > _MAX_SURPLUS:  # a decoder would inflate it all, a gigabyte for each megabyte, to throw it away
         raise ImageError(Reason.DAMAGED, f"The PNG has far more than its {wanted} bytes of rows")
     return got == wanted and not behind and not inflater.unused_data
-
-
-def refuse_more(*, exact: bool) -> None:
-    """Refuse to copy compressed rows with something behind them: nobody has looked at that."""
-    if not exact:
-        raise ImageError(Reason.DAMAGED, "The PNG has data behind its rows")
 
 
 def _count(inflater: zlib._Decompress, body: bytes, wanted: int) -> int:
@@ -145,82 +147,38 @@ def _inflated_size(header: Header) -> int:
     if not header.interlaced:
         return header.height * (1 + (header.width * bits + 7) // 8)
     total = 0
-    for x, y, step_x, step_y in _PASSES:
+    for x, y, step_x, step_y in PASSES:
         columns, rows = -(-(header.width - x) // step_x), -(-(header.height - y) // step_y)
         total += rows * (1 + (columns * bits + 7) // 8) if columns > 0 and rows > 0 else 0
     return total
 
 
-def scrub_chunk(chunk: Chunk, scrub: Scrub = BARE, *, same_pixels: bool) -> Chunk | None:
-    """Return what may stay of a chunk. `same_pixels`: the stored pixels stay, and what speaks of them with them."""
+def scrub_chunk(chunk: Chunk, scrub: Scrub = BARE, *, same_pixels: bool, same_type: bool = False) -> Chunk | None:
+    """Return what may stay of a chunk.
+
+    `same_pixels`: the stored pixels stay, and what speaks of them with them. `same_type`: at least depth and colours.
+    """
     if chunk.kind in CRITICAL:
         return chunk if same_pixels else None
     if chunk.kind == b"eXIf":
         return Chunk(chunk.kind, scrub_exif(chunk.body, scrub))
-    if chunk.kind in _PLAIN or (same_pixels and chunk.kind in _PIXEL_MEANING):
-        return None if contains_picture(chunk.body) else chunk
+    by_pixels = (same_pixels and chunk.kind in {*_PIXEL_MEANING, POINTERS}) or (same_type and chunk.kind in _BY_TYPE)
+    if chunk.kind in _PLAIN or by_pixels:
+        return None if len(chunk.body) > _MAX_PLAIN or contains_picture(chunk.body) else chunk
     if chunk.kind == b"iCCP":
-        profile = text_of(chunk)
+        profile = png_texts.text_of(chunk)
         return None if profile is None or contains_picture(profile) else chunk
-    return _scrub_text(chunk, scrub) if scrub.anything else None
+    return png_texts.scrubbed(chunk, scrub) if scrub.anything else None
 
 
-def _scrub_text(chunk: Chunk, scrub: Scrub) -> Chunk | None:
-    """Return a text chunk without pictures; None for any other chunk."""
-    if chunk.kind == b"iTXt" and chunk.body.startswith(_XMP):
-        return _scrub_xmp(chunk, scrub)
-    if chunk.body.startswith(_PROFILE) and _is_metadata_profile(chunk.body):
-        return None
-    texts = text_of(chunk)
-    return chunk if texts is not None and not contains_picture(texts) else None
-
-
-def _is_metadata_profile(body: bytes) -> bool:
-    """Say whether a raw profile may carry thumbnails, names or places: any but a colour profile."""
-    return not body[len(_PROFILE) :].startswith((b"icc\0", b"icm\0"))
-
-
-def _scrub_xmp(chunk: Chunk, scrub: Scrub) -> Chunk | None:
-    text = text_of(chunk)
-    packet = None if text is None else scrub_xmp(text, scrub)
-    if packet is None or packet == text:
-        return chunk if packet is not None else None
-    return Chunk(chunk.kind, _XMP + b"\0\0\0\0" + packet)
-
-
-def shown_by(chunk: Chunk) -> bytes:
-    """Return what of a chunk has to be free of pictures: its text, or its bytes but for EXIF's thumbnail."""
-    return without_thumbnail(chunk.body) if chunk.kind == b"eXIf" else text_of(chunk) or chunk.body
-
-
-def text_of(chunk: Chunk) -> bytes | None:
-    """Return the text of tEXt, zTXt or iTXt, or the profile of iCCP, inflated; None where there is none."""
-    packed = _packed(chunk)
-    if packed is not None:
-        return _inflate(packed)
-    _, _, rest = chunk.body.partition(b"\0")
-    if chunk.kind == b"iTXt":
-        parts = rest[2:].split(b"\0", 2)
-        return parts[2] if len(parts) == 3 else None  # noqa: PLR2004 - language, translated keyword, text
-    return rest if chunk.kind == b"tEXt" else None
-
-
-def _packed(chunk: Chunk) -> bytes | None:
-    """Return what is compressed in a chunk other than rows; None where nothing is."""
-    if chunk.kind not in {b"zTXt", b"iTXt", b"iCCP"}:
-        return None
-    _, _, rest = chunk.body.partition(b"\0")
-    if chunk.kind != b"iTXt":
-        return rest[1:]
-    parts = rest[2:].split(b"\0", 2)
-    return parts[2] if rest[:1] == b"\x01" and len(parts) == 3 else None  # noqa: PLR2004 - as in `text_of`
-
-
-def _inflate(body: bytes) -> bytes | None:
-    """Inflate with a bound; None beyond it, and for what does not inflate."""
-    inflater = zlib.decompressobj()
-    try:
-        text = inflater.decompress(body, _MAX_TEXT)
-    except zlib.error:
-        return None
-    return text if inflater.eof else None
+def with_sound_pointers(old: list[Chunk], new: list[Chunk]) -> list[Chunk]:
+    """Leave iDOT out, which counts bytes from itself on, where something between it and the last rows has changed."""
+    parts = [[c.build() for c in chunks] for chunks in (old, new)]
+    stretches = []
+    for chunks, built in zip((old, new), parts, strict=True):
+        kinds = [chunk.kind for chunk in chunks]
+        if POINTERS not in kinds:
+            return new
+        last = max((at for at, kind in enumerate(kinds) if kind == b"IDAT"), default=0)
+        stretches.append(built[kinds.index(POINTERS) : last + 1])
+    return new if stretches[0] == stretches[1] else [chunk for chunk in new if chunk.kind != POINTERS]

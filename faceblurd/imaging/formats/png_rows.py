@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from faceblurd.imaging.formats.palette import nearest, rgba
-from faceblurd.imaging.formats.png_chunks import Chunk
+from faceblurd.imaging.formats.png_chunks import PASSES, Chunk
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 GRAY, PALETTE, GRAY_ALPHA = 0, 3, 4
 _BYTE: Final = 8
 _LEVEL: Final = 6
-_SAME, _LEFT = 0, 1  # filters: the bytes as they are, or less the pixel to the left
+_SAME, _LEFT, _ABOVE, _NEAREST = 0, 1, 2, 4  # filters: what is subtracted from a byte (the last one is Paeth's)
 _SHADES: Final = 0xF0  # painted colours are rounded to these bits, so that a palette has room for them
 
 
@@ -33,20 +33,25 @@ def is_special(header: Header) -> bool:
 def written(pixels: npt.NDArray[Any], header: Header, chunks: list[Chunk], before: npt.NDArray[Any]) -> list[Chunk]:
     """Return palette, opacities and rows for pixels; those that differ from `before` become what the type can hold.
 
-    `pixels` are changed in place to what was written. Interlaced files become plain ones.
+    `pixels` are changed in place to what was written.
     """
     if header.colour == PALETTE:
         return _palette(pixels, header, chunks, before)
     if header.colour == GRAY_ALPHA:
         pixels[:, :, 1] = pixels[:, :, 2] = pixels[:, :, 0]
-        both = np.stack([pixels[:, :, 0], pixels[:, :, 3]], axis=2)
-        wide = both.astype(f">u{both.itemsize}").view(np.uint8).reshape(header.height, -1)
-        return [_rows(wide, step=2 * both.itemsize)]
+        return [rows(np.stack([pixels[:, :, 0], pixels[:, :, 3]], axis=2), header)]
     top = (1 << header.depth) - 1
     levels = ((pixels.astype(np.uint16) * top + 127) // 255).astype(np.uint8)
     pixels[...] = levels * (255 // top)
     kept = [chunk for chunk in chunks if chunk.kind == b"tRNS"]  # OpenCV leaves it to the reader which one it means
-    return [*kept, _rows(_packed(levels, header.depth))]
+    return [*kept, rows(levels, header)]
+
+
+def with_opacity(gray: npt.NDArray[Any], key: int, depth: int) -> npt.NDArray[Any]:
+    """Return gray as BGRA in which the level `key`, of so many bits, is transparent."""
+    top = np.iinfo(gray.dtype).max
+    level = key if depth >= _BYTE else key * (255 // ((1 << depth) - 1))
+    return np.stack([gray, gray, gray, np.where(gray == level, 0, top).astype(gray.dtype)], axis=2)
 
 
 def _palette(pixels: npt.NDArray[Any], header: Header, chunks: list[Chunk], before: npt.NDArray[Any]) -> list[Chunk]:
@@ -64,7 +69,7 @@ def _palette(pixels: npt.NDArray[Any], header: Header, chunks: list[Chunk], befo
     out = [Chunk(b"PLTE", table[:, :3].tobytes())]
     if b"tRNS" in named:
         out.append(Chunk(b"tRNS", table[:, 3].tobytes()))
-    return [*out, _rows(_packed(cells, header.depth))]
+    return [*out, rows(cells, header)]
 
 
 def _table(named: dict[bytes, bytes]) -> npt.NDArray[np.uint8]:
@@ -86,19 +91,47 @@ def _extended(table: npt.NDArray[np.uint8], painted: npt.NDArray[np.uint8], room
     return np.concatenate([table, common])
 
 
-def _packed(cells: npt.NDArray[np.uint8], depth: int) -> npt.NDArray[np.uint8]:
-    """Put several pixels into a byte, the first one highest."""
-    if depth == _BYTE:
-        return cells
-    bits = np.unpackbits(cells[:, :, None], axis=2)[:, :, _BYTE - depth :]
-    return np.packbits(bits.reshape(len(cells), -1), axis=1)
+def rows(samples: npt.NDArray[Any], header: Header) -> Chunk:
+    """Filter and compress samples, HxW or HxWxC in the file's order, interlaced where the file was."""
+    steps = PASSES if header.interlaced else ((0, 0, 1, 1),)
+    parts = (samples[y::down, x::across] for x, y, across, down in steps)
+    lines = b"".join(_filtered(_packed(part, header.depth), _step(part)) for part in parts if part.size)
+    return Chunk(b"IDAT", zlib.compress(lines, _LEVEL))
 
 
-def _rows(rows: npt.NDArray[np.uint8], *, step: int = 0) -> Chunk:
-    """Filter (by the pixel `step` bytes to the left, if any) and compress."""
-    filtered = rows
+def _step(samples: npt.NDArray[Any]) -> int:
+    """Return the bytes of a pixel; 0 for those that are no colours or share a byte, which no filter helps."""
+    return samples.itemsize * samples.shape[2] if samples.ndim > 2 else 0  # noqa: PLR2004 - rows, columns, channels
+
+
+def _packed(samples: npt.NDArray[Any], depth: int) -> npt.NDArray[np.uint8]:
+    """Return the bytes of each row: several pixels in one, the first one highest, or two bytes a sample."""
+    if depth < _BYTE:
+        bits = np.unpackbits(np.ascontiguousarray(samples)[:, :, None], axis=2)[:, :, _BYTE - depth :]
+        return np.packbits(bits.reshape(len(samples), -1), axis=1)
+    wide = np.ascontiguousarray(samples).astype(f">u{samples.itemsize}")
+    return wide.reshape(len(samples), -1).view(np.uint8)
+
+
+def _filtered(lines: npt.NDArray[np.uint8], step: int) -> bytes:
+    """Subtract what foretells a byte best, one filter for all rows, and put its number before each."""
+    kind, best = _SAME, lines
     if step:
-        filtered = rows.copy()
-        filtered[:, step:] -= rows[:, :-step]
-    kind = np.full((len(rows), 1), _LEFT if step else _SAME, np.uint8)
-    return Chunk(b"IDAT", zlib.compress(np.concatenate([kind, filtered], axis=1).tobytes(), _LEVEL))
+        left, above, corner = (np.zeros_like(lines) for _ in range(3))
+        left[:, step:], above[1:], corner[1:, step:] = lines[:, :-step], lines[:-1], lines[:-1, :-step]
+        guesses = {_LEFT: left, _ABOVE: above, _NEAREST: _paeth(left, above, corner)}
+        kind, best = min(((number, lines - guess) for number, guess in guesses.items()), key=lambda one: _cost(one[1]))
+    return np.concatenate([np.full((len(lines), 1), kind, np.uint8), best], axis=1).tobytes()
+
+
+def _paeth(*neighbours: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return the neighbour that is nearest to left + above - corner, as the PNG specification has it."""
+    left, above, corner = (one.astype(np.int16) for one in neighbours)
+    by_left, by_above, by_corner = np.abs(above - corner), np.abs(left - corner), np.abs(left + above - 2 * corner)
+    others = np.where(by_above <= by_corner, above, corner)
+    nearest_one: npt.NDArray[np.int16] = np.where((by_left <= by_above) & (by_left <= by_corner), left, others)
+    return nearest_one.astype(np.uint8)
+
+
+def _cost(differences: npt.NDArray[np.uint8]) -> int:
+    return int(np.abs(differences.view(np.int8).astype(np.int16)).sum())

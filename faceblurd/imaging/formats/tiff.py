@@ -9,12 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
 from faceblurd.errors import ImageError
 from faceblurd.imaging.formats import Encoded
-from faceblurd.imaging.formats.bmp import swapped
-from faceblurd.imaging.formats.codecs import decoding, preview_of
+from faceblurd.imaging.formats.codecs import ends_in_mid_row, looks_of, preview_of
 from faceblurd.imaging.formats.tiff_graft import with_rows
 from faceblurd.imaging.formats.tiff_layout import TiffLayout
 from faceblurd.imaging.formats.tiff_pixels import TiffPixels
@@ -63,17 +60,22 @@ class TiffPicture:
         """Decode once; the detectors' preview and the pixels come from the same decode."""
         if self._stored is None or self._stored[0] != frame:
             self._stored = None
-            self._stored = frame, self._pages[frame].decoded()
+            rows = self._pages[frame].decoded()
+            if self._layout.is_sparse and ends_in_mid_row(rows):
+                raise ImageError(Reason.INCOMPLETE, "The end of the TIFF is only zeros", retryable=True)
+            self._stored = frame, rows
         return self._stored[1]
 
     def preview(self, longest_px: int | None, frame: int = 0) -> npt.NDArray[Any]:
         """Scale a whole page down."""
-        stored = self._load(frame)
-        pixels = self._pages[frame]
-        if pixels.mode == "CMYK":
-            with decoding("TIFF"):
-                stored = swapped(np.asarray(pixels.image(stored).convert("RGB")))
-        return preview_of(stored, orientation=pixels.page.orientation, longest_px=longest_px)
+        return preview_of(self._shown(frame), orientation=self.size_of(frame)[2], longest_px=longest_px)
+
+    def looks(self, longest_px: int | None, frame: int = 0) -> list[npt.NDArray[Any]]:
+        """Scale down what programs may show of a page."""
+        return looks_of(self._shown(frame), orientation=self.size_of(frame)[2], longest_px=longest_px)
+
+    def _shown(self, frame: int) -> npt.NDArray[Any]:
+        return self._pages[frame].shown(self._load(frame))
 
     def pixels(self, frame: int = 0) -> npt.NDArray[Any]:
         """Hand over the decoded pixels."""
@@ -96,7 +98,8 @@ class TiffPicture:
             redact(upright_view(pixels, self.size_of(frame)[2]), mine, blur, self.channels_of(frame))
             fresh[frame] = self._pages[frame].encoded(pixels)
         data = with_rows(self._layout.scrubbed(scrub), fresh)
-        return Encoded(data, lossless=True, regions=tuple(wanted))
+        notes = dict.fromkeys(note for frame in fresh for note in self._pages[frame].notes)
+        return Encoded(data, lossless=True, note="; ".join(notes), regions=tuple(wanted))
 
     def encode(self, pixels: npt.NDArray[Any], scrub: Scrub = BARE) -> Encoded:
         """Return the file with these pixels in its first page."""

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 # Size, depth, compression and its options, photometric, fill order, strips, samples, planes, predictor, tiles, format.
 _LAYOUT = frozenset({
-    256, 257, 258, 259, 262, 266, STRIPS, 277, 278, STRIP_SIZES, 284, 292, 293, 317, 322, 323, 324, 325, 338, 339,
+    256, 257, 258, 259, 262, 266, STRIPS, 277, 278, STRIP_SIZES, 284, 292, 293, 317, 320, 322, 323, 324, 325, 338, 339,
 })  # fmt: skip
 _LIMIT = 2**32 - 1
 _EXTRAS = (338, 339)  # what the fourth sample means, and the sample format: not every encoder writes them
-_PREDICTOR = 317
+_PREDICTOR, _PALETTE = 317, 320
 
 
 def with_rows(scrubbed: bytes, fresh: Mapping[int, bytes]) -> bytes:
@@ -85,6 +85,8 @@ def _write_directory(content: bytearray, old: TiffPage, new: TiffPage, offsets: 
     """Append a directory of the old tags and the new layout, and point the link before it at it."""
     order = old.order
     same = {*_EXTRAS, *({_PREDICTOR} if old.predictor == new.predictor else ())}
+    if old.depths == new.depths:
+        same.add(_PALETTE)
     records = {tag: old.record(tag) for tag in old.tags - (_LAYOUT - same)}
     for tag in new.tags & _LAYOUT - records.keys():
         kind, values = (4, offsets) if tag == STRIPS else new.integers(tag)

@@ -7,17 +7,9 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from faceblurd.errors import ImageError
-from faceblurd.imaging.exif import (
-    ORIENTATION,
-    STRIP_SIZES,
-    STRIPS,
-    SUB_IFDS,
-    TILE_SIZES,
-    TILES,
-    TiffBlock,
-    wipe_jpegs,
-)
-from faceblurd.imaging.exif_scrub import scrub_payloads, strip_location, wipe_children
+from faceblurd.imaging.embedded import wipe_pictures
+from faceblurd.imaging.exif import SUB_IFDS, TiffBlock
+from faceblurd.imaging.exif_scrub import keep_known, scrub_payloads, strip_location, wipe_children
 from faceblurd.imaging.formats.codecs import zero_tail
 from faceblurd.imaging.formats.tiff_page import TiffPage
 from faceblurd.imaging.metadata import BARE, Scrub, contains_picture, hides_picture
@@ -31,12 +23,6 @@ _MAX_PAGES: Final = 1000
 _MAX_CHILDREN: Final = 64  # of a page: cameras write three
 _MAX_ROWS: Final = 1_000_000  # strips and tiles of all pages
 _MAX_COPIED: Final = 32 << 30  # a decoder gets the whole file for each page
-# What decides how a page looks: size, depth, colours, rows, resolution, numbers of pages, palette, ICC profile.
-_LOOKS: Final = frozenset({
-    254, 255, 256, 257, 258, 259, 262, 266, ORIENTATION, STRIPS, 277, 278, STRIP_SIZES, 280, 281, 282, 283, 284, 290,
-    291, 292, 293, 296, 297, 301, 317, 318, 319, 320, 322, 323, TILES, TILE_SIZES, 332, 333, 334, 336, 338, 339, 340,
-    341, 342, 529, 530, 531, 532, 34675,
-})  # fmt: skip
 
 
 class TiffLayout:
@@ -55,7 +41,8 @@ class TiffLayout:
             what = f"The TIFF's directory is not whole: {error}"
             raise ImageError(Reason.INCOMPLETE, what, retryable=True) from error
         self.pages = self.chain
-        if check_tail and zero_tail(data) > max(4096, len(data) // _SPARSE):
+        self.is_sparse = check_tail and zero_tail(data) > max(4096, len(data) // _SPARSE)
+        if self.is_sparse and any(page.compression != 1 for page in self.pages):  # plain rows may be black
             raise ImageError(Reason.INCOMPLETE, "The end of the TIFF is only zeros", retryable=True)
         for page in self.pages:
             self._refuse(page)
@@ -104,11 +91,14 @@ class TiffLayout:
         """Return the file without pictures in its tags; every byte is blanked or cut off that no tag refers to."""
         tiff = TiffBlock(self.data)
         _link(tiff, self.pages)
-        for page in self.pages:
-            _scrub(tiff, page.ifd.start, scrub)
+        try:
+            for page in self.pages:
+                _scrub(tiff, page.ifd.start, scrub)
+        except ValueError as error:  # values that lie over directories
+            raise ImageError(Reason.DAMAGED, f"The TIFF's directories make no sense: {error}") from error
         pages = [TiffPage(tiff, tiff.ifd(page.ifd.start)) for page in self.pages]
         for start, end in (span for page in pages for span in page.values()):
-            wipe_jpegs(tiff.content, start, end)
+            wipe_pictures(tiff.content, start, end)
         for start, end in _gaps(_used(pages), len(self.data)):
             tiff.blank(start, end - start)
         last = max(end for _, end in _used(pages))
@@ -137,14 +127,9 @@ def _scrub(tiff: TiffBlock, start: int, scrub: Scrub) -> None:
     """Scrub one directory in place; each step reads it anew, since tags that go move the following up."""
     scrub_payloads(tiff, tiff.ifd(start), scrub)
     wipe_children(tiff, tiff.ifd(start))
+    keep_known(tiff, start, scrub)
     if not scrub.location:
         strip_location(tiff, start)
-    if not scrub.anything:
-        for tag in set(tiff.ifd(start).entries) - _LOOKS:
-            ifd = tiff.ifd(start)
-            entry = ifd.entries[tag]
-            tiff.blank(entry.value, entry.size)
-            tiff.remove(ifd, tag)
 
 
 def _used(pages: list[TiffPage]) -> list[Span]:

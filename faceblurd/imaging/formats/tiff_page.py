@@ -8,9 +8,6 @@ from typing import Any, Final
 
 from faceblurd.errors import ImageError
 from faceblurd.imaging.exif import (
-    EXIF_IFD,
-    GPS_IFD,
-    INTEROP_IFD,
     MOST_VALUES,
     ORIENTATION,
     STRIP_SIZES,
@@ -28,7 +25,6 @@ _REDUCED: Final = 1
 _EXTRAS, _PLAIN_ALPHA = 0x152, 2
 _RAW: Final = frozenset({0xC612, 0x828D, 0x828E})  # DNG's version, the pattern of a sensor's colour filters
 _ROWS: Final = frozenset({STRIPS, STRIP_SIZES, TILES, TILE_SIZES})
-_CHILDREN: Final = (EXIF_IFD, GPS_IFD, INTEROP_IFD)
 
 Span = tuple[int, int]
 
@@ -103,8 +99,15 @@ class TiffPage:
         return bytes(self._tiff.content[position : position + 12])
 
     def integers(self, tag: int) -> tuple[int, list[int]]:
-        """Return type and values of an integer tag."""
-        return self._ifd.entries[tag].type, self._all(tag)
+        """Return type and values of an integer tag. Raises ImageError DAMAGED when it is none."""
+        try:
+            return self._ifd.entries[tag].type, self._all(tag)
+        except ValueError as error:
+            raise ImageError(Reason.DAMAGED, f"The TIFF's directory makes no sense: {error}") from error
+
+    def first(self, tag: int) -> int | None:
+        """Return the first value of an integer tag, None where there is none."""
+        return next(iter(self._tiff.integers_or_none(self._ifd.entries.get(tag))), None)
 
     def has_more_children_than(self, most: int) -> bool:
         """Say whether there are more sub-directories than that, without reading any."""
@@ -123,21 +126,7 @@ class TiffPage:
 
     def directories(self) -> list[Ifd]:
         """Return the page's directory and those of EXIF, GPS and interoperability."""
-        found, seen = [self._ifd], {self._ifd.start}
-        for ifd in found:
-            for tag in _CHILDREN:
-                child = self._below(ifd, tag)
-                if child and child.start not in seen:
-                    seen.add(child.start)
-                    found.append(child)
-        return found
-
-    def _below(self, ifd: Ifd, tag: int) -> Ifd | None:
-        entry = ifd.entries.get(tag)
-        try:
-            return self._tiff.ifd(self._tiff.integers(entry)[0]) if entry else None
-        except (ValueError, IndexError):
-            return None
+        return self._tiff.directories(self._ifd.start)
 
     def structure(self) -> list[Span]:
         """Return where the directories themselves lie."""

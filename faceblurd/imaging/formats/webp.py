@@ -12,7 +12,7 @@ from PIL import Image
 from faceblurd.errors import ImageError
 from faceblurd.imaging.formats import Encoded
 from faceblurd.imaging.formats.bmp import swapped
-from faceblurd.imaging.formats.codecs import check_size, decoding, pillow, preview_of, zero_tail
+from faceblurd.imaging.formats.codecs import check_size, decoding, pillow, zero_tail
 from faceblurd.imaging.formats.still import Still
 from faceblurd.imaging.metadata import (
     BARE,
@@ -36,25 +36,29 @@ _ICC, _ALPHA, _EXIF, _XMP, _ANIMATION = 0x20, 0x10, 0x08, 0x04, 0x02
 _FLAGS = {b"ICCP": _ICC, b"ALPH": _ALPHA, b"EXIF": _EXIF, b"XMP ": _XMP}
 QUALITY = 90
 _MAX_CHUNKS = 100_000  # more than the frames that max_megapixels allows by default
-_ZEROS = 64  # arithmetic-coded data does not end in so many zeros; a copy that has not arrived in full does
+# Coded data end in so many zeros where the last rows are of one colour, and where a copy has not arrived in full.
+_ZEROS = 64
+_LAST_ROWS, _FLAT = 8, 8  # rows, levels
+_SPARSE, _TINY = 8, 64  # a share of the bytes; pixels a byte, of pictures that are of one colour nearly everywhere
 
 Chunks = list[tuple[bytes, bytes]]
 
 
 def read_chunks(data: bytes) -> Chunks:
-    """Return the chunks of a RIFF file. Raises ImageError INCOMPLETE when it is cut."""
+    """Return the chunks of a RIFF file. Raises ImageError INCOMPLETE when one is cut.
+
+    Programs write a wrong size of all: what counts is whether the chunks that begin inside of it are whole.
+    """
     if len(data) < 20:  # noqa: PLR2004 - RIFF, WEBP and one chunk header
         raise ImageError(Reason.INCOMPLETE, "The WebP ends inside its header", retryable=True)
-    end = 8 + struct.unpack_from("<I", data, 4)[0]
-    if end > len(data):
-        raise ImageError(Reason.INCOMPLETE, "The WebP ends before the size that it names", retryable=True)
+    end = min(8 + struct.unpack_from("<I", data, 4)[0], len(data))
     chunks: Chunks = []
     position = 12
     while position + 8 <= end:
         if len(chunks) == _MAX_CHUNKS:
             raise ImageError(Reason.DAMAGED, "The chunks of the WebP do not end")
         kind, size = struct.unpack_from("<4sI", data, position)
-        if position + 8 + size > end:
+        if position + 8 + size > len(data):
             raise ImageError(Reason.INCOMPLETE, "The WebP ends inside a chunk", retryable=True)
         chunks.append((kind, data[position + 8 : position + 8 + size]))
         position += 8 + size + size % 2
@@ -73,37 +77,31 @@ class WebpPicture(Still):
 
     format = "webp"
 
-    def __init__(self, data: bytes, chunks: Chunks) -> None:
+    def __init__(self, chunks: Chunks) -> None:
         """Keep the chunks; the header of the pixels gives the size."""
         self._chunks = chunks
-        self._data = data
         pixels = [(kind, body) for kind, body in self._chunks if kind in {b"VP8 ", b"VP8L"}]
         if len(pixels) != 1:
             raise ImageError(Reason.DAMAGED, f"The WebP has {len(pixels)} pictures")
-        if zero_tail(pixels[0][1]) >= _ZEROS:
-            raise ImageError(Reason.INCOMPLETE, "The end of the WebP is only zeros", retryable=True)
+        self._zeros, self._coded = zero_tail(pixels[0][1]), len(pixels[0][1])
         self._lossless = pixels[0][0] == b"VP8L"
         self.width, self.height = _size(pixels[0][1], lossless=self._lossless)
         self.orientation = orientation_of(dict(self._chunks).get(b"EXIF", b""))
-        self._stored: npt.NDArray[Any] | None = None
 
-    def _load(self) -> npt.NDArray[Any]:
-        """Decode once; the detectors' preview and the pixels come from the same decode."""
-        if self._stored is None:
-            with pillow(self._data, "WEBP") as image:
-                self._stored = swapped(np.asarray(image))
-            check_size(self._stored, width=self.width, height=self.height)
-        return self._stored
-
-    def preview(self, longest_px: int | None, frame: int = 0) -> npt.NDArray[Any]:  # noqa: ARG002 - there is one
-        """Scale the whole picture down."""
-        return preview_of(self._load(), orientation=self.orientation, longest_px=longest_px)
-
-    def pixels(self, frame: int = 0) -> npt.NDArray[Any]:  # noqa: ARG002 - there is one
-        """Hand over the decoded pixels."""
-        array = self._load()
-        self._stored = None
+    def decoded(self) -> npt.NDArray[Any]:
+        """Decode with Pillow: BGR or BGRA."""
+        with pillow(build(self._chunks), "WEBP") as image:
+            array = swapped(np.asarray(image))
+        if self._zeros >= _ZEROS and self._has_not_arrived(array):
+            raise ImageError(Reason.INCOMPLETE, "The end of the WebP is only zeros", retryable=True)
+        check_size(array, width=self.width, height=self.height)
         return array
+
+    def _has_not_arrived(self, array: npt.NDArray[Any]) -> bool:
+        """Say whether zeros at the end mean that: many, or last rows of more than one colour, in no tiny file."""
+        flat = np.ptp(array[-_LAST_ROWS:], axis=(0, 1)).max() <= _FLAT
+        many = self._zeros > self._coded // _SPARSE and self._coded > self.width * self.height // _TINY
+        return many or not flat
 
     def encode(self, pixels: npt.NDArray[Any], scrub: Scrub = BARE) -> Encoded:
         """Encode in the same manner; `exact` keeps the colours below full transparency."""

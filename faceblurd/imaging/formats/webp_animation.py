@@ -6,12 +6,13 @@ import io
 import struct
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 from PIL import Image
 
 from faceblurd.errors import ImageError
 from faceblurd.imaging.formats.animation import Animation, changed_box
 from faceblurd.imaging.formats.bmp import swapped
-from faceblurd.imaging.formats.codecs import decoding
+from faceblurd.imaging.formats.codecs import check_size, decoding
 from faceblurd.imaging.formats.webp import QUALITY, WebpPicture, build, read_chunks, scrub_chunk
 from faceblurd.imaging.metadata import BARE, contains_picture, hides_picture, orientation_of, without_thumbnail
 from faceblurd.model import Reason
@@ -19,7 +20,6 @@ from faceblurd.model import Reason
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
     import numpy.typing as npt
 
     from faceblurd.imaging.formats.webp import Chunks
@@ -37,10 +37,12 @@ class WebpAnimation(Animation):
 
     format = "webp"
 
-    def __init__(self, data: bytes, chunks: Chunks) -> None:
+    def __init__(self, chunks: Chunks) -> None:
         """Read the canvas and the frames' headers."""
-        super().__init__(data)
+        super().__init__(build(chunks))
         self._chunks = chunks
+        self._image: Image.Image | None = None
+        self._composed: tuple[int, npt.NDArray[np.uint8]] | None = None
         named = dict(chunks)
         self._frames = [body for kind, body in chunks if kind == b"ANMF"]
         self.frames = len(self._frames)
@@ -52,6 +54,28 @@ class WebpAnimation(Animation):
         self.width, self.height = (int.from_bytes(canvas[at : at + 3], "little") + 1 for at in (4, 7))
         self.orientation = orientation_of(named.get(b"EXIF", b""))
         self._lossless = all(b"VP8L" in dict(_inner(body)) for body in self._frames)
+
+    def composed(self, frame: int) -> npt.NDArray[np.uint8]:
+        """Return a frame as it looks, HxWx4, BGRA; libwebp itself lays the frames over each other."""
+        if self._composed is None or self._composed[0] != frame:
+            with decoding("WebP"):
+                array = swapped(np.asarray(self._seek(frame).convert("RGBA")))
+            check_size(array, width=self.width, height=self.height)
+            array[array[:, :, 3] == 0] = 0
+            self._composed = frame, array
+        return self._composed[1]
+
+    def _seek(self, frame: int) -> Image.Image:
+        """Go to a frame step by step."""
+        image = self._image
+        if image is None or image.tell() > frame:
+            image = self._image = Image.open(io.BytesIO(self._data), formats=["WEBP"])
+            if getattr(image, "n_frames", 1) != self.frames:
+                raise ImageError(Reason.DAMAGED, "The WebP has not the frames that its headers say")
+        for number in range(image.tell(), frame + 1):
+            image.seek(number)
+            image.load()
+        return image
 
     def write(self, frames: Sequence[npt.NDArray[np.uint8]], scrub: Scrub) -> tuple[bytes, str]:
         """Write each frame as the box that changed."""
@@ -117,4 +141,6 @@ def open_webp(data: bytes) -> WebpAnimation | WebpPicture:
     """Open a WebP, animated or not."""
     chunks = read_chunks(data)
     animated = any(kind in {b"ANIM", b"ANMF"} for kind, _ in chunks)
-    return WebpAnimation(data, chunks) if animated else WebpPicture(data, chunks)
+    if animated and struct.unpack_from("<I", data, 4)[0] > len(data):
+        raise ImageError(Reason.INCOMPLETE, "The WebP ends before the size that it names", retryable=True)
+    return WebpAnimation(chunks) if animated else WebpPicture(chunks)

@@ -1,0 +1,75 @@
+"""`faceblurd redo`: photos that are done, done once more."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from faceblurd.cli.options import both, state_dir_of
+from faceblurd.errors import Exit, FaceblurdError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from faceblurd.outlet.ledger import Ledger
+
+
+@click.command()
+@both
+@click.option(
+    "--root", "roots", multiple=True, type=click.Path(), metavar="DIR", help="Everything in this root.",
+)  # fmt: skip
+@click.argument("paths", nargs=-1, type=click.Path(), metavar="[PATH]...")
+def redo(config_path: Path | None, state_dir: Path | None, roots: tuple[str, ...], paths: tuple[str, ...]) -> int:
+    r"""Do PATHS (photos, their results, or folders), or all of a root, once more.
+
+    \b
+    faceblurd redo --config /etc/faceblurd/config.yaml /srv/photos/inbox/a.jpg
+    faceblurd redo --config /etc/faceblurd/config.yaml --root /srv/photos/inbox
+
+    What was removed from a mirror stays away, since people collect photos from there: this brings it back. In place,
+    where the original is gone, each file is looked at again, and our own results stay. The daemon notices within
+    seconds, else the next `faceblurd scan` does it. Released files are left alone (`faceblurd quarantine retry`).
+    """
+    if not roots and not paths:
+        raise UsageError("nothing to do again", remedy="Give PATHS, or --root DIR")
+    from faceblurd.assembly import LEDGER_NAME, is_running  # noqa: PLC0415 - not needed for --help
+    from faceblurd.outlet.ledger import Ledger, locks_are_told  # noqa: PLC0415 - same
+
+    directory = state_dir_of(config_path, state_dir)
+    if not (directory / LEDGER_NAME).exists():
+        raise FaceblurdError(f"no ledger in {directory}", remedy="Give the --config or --state-dir of the daemon")
+    ledger = Ledger(directory / LEDGER_NAME, owned=not is_running(directory))
+    try:
+        known = ledger.folders()
+        with locks_are_told():
+            numbers = [_again(ledger, known, path, is_root=is_root) for path, is_root in _all(roots, paths)]
+    finally:
+        ledger.close()
+    return Exit.OK if all(numbers) else Exit.OTHER
+
+
+def _all(roots: Iterable[str], paths: Iterable[str]) -> list[tuple[str, bool]]:
+    return [*((path, True) for path in roots), *((path, False) for path in paths)]
+
+
+def _again(ledger: Ledger, known: list[str], path: str, *, is_root: bool) -> bool:
+    from faceblurd.model import printable  # noqa: PLC0415 - not needed for --help
+    from faceblurd.telemetry.logs import printable_line  # noqa: PLC0415 - same
+
+    shown = printable_line(printable(path))
+    for spell in (os.path.abspath, os.path.realpath):  # the second may hang on a dead share: only if need be
+        spelled = spell(path)
+        above = [folder for folder in known if f"{spelled}/".startswith(f"{folder}/")]
+        folder = max(above, key=len, default=None)
+        if folder is None or (is_root and folder != spelled):
+            continue
+        number = ledger.redo(folder, spelled[len(folder) + 1 :])
+        if number or is_root:
+            click.echo(f"{shown}: {number} to be done once more")
+            return True
+    click.echo(f"{shown}: nothing is known of it; what is there and not known is done anyway", err=True)
+    return False

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from faceblurd.intake.scanner import Batch, Finished
-    from faceblurd.model import Entry
+    from faceblurd.model import Entry, Fingerprint
     from faceblurd.outlet.quarantine import Held
     from faceblurd.pipeline.files import Parts, RootPlan
     from faceblurd.pipeline.waiting import Waiting
@@ -46,6 +46,7 @@ class Upkeep:
         self._prune_after: int | None = None
         self._prune_roots: set[str] = set()
         self._prune_day = 0
+        self._tried: dict[tuple[str, str, Fingerprint], float] = {}  # mended by what a look shows, and tried again
 
     # --- scans
 
@@ -129,10 +130,19 @@ class Upkeep:
             if standing is Standing.GONE or not _is_looked_at(plan, entry.path):
                 self._p.ledger.forget(entry.root, entry.path)
                 self._p.tell("file.forgotten", path=f"{entry.root}/{entry.path}", detail="it is not there any more")
-            elif standing is Standing.MENDED and entry.state is State.QUARANTINED:
+            elif standing is Standing.MENDED and entry.state is State.QUARANTINED and self._may_try(entry):
                 again = replace(entry, state=State.RETRY, attempts=0, reason=None, detail="")
                 self._p.ledger.put(again)
                 self._look((Sighting(entry.root, entry.path, Source.EVENT),))
+
+    def _may_try(self, entry: Entry) -> bool:
+        """Tell whether a file was not tried again lately: what a look cannot tell would come back at every scan.
+
+        Access control that we may not give on, for one: the folder is writable for all that.
+        """
+        now, key = self._p.clock(), (entry.root, entry.path, entry.source)
+        self._tried = {one: at for one, at in self._tried.items() if now < at + held.AGAIN_SECONDS}
+        return self._tried.setdefault(key, now) == now
 
     # --- what was moved away
 

@@ -21,11 +21,10 @@ import cv2
 import numpy as np
 
 from faceblurd.config.recipes import BLURS, BUILTIN_RECIPES, DEFAULT_RECIPE
-from faceblurd.errors import SetupError
-from faceblurd.imaging.detectors import open_detector
+from faceblurd.imaging.detectors import open_detectors, open_glance
 from faceblurd.imaging.geometry import clip, grow, scale
 from faceblurd.imaging.redaction import redact
-from faceblurd.model import BlurMethod, BlurSpec, HaarSpec, Region, Shape, YunetSpec
+from faceblurd.model import BlurMethod, BlurSpec, HaarSpec, NetworksSpec, Region, Shape
 
 if TYPE_CHECKING:
     import argparse
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     Pixels = attacks.Pixels
 
 HEIGHTS = (60, 150, 400, 1000)
-THRESHOLD = 0.3
 """Of YuNet and CenterFace: what scores as high is found again."""
 COPIES = 4
 """Samples of one face for the learned restoration: as it is, shifted, and both mirrored."""
@@ -188,7 +186,7 @@ def read_faces(folder: str, recogniser: attacks.Recogniser) -> list[attacks.Face
     """Read the photos, and find box and landmarks of each (clear) face."""
     with open(os.path.join(folder, "ann.json"), encoding="utf-8") as file:
         entries = json.load(file)
-    finder = open_detector(YunetSpec(score_threshold=THRESHOLD))
+    finder = open_glance(NetworksSpec())
     faces = []
     for entry in entries:
         bgr = cv2.imread(os.path.join(folder, entry["image"]), cv2.IMREAD_COLOR)
@@ -225,16 +223,9 @@ def chance(faces: Sequence[attacks.Face]) -> float:
 
 
 def finders() -> list[Detector]:
-    """Open the reference's detector and every network that the recipes use, the latter at a low threshold."""
-    specs = {spec.kind: spec for recipe in BUILTIN_RECIPES.values() for spec in recipe.detection.detectors}
-    networks = [spec for spec in specs.values() if not isinstance(spec, HaarSpec)]
-    opened = []
-    for spec in (HaarSpec(), *(replace(spec, score_threshold=THRESHOLD) for spec in networks)):
-        try:
-            opened.append(open_detector(spec))
-        except SetupError as error:
-            bench.say(f"{spec.kind}: left out ({error})")
-    return opened
+    """Open the reference's detector, YuNet at a glance, and both networks as the default recipe has them."""
+    both = open_detectors(BUILTIN_RECIPES[DEFAULT_RECIPE].detection)
+    return [open_glance(HaarSpec()), open_glance(NetworksSpec()), *both]
 
 
 def cell(found: dict[str, list[bool]], key: str) -> str:

@@ -15,6 +15,7 @@ import math
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -118,8 +119,11 @@ def measure(arguments: argparse.Namespace) -> dict[tuple[str, str], Measured]:
 def _held_to_avx2(scratch: str) -> str:
     """Compile what makes a program believe that the processor knows no more than AVX2; return the library."""
     library = os.path.join(scratch, "avx2.so")
-    subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", library, HELD_TO_AVX2], check=True)
-    tried = subprocess.run(["true"], env={**os.environ, "LD_PRELOAD": library}, check=False)
+    compiler = shutil.which("cc")
+    if compiler is None:
+        raise SystemExit("--avx2 needs a C compiler")
+    subprocess.run([compiler, "-O2", "-shared", "-fPIC", "-o", library, HELD_TO_AVX2], check=True)
+    tried = subprocess.run([sys.executable, "-c", ""], env={**os.environ, "LD_PRELOAD": library}, check=False)
     if tried.returncode:
         raise SystemExit("this processor cannot be held to AVX2 (see benchmarks/avx2.c): leave --avx2 out")
     return library

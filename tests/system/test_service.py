@@ -333,7 +333,8 @@ def test_a_worker_gives_the_memory_of_a_24_megapixel_photo_back(
     one.start()
     (tmp_path / "large.jpg").rename(inbox / "large.jpg")
     one.wait_for(lambda: one.lines("file.published"))
-    one.wait_for(lambda: max(_workers_resident_kb(one.pid)) < 200_000, what="the memory back")
+    # 115 MB with the networks open, 140 of their working memory; the photo itself took 150 more
+    one.wait_for(lambda: max(_workers_resident_kb(one.pid)) < 300_000, what="the memory back")
 
 
 def _workers_resident_kb(pid: int) -> list[int]:

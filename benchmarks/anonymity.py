@@ -53,7 +53,7 @@ REDACTIONS: dict[str, BlurSpec | None] = {
 FLAT = "default, flat"
 VARIANTS: dict[str, BlurSpec | None] = {
     FLAT: DEFAULT,
-    "default, 8 levels": replace(DEFAULT, levels=8),
+    "default, 12 levels": replace(DEFAULT, levels=12),
     "default, all levels": replace(DEFAULT, levels=None),
     "default, margin 0.2": replace(DEFAULT, margin=0.2),
     "default, margin 0.1": replace(DEFAULT, margin=0.1),

@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 DEFAULT_RECIPE: Final = "balanced"
 
 BLURS: Final[Mapping[BlurMethod, BlurSpec]] = {
-    # With 16 levels, what they tell of the skin was more than grey tells (docs/anonymity.md); with 8, a face may look
-    # lit by another lamp than its neck.
-    BlurMethod.SOFT: BlurSpec(method=BlurMethod.SOFT, levels=12, margin=0.28, shape=Shape.ELLIPSE),
+    # With 12 levels or more, the shades told more of the person than grey does (docs/anonymity.md).
+    BlurMethod.SOFT: BlurSpec(method=BlurMethod.SOFT, levels=8, margin=0.28, shape=Shape.ELLIPSE),
     BlurMethod.AVERAGE_POOL: BlurSpec(method=BlurMethod.AVERAGE_POOL),
     BlurMethod.MOSAIC: BlurSpec(method=BlurMethod.MOSAIC),
     BlurMethod.SOLID: BlurSpec(method=BlurMethod.SOLID),

@@ -54,7 +54,7 @@ def test_a_root_may_choose_its_own_recipe() -> None:
 
 def test_the_root_wins_over_the_top_which_wins_over_the_recipe_key_by_key() -> None:
     blur = recipe_with(blur={"pool_size_px": 30, "margin": 0.5}, root={"blur": {"margin": 0.0}}).blur
-    assert (blur.pool_size_px, blur.margin, blur.levels) == (30, 0.0, 12)
+    assert (blur.pool_size_px, blur.margin, blur.levels) == (30, 0.0, 8)
 
 
 def test_an_override_marks_the_name_and_changes_the_digest() -> None:

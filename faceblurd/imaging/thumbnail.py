@@ -41,7 +41,7 @@ def redacted_thumbnail(
 
     @cache
     def small() -> npt.NDArray[Any]:
-        preview = picture.preview(_DECODED_PX)
+        preview = picture.preview(_DECODED_PX).copy()  # which may be the very pixels of a small picture
         width, height = upright_size(picture.width, picture.height, orientation=picture.orientation)
         by_x, by_y = preview.shape[1] / width, preview.shape[0] / height
         redact(preview, [scale(region, by_x=by_x, by_y=by_y) for region in regions if not region.frame], blur)

@@ -181,7 +181,7 @@ def _in_tiff(main: npt.NDArray[Any]) -> Iterator[Leak]:
     yield Leak("TIFF name.tif", _tiff(main, packet=_WITH_NAME), NAME, "XMP-iptcExt:Person|IFD0:Strip")
     sub = _tiff(main, (0x14A, 4, long(_FURTHER)), further=pages)
     yield Leak("TIFF sub-directory.tif", sub, leaky.RAW, "SubIFD|IFD0:Strip|Warning")
-    face = leaky.RAW[: 40 * 3 * 36]  # a page like any other: what lies beside the face stays
+    face = leaky.RAW[8 * 40 * 3 : 36 * 40 * 3]  # a page like any other: what lies beside the ellipse stays
     yield Leak("TIFF second page.tif", _tiff(main, following=_FURTHER, further=pages), face, "IFD[01]:")
 
 

@@ -113,11 +113,15 @@ def _holds_more(
     comparison: Comparison, placed: _Placed, mapped: Sequence[Region], place: int, blur: BlurSpec
 ) -> bool:  # fmt: skip
     """Say whether the inner blocks of a region hold more in one component than their redaction may leave."""
-    steps = placed[0].steps[:_SMOOTH]
-    noise = _ROUNDING + math.sqrt(float(((steps / 2) ** 2).sum())) / BLOCK
+    noise = _ROUNDING + _coarseness(placed[0])
     sample = _sample(comparison.written, *placed, mapped[place])
     # The other samples of a block that another region meets were written anew as well.
     return sample is not None and holds_more(sample, mapped[place], among=mapped, blur=blur, noise=noise, reach=BLOCK)
+
+
+def _coarseness(plane: Plane) -> float:
+    """Return how much the quantisation of a smooth surface may add, in levels RMS."""
+    return math.sqrt(float(((plane.steps[:_SMOOTH] / 2) ** 2).sum())) / BLOCK
 
 
 def _shows_what_was(
@@ -154,7 +158,7 @@ def _shows_what_was(
     meant = before.copy()
     redact(meant, [replace(region, x=region.x - left, y=region.y - top)], blur, Channels(inks=len(group) > 1))
     box = np.s_[region.y - top : ends[0] - top, region.x - left : ends[1] - left]
-    return shows_what_was(before[box], meant[box], after[box])
+    return shows_what_was(before[box], meant[box], after[box], noise=max(_coarseness(one) for one, _ in group))
 
 
 def _decoded(

@@ -80,14 +80,15 @@ def scattered(seed: int) -> list[Region]:
     return several
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", [*range(24), 48])  # 48: of a region 11 pixels high, quality 3 leaves the blocks alone
 def test_nothing_is_doubted_on_any_texture_at_any_quality(seed: int) -> None:
     picture, regions = textures(seed), scattered(seed)
     blur = replace(BlurSpec(), method=list(BlurMethod)[seed % len(BlurMethod)], shape=list(Shape)[seed // 4 % 2])
+    step = seed % 24
     kinds: list[tuple[str, dict[str, Any]]] = [
-        ("JPEG", {"quality": 3 + 4 * seed, "subsampling": seed % 3, "optimize": seed % 2 == 0}),
-        ("JPEG", {"quality": 8 + 3 * seed, "progressive": True}),
-        ("WEBP", {"quality": 4 * seed}),
+        ("JPEG", {"quality": 3 + 4 * step, "subsampling": seed % 3, "optimize": seed % 2 == 0}),
+        ("JPEG", {"quality": 8 + 3 * step, "progressive": True}),
+        ("WEBP", {"quality": 4 * step}),
         ("PNG", {}),
     ]
     for kind, options in kinds:

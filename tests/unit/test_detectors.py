@@ -206,3 +206,15 @@ def test_resolving_names_imports_no_opencv() -> None:
         "sys.exit(any(name in sys.modules for name in ('cv2', 'numpy', 'PIL', 'onnxruntime')))"
     )
     assert run("-c", code).returncode == 0
+
+
+def test_an_opened_network_has_no_telemetry_and_no_thread_that_the_sandbox_would_miss() -> None:
+    code = (
+        "import os; os.environ['OPENBLAS_NUM_THREADS'] = '1'\n"
+        "from faceblurd.imaging.detectors import open_glance\n"
+        "from faceblurd.model import NetworksSpec\n"
+        "import numpy as np\n"
+        "open_glance(NetworksSpec()).detect(np.zeros((320, 320, 3), np.uint8))\n"
+        "print(len(os.listdir('/proc/self/task')), os.environ['ORT_DISABLE_TELEMETRY'])"
+    )
+    assert run("-c", code).stdout.split() == ["1", "1"]

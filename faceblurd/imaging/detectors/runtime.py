@@ -6,6 +6,7 @@ opened.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from faceblurd.errors import SetupError
@@ -14,6 +15,7 @@ from faceblurd.imaging.detectors.onnx_graph import prepared
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import ModuleType
 
     import numpy.typing as npt
 
@@ -46,8 +48,7 @@ class Network:
 
 
 def _session(model: bytes, outputs: Sequence[str], which: weights.Weights) -> Any:  # noqa: ANN401 - untyped
-    import onnxruntime  # noqa: PLC0415 - only in workers
-
+    onnxruntime = _quiet_runtime()
     options = onnxruntime.SessionOptions()
     # The pool is the parallelism; and threads that are older than the sandbox would not be in all of it.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -71,9 +72,16 @@ def _tested(which: weights.Weights) -> bytes:
 def described() -> str:
     """Say which runtime, precision and instructions are in use, for people."""
     import cv2  # noqa: PLC0415 - only in workers and in `doctor`
-    import onnxruntime  # noqa: PLC0415 - as above
 
     # OpenCV's numbers for the processor's abilities; ONNX Runtime chooses by the same, and does not tell.
     known = {"AVX-512": 256, "AVX2": 11, "NEON": 100, "SSE4.2": 7}
     best = next((name for name, number in known.items() if cv2.checkHardwareSupport(number)), "no vector instructions")
-    return f"ONNX Runtime {onnxruntime.__version__}, float32, {best}"
+    return f"ONNX Runtime {_quiet_runtime().__version__}, float32, {best}"
+
+
+def _quiet_runtime() -> ModuleType:
+    """Import ONNX Runtime without its telemetry: that has a thread, which would be older than the sandbox."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read while it is imported
+    import onnxruntime  # noqa: PLC0415 - only in workers and in `doctor`
+
+    return onnxruntime  # type: ignore[no-any-return]  # it has no types

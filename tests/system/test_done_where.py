@@ -57,7 +57,8 @@ def test_what_a_client_appends_behind_a_result_goes_each_time(home: Any, portrai
     for _ in range(3):
         photo.write_bytes(finished + original[-2000:])
         assert home.scan(root) == 0
-        assert original[-200:] not in photo.read_bytes()
+        tail = original[-200:]  # rows below the face, which stay: in the result once, and not behind it again
+        assert photo.read_bytes().count(tail) == finished.count(tail)
 
 
 def test_a_result_that_was_touched_or_copied_over_is_left_alone(home: Any, portraits: Any) -> None:
@@ -153,7 +154,7 @@ def test_a_result_is_our_own_in_every_root(home: Any, portraits: Any, how: str) 
 
 def test_an_original_is_blurred_in_the_next_root_whatever_another_made_of_it(home: Any, portraits: Any) -> None:
     """The other root's recipe hides nothing of it, say: its result is no result of this root's recipe."""
-    blind = {"detection": {"detectors": [{"kind": "yunet", "min_size_px": 5000}]}}
+    blind = {"detection": {"detectors": [{"kind": "networks", "min_size_px": 5000}]}}
     one, other = home.root("one", **blind), home.root("other")
     for name in ("one", "other"):
         (home.folder / name / "portrait.jpg").write_bytes(portraits(1)[0])

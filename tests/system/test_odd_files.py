@@ -43,9 +43,10 @@ def segment(marker: int, payload: bytes) -> bytes:
 
 
 def truncated(photo: bytes) -> dict[str, Odd]:
-    """Cut at twenty points, from the first bytes to the last but one."""
-    ends = [20, *(len(photo) * part // 19 for part in range(1, 19)), len(photo) - 1]
-    return {f"cut at {end}.jpg": Odd(photo[:end], "incomplete") for end in ends}
+    """Cut at twenty points, from the first bytes to the last but one: but for its end marker, that is all there."""
+    ends = [20, *(len(photo) * part // 19 for part in range(1, 19))]
+    cut = {f"cut at {end}.jpg": Odd(photo[:end], "incomplete") for end in ends}
+    return {**cut, f"cut at {len(photo) - 1}.jpg": Odd(photo[:-1], "face")}
 
 
 def padded(photo: bytes) -> dict[str, Odd]:

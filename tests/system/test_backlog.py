@@ -63,6 +63,7 @@ class Backlog:
 
     def __init__(self, daemon: Callable[..., Any], folder: Path, a: int, b: int) -> None:
         self.folder, self._stopped, self._told, self._steps = folder, folder / "stopped", folder / "told", 0
+        self._queued: list[Any] = []
         for file in (self._stopped, self._told):
             file.touch()
         self.backlogs = {folder / "a": a, folder / "b": b}
@@ -98,12 +99,11 @@ class Backlog:
         return {}
 
     def _all_wait(self) -> bool:
-        """Whether every root was scanned, and what it has waits for the worker."""
+        """Whether every root was scanned as far as there is room for, and what it has waits for the worker."""
         roots = [(self.status(root), files) for root, files in self.backlogs.items()]
-        return all(
-            root and not root["scanning"] and not root["settling"] and (root["queued"] or not files)
-            for root, files in roots
-        )
+        before, self._queued = self._queued, [root.get("queued") for root, _ in roots]
+        ended = all(root and not root["scanning"] for root, _ in roots) or before == self._queued
+        return ended and all(root and not root["settling"] and (root["queued"] or not files) for root, files in roots)
 
     def _stands(self) -> bool:
         return self._stopped.stat().st_size > self._told.stat().st_size

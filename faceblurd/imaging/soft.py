@@ -97,16 +97,6 @@ class Ellipse:
         np.clip(cover, 0, 1, out=cover)
         return np.multiply(cover, cover, out=cover)
 
-    def covered(self, rows: slice, columns: slice, *, block: int) -> npt.NDArray[np.bool_]:
-        """Say of which blocks of so many samples, from that of the first row and column on, anything is covered."""
-        if self.square:
-            counts = [-(-span.stop // block) - span.start // block for span in (rows, columns)]
-            return np.ones(counts, np.bool_)
-        down, across = (
-            _least(self._off_centre(span, 1 - axis), span, block) for axis, span in enumerate((rows, columns))
-        )
-        return np.asarray(np.add.outer(down * down, across * across) < 1)
-
     def _off_centre(self, span: slice, axis: int) -> npt.NDArray[np.float32]:
         """Return how far along a side each sample of a span is from the centre, 1 where the rim ends.
 
@@ -129,11 +119,14 @@ class Ellipse:
 
 @dataclass(frozen=True, slots=True)
 class Fill:
-    """What a cover is made of: 2x2 shades; of each channel, what is added to them, and whether they count there."""
+    """What a cover is made of: 2x2 shades; of each channel, what is added to them, and whether they count there.
+
+    The arrays may begin with a dimension for several covers.
+    """
 
     shades: npt.NDArray[np.float64]
-    offsets: tuple[float, ...]
-    shaded: tuple[bool, ...]
+    offsets: npt.NDArray[np.float64]
+    shaded: npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,43 +168,64 @@ def flat_colour(box: npt.NDArray[Any], levels: int | None, channels: Channels) -
     """Return the one rounded colour of a box, as one pixel (1x1 or 1x1xC)."""
     whole = box[:, :, None] if box.ndim == 2 else box  # noqa: PLR2004 - gray: rows and columns only
     fill = read(whole, levels, channels, flat=True)
-    values = np.array(fill.offsets) + np.array(fill.shaded) * fill.shades[0, 0]
+    values = fill.offsets + fill.shaded * fill.shades[0, 0]
     colour: npt.NDArray[Any] = np.rint(values.clip(0, np.iinfo(box.dtype).max)).astype(box.dtype)
     return colour.reshape(1, 1, *box.shape[2:])
 
 
 def read(box: npt.NDArray[Any], levels: int | None, channels: Channels, *, flat: bool) -> Fill:
     """Read the rounded means of the middle of a box, three sevenths of each side: skin, and nothing from behind it."""
-    count, top = box.shape[2], int(np.iinfo(box.dtype).max)
-    colours = channels.colours(count)
-    step = top / (levels - 1) if levels else 1.0
     quarters = np.array([[_mean(box[rows, columns], channels) for columns in _halves(box.shape[1])]
                          for rows in _halves(box.shape[0])])  # fmt: skip
-    means = quarters.mean(axis=(0, 1))
+    return fill_of(quarters, np.bool_(flat), levels, channels, top=int(np.iinfo(box.dtype).max))
+
+
+def fill_of(
+    quarters: npt.NDArray[np.float64],
+    flat: npt.NDArray[np.bool_] | np.bool_,
+    levels: int | None,
+    channels: Channels,
+    *,
+    top: int,
+) -> Fill:
+    """Round what was read: the means (..., 2, 2, channels) of four quarters; `flat` (...): one shade for all four."""
+    count = quarters.shape[-1]
+    colours = channels.colours(count)
+    step = top / (levels - 1) if levels else 1.0
+    means = quarters.mean(axis=(-3, -2))
     if channels.chroma is not None:
         middle, finer = top // 2 + 1, step * channels.chroma / _FINER
-        return Fill(np.zeros((2, 2)), (middle + _rounded(means[0] - middle, finer),), (False,))
-    brightness = quarters[:, :, :colours].mean(axis=2)
-    shades = np.array([[_rounded(value, step) for value in row] for row in brightness])
-    if flat or channels.few:
-        shades[...] = _rounded(brightness.mean(), step)
-    tint = means[:colours] - brightness.mean()
-    rest = tuple(min(_rounded(value, step / _FINER), float(top)) for value in means[colours:])
-    offsets = (*(_rounded(value, step / _FINER) for value in tint), *rest)
-    return Fill(shades, offsets, tuple(channel < colours for channel in range(count)))
+        offsets = middle + _rounded(means[..., :1] - middle, finer)
+        return Fill(np.zeros(quarters.shape[:-1]), offsets, np.zeros(1, np.bool_))
+    brightness = quarters[..., :colours].mean(axis=-1)
+    one = brightness.mean(axis=(-2, -1))
+    alike = np.expand_dims(np.asarray(flat) | channels.few, (-2, -1))
+    shades = np.where(alike, np.expand_dims(_rounded(one, step), (-2, -1)), _rounded(brightness, step))
+    tint = _rounded(means[..., :colours] - one[..., None], step / _FINER)
+    rest = np.minimum(_rounded(means[..., colours:], step / _FINER), top)
+    return Fill(shades, np.concatenate([tint, rest], axis=-1), np.arange(count) < colours)
 
 
-def _rounded(value: float, step: float) -> float:
-    return math.floor(value / step + 0.5) * step
+def _rounded(values: npt.NDArray[np.float64], step: float) -> npt.NDArray[np.float64]:
+    return np.asarray(np.floor(values / step + 0.5) * step)
+
+
+def halves(lengths: npt.NDArray[np.intp]) -> tuple[npt.NDArray[np.intp], ...]:
+    """Divide the middle of sides (...) into two: where each half begins and ends (..., 2), and the step within (...).
+
+    Both are the same where a side is too short to be parted.
+    """
+    cut = lengths * 2 // 7
+    middle = lengths // 2
+    short = cut == middle
+    begins = np.stack([cut, np.where(short, cut, middle)], axis=-1)
+    ends = np.stack([np.where(short, lengths - cut, middle), lengths - cut], axis=-1)
+    return begins, ends, np.where(short, 1, np.maximum(1, (middle - cut) // _MOST_READ))
 
 
 def _halves(length: int) -> tuple[slice, slice]:
-    """Return the two halves of the middle of a side; both the same where it is too short to be parted."""
-    start, middle, end = length * 2 // 7, length // 2, length - length * 2 // 7
-    if start == middle:
-        return slice(start, end), slice(start, end)
-    step = max(1, (middle - start) // _MOST_READ)
-    return slice(start, middle, step), slice(middle, end, step)
+    begins, ends, step = (part.tolist() for part in halves(np.asarray(length)))
+    return slice(begins[0], ends[0], step), slice(begins[1], ends[1], step)
 
 
 def _mean(part: npt.NDArray[Any], channels: Channels) -> npt.NDArray[np.float64]:
@@ -245,13 +259,6 @@ def _paint(
                 cover,
                 shades * np.float32(fill.shaded[channel]) + np.float32(fill.offsets[channel]),
             )
-
-
-def _least(values: npt.NDArray[np.float32], span: slice, block: int) -> npt.NDArray[np.float32]:
-    """Return the least value in each block that a span meets."""
-    starts = np.arange(span.start // block * block, span.stop, block)
-    starts[0] = span.start
-    return np.asarray(np.minimum.reduceat(values, starts - span.start))
 
 
 def _shading(start: float, end: float, span: slice) -> npt.NDArray[np.float32]:

@@ -18,8 +18,8 @@ from PIL import Image
 from faceblurd.imaging import exif_scrub
 from faceblurd.imaging.formats import animation, heif, still, tiff
 from faceblurd.imaging.redaction import redact
-from faceblurd.imaging.soft import lay
 from faceblurd.imaging.splice import painting
+from faceblurd.imaging.splice.covers import lay_over
 from faceblurd.model import Region
 from faceblurd.workers import toolbox
 
@@ -196,7 +196,7 @@ def wrong_regions(patch: pytest.MonkeyPatch, picture: Picture, way: str) -> Iter
 
 
 def _spoilt(ellipse: Ellipse, way: str) -> list[Ellipse]:
-    """Return what is left of an ellipse: none, its left half, or one half its width further on."""
+    """Return what is left of an ellipse: none, its left half, or its right half."""
     half = (ellipse.box[2] - ellipse.box[0]) / 2
 
     def moved(box: Box, *, left: float, right: float) -> Box:
@@ -204,7 +204,8 @@ def _spoilt(ellipse: Ellipse, way: str) -> list[Ellipse]:
 
     if way == "one region left out":
         return []
-    by = {"left": 0.0, "right": -half} if way == "half of one" else {"left": half, "right": half}
+    # Shifted out of its own box, it would lie on blocks that nobody has read.
+    by = {"left": 0.0, "right": -half} if way == "half of one" else {"left": half, "right": 0.0}
     return [replace(ellipse, box=moved(ellipse.box, **by), beyond=moved(ellipse.beyond, **by))]
 
 
@@ -216,11 +217,11 @@ def wrong_paint(patch: pytest.MonkeyPatch, _: Picture, way: str) -> Iterator[Non
         listed = list(regions)
         redact(upright, WAYS[way](listed) if listed else [], *more, **named)
 
-    def laid(pixels: Any, ellipses: Any, *more: Any) -> None:
-        lay(pixels, [*_spoilt(ellipses[0], way), *ellipses[1:]] if ellipses else [], *more)
+    def laid(blocks: Any, layout: Any, ellipses: Any, *more: Any) -> None:
+        lay_over(blocks, layout, [*_spoilt(ellipses[0], way), *ellipses[1:]] if ellipses else [], *more)
 
     with patch.context() as inside:
-        inside.setattr(painting, "lay", laid)  # soft JPEG blocks are painted by components, not by `redact`
+        inside.setattr(painting, "lay_over", laid)  # soft JPEG blocks are painted by components, not by `redact`
         for module in (still, tiff, animation, painting):
             inside.setattr(module, "redact", painted)
         yield

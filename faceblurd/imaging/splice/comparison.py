@@ -14,7 +14,6 @@ import numpy as np
 from faceblurd.imaging.splice.coding import SHORT, complaint
 from faceblurd.imaging.splice.huffman import SpliceError
 from faceblurd.imaging.splice.layout import interval_bytes, intervals, stream_of
-from faceblurd.imaging.splice.painting import repaint
 from faceblurd.imaging.splice.surgery import Reading
 
 if TYPE_CHECKING:
@@ -59,8 +58,7 @@ def compare(
     """
     _expect_same_frame(reading.layout, layout)
     written, same_bits = _read_alike(reading, data, layout)
-    meant = reading.blocks.coefficients.copy()
-    repaint(replace(reading.blocks, coefficients=meant), layout, regions, paint)
+    meant = reading.painted(regions, paint)
     differs = (written != meant).reshape(len(meant), -1).any(axis=1)
     place = reading.blocks.place
     slots = (place[area.top : area.bottom, area.left : area.right] for area in reading.areas)

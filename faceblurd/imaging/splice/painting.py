@@ -15,8 +15,9 @@ import numpy as np
 
 from faceblurd.imaging import geometry
 from faceblurd.imaging.redaction import redact
-from faceblurd.imaging.soft import Channels, Ellipse, lay
+from faceblurd.imaging.soft import Channels, Ellipse
 from faceblurd.imaging.splice.areas import BLOCK, Area, clusters, in_plane, touched, widened
+from faceblurd.imaging.splice.covers import lay_over
 from faceblurd.imaging.splice.planes import grid, quantised, samples
 from faceblurd.model import BlurMethod
 
@@ -68,20 +69,20 @@ class _Sheet:
     width: int
     height: int
     regions: tuple[Region, ...]
-    ellipses: tuple[Ellipse, ...]  # the same, where they are soft: to fractions of a sample, not rounded outward
     blocks: slice
 
     def visible(self) -> npt.NDArray[np.uint8]:
         """Return the samples that belong to the picture."""
         return self.pixels[: self.height, : self.width]
 
-    def flattened(self) -> _Sheet:
-        """Return the same with one flat value for each ellipse."""
-        return replace(self, ellipses=tuple(replace(one, flat=True) for one in self.ellipses))
-
 
 def repaint(blocks: Blocks, layout: Layout, regions: Sequence[Region], paint: Paint) -> None:
     """Hide stored regions in the coefficients, in place."""
+    if paint.blur.method is BlurMethod.SOFT:  # the same whichever way up
+        size = layout.width, layout.height
+        ellipses = [Ellipse.of(region, size, paint.blur.margin) for region in regions]
+        lay_over(blocks, layout, ellipses, paint.blur.levels, paint.chroma)
+        return
     areas = [touched(region, layout) for region in regions]
     for around, members in clusters(areas):
         box = widened(around, layout)
@@ -99,7 +100,7 @@ def _repaint_patch(
     sheets: list[_Sheet] = []
     for plane in layout.planes:
         after = sheets[-1].blocks.stop if sheets else 0
-        sheet = _empty_sheet(plane, layout, regions, patch.area, after=after, blur=paint.blur)
+        sheet = _empty_sheet(plane, layout, regions, patch.area, after=after)
         read = samples(coefficients[patch.slots, sheet.blocks].reshape(-1, BLOCK * BLOCK), plane.steps)
         cells = grid(sheet.pixels, plane.horizontal, plane.vertical)
         cells[patch.where] = read.reshape(-1, plane.vertical, plane.horizontal, BLOCK, BLOCK)
@@ -110,19 +111,16 @@ def _repaint_patch(
 
 
 def _empty_sheet(
-    plane: Plane, layout: Layout, regions: Sequence[Region], box: Area, *, after: int, blur: BlurSpec
-) -> _Sheet:
+    plane: Plane, layout: Layout, regions: Sequence[Region], box: Area, *, after: int
+) -> _Sheet:  # fmt: skip
     side_x, side_y = BLOCK * plane.horizontal, BLOCK * plane.vertical
     left, top = box.left * side_x, box.top * side_y
     pixels = np.zeros(((box.bottom - box.top) * side_y, (box.right - box.left) * side_x), np.uint8)
     mapped = (in_plane(region, plane, layout) for region in regions)
     local = tuple(replace(region, x=region.x - left, y=region.y - top) for region in mapped)
     width, height = min(plane.width - left, pixels.shape[1]), min(plane.height - top, pixels.shape[0])
-    by = side_x / layout.mcu_width, side_y / layout.mcu_height
-    soft = (Ellipse.of(r, (layout.width, layout.height), blur.margin) for r in regions)
-    ellipses = tuple(one.on_plane(*by, left=left, top=top) for one in soft) if blur.method is BlurMethod.SOFT else ()
     blocks = slice(after, after + plane.horizontal * plane.vertical)
-    return _Sheet(plane, pixels, width, height, local, ellipses, blocks)
+    return _Sheet(plane, pixels, width, height, local, blocks)
 
 
 def _redact(sheets: list[_Sheet], layout: Layout, paint: Paint) -> None:
@@ -135,17 +133,12 @@ def _redact(sheets: list[_Sheet], layout: Layout, paint: Paint) -> None:
             sheet.visible()[...] = stacked[:, :, channel]
         return
     for component, sheet in enumerate(sheets):
-        # Shades belong to the brightness alone. Where components are colours of different sizes, nobody has them all.
-        lone = sheet if not component and (paint.chroma or len(sheets) == 1) else sheet.flattened()
-        _redact_pixels(sheet.visible(), lone, layout, paint, Channels(paint.chroma.get(component)))
+        _redact_pixels(sheet.visible(), sheet, layout, paint, Channels(paint.chroma.get(component)))
 
 
 def _redact_pixels(
     pixels: npt.NDArray[np.uint8], sheet: _Sheet, layout: Layout, paint: Paint, channels: Channels
 ) -> None:
-    if paint.blur.method is BlurMethod.SOFT:  # the same whichever way up
-        lay(pixels, sheet.ellipses, paint.blur.levels, channels)
-        return
     upright = [
         geometry.to_upright(region, orientation=paint.orientation, width=sheet.width, height=sheet.height)
         for region in sheet.regions
@@ -182,19 +175,8 @@ def _met(sheet: _Sheet) -> npt.NDArray[np.bool_]:
     met = np.zeros((rows, columns), np.bool_)
     met[math.ceil(sheet.height / BLOCK) :] = True
     met[:, math.ceil(sheet.width / BLOCK) :] = True
-    for ellipse in sheet.ellipses:
-        _meet(ellipse, met, sheet)
-    for region in sheet.regions if not sheet.ellipses else ():
+    for region in sheet.regions:
         right, bottom = math.ceil((region.x + region.width) / BLOCK), math.ceil((region.y + region.height) / BLOCK)
         met[region.y // BLOCK : bottom, region.x // BLOCK : right] = True
     plane = sheet.plane
     return met.reshape(rows // plane.vertical, plane.vertical, -1, plane.horizontal).transpose(0, 2, 1, 3)
-
-
-def _meet(ellipse: Ellipse, met: npt.NDArray[np.bool_], sheet: _Sheet) -> None:
-    """Mark the blocks of which an ellipse covers something: those in the corners of its box keep their coefficients."""
-    rows, columns = ellipse.window(sheet.width, sheet.height)
-    if rows.start < rows.stop and columns.start < columns.stop:
-        covered = ellipse.covered(rows, columns, block=BLOCK)
-        up, left = rows.start // BLOCK, columns.start // BLOCK
-        met[up : up + covered.shape[0], left : left + covered.shape[1]] |= covered

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 BLOCK: Final = 8
 _AT_ONCE: Final = 2048  # blocks: 512 kB of floats, whatever the size of a face
-_MIDDLE: Final = 128
+MIDDLE: Final = 128
 _LARGEST: Final = 1023  # what a Huffman symbol of 8-bit JPEG can say
 
 
@@ -24,24 +24,34 @@ def samples(coefficients: npt.NDArray[np.int16], steps: npt.NDArray[np.float32])
     """Turn quantised blocks (N, 64) into samples (N, 8, 8), as a decoder does."""
     out = np.empty((len(coefficients), BLOCK, BLOCK), np.uint8)
     for start in range(0, len(coefficients), _AT_ONCE):
-        part = coefficients[start : start + _AT_ONCE] * steps @ _basis()
-        part += _MIDDLE
-        out[start : start + _AT_ONCE] = np.rint(part, out=part).clip(0, 255, out=part).reshape(-1, BLOCK, BLOCK)
+        part = exact_samples(coefficients[start : start + _AT_ONCE], steps)
+        out[start : start + _AT_ONCE] = np.rint(part, out=part)
     return out
 
 
-def quantised(blocks: npt.NDArray[np.uint8], steps: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
+def exact_samples(coefficients: npt.NDArray[np.int16], steps: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Do the same, not rounded."""
+    values = np.asarray(coefficients * steps @ basis(), np.float32)
+    values += MIDDLE
+    return values.clip(0, 255, out=values).reshape(-1, BLOCK, BLOCK)
+
+
+def quantised(blocks: npt.NDArray[np.uint8 | np.float32], steps: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
     """Turn samples (N, 8, 8) into quantised blocks (N, 64)."""
     out = np.empty((len(blocks), BLOCK * BLOCK), np.int16)
     for start in range(0, len(blocks), _AT_ONCE):
         part = blocks[start : start + _AT_ONCE].reshape(-1, BLOCK * BLOCK).astype(np.float32)
-        part -= _MIDDLE
-        part = part @ _basis().T
-        part /= steps
-        np.rint(part, out=part)
-        part[:, 1:].clip(-_LARGEST, _LARGEST, out=part[:, 1:])
-        out[start : start + _AT_ONCE] = part
+        part -= MIDDLE
+        out[start : start + _AT_ONCE] = rounded(part @ basis().T, steps)
     return out
+
+
+def rounded(coefficients: npt.NDArray[np.float32], steps: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Quantise coefficients (N, 64) in place."""
+    coefficients /= steps
+    np.rint(coefficients, out=coefficients)
+    coefficients[:, 1:].clip(-_LARGEST, _LARGEST, out=coefficients[:, 1:])
+    return coefficients
 
 
 def grid(plane: npt.NDArray[Any], horizontal: int, vertical: int) -> npt.NDArray[Any]:
@@ -52,11 +62,22 @@ def grid(plane: npt.NDArray[Any], horizontal: int, vertical: int) -> npt.NDArray
 
 
 @functools.cache
-def _basis() -> npt.NDArray[np.float32]:
-    """Return the orthonormal matrix from zigzag coefficients (rows) to samples (columns)."""
+def cosines() -> npt.NDArray[np.float32]:
+    """Return the orthonormal transform of 8 samples: a row for each frequency."""
     wave = np.multiply.outer(np.arange(BLOCK), 2 * np.arange(BLOCK) + 1) * np.pi / (2 * BLOCK)
-    cosines = np.cos(wave) * np.sqrt(2 / BLOCK)
-    cosines[0] = np.sqrt(1 / BLOCK)
-    # The zigzag runs along diagonals v + u, up the even ones and down the odd ones.
+    rows = np.cos(wave) * np.sqrt(2 / BLOCK)
+    rows[0] = np.sqrt(1 / BLOCK)
+    return np.asarray(rows, np.float32)
+
+
+@functools.cache
+def zigzag() -> npt.NDArray[np.intp]:
+    """Return where each coefficient of the zigzag lies in a block (8 v + u): up the even diagonals, down the odd."""
     order = sorted(((v, u) for v in range(BLOCK) for u in range(BLOCK)), key=lambda at: (sum(at), at[sum(at) % 2 == 0]))
-    return np.stack([np.outer(cosines[v], cosines[u]).ravel() for v, u in order]).astype(np.float32)
+    return np.array([BLOCK * v + u for v, u in order])
+
+
+@functools.cache
+def basis() -> npt.NDArray[np.float32]:
+    """Return the orthonormal matrix from zigzag coefficients (rows) to samples (columns)."""
+    return np.ascontiguousarray(np.kron(cosines(), cosines())[zigzag()])

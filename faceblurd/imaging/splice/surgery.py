@@ -66,9 +66,7 @@ def splice(
     """Hide stored regions of a JPEG, of which `reading` is what they touch. Raises SpliceError for senseless bits."""
     areas = [touched(region, layout) for region in regions]
     reading = reading or Reading(data, layout, areas, coder_for)
-    coefficients = reading.blocks.coefficients.copy()
-    repaint(replace(reading.blocks, coefficients=coefficients), layout, regions, paint)
-    scan, tables = reading.written(coefficients)
+    scan, tables = reading.written(reading.painted(regions, paint))
     return Spliced(scan, tables, tuple(changed(a, r, layout) for a, r in zip(areas, regions, strict=True)))
 
 
@@ -86,6 +84,8 @@ def _with_next(mask: npt.NDArray[np.bool_], layout: Layout) -> npt.NDArray[np.ui
 
 class Reading:
     """What some areas of a scan hold, and where it lies in the scan's bits. Nothing in it changes."""
+
+    _painted: tuple[tuple[Region, ...], Paint, npt.NDArray[np.int16]] | None = None
 
     def __init__(
         self, data: bytes, layout: Layout, areas: Sequence[Area], coder_for: Callable[[Stream], Coder] = best_coder
@@ -114,6 +114,16 @@ class Reading:
         taken = slice(int(self._taken[first]), int(self._taken[first + len(wanted)]))
         bits = self._coder.unstuffed(interval_bytes(self.data, self.spans[number]))
         return Interval(bits, self._coder.walk(bits, wanted, coefficients[taken]), taken)
+
+    def painted(self, regions: Sequence[Region], paint: Paint) -> npt.NDArray[np.int16]:
+        """Return the coefficients with stored regions hidden: made once, if the check asks for the same."""
+        asked = tuple(regions), paint
+        if self._painted is None or self._painted[:2] != asked:
+            coefficients = self.blocks.coefficients.copy()
+            repaint(replace(self.blocks, coefficients=coefficients), self.layout, regions, paint)
+            coefficients.flags.writeable = False
+            self._painted = *asked, coefficients
+        return self._painted[2]
 
     def written(self, coefficients: npt.NDArray[np.int16]) -> tuple[bytes, bytes]:
         """Return the new scan, and the tables that it needs besides those that the file has."""

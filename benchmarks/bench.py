@@ -120,10 +120,16 @@ def children(pid: int) -> list[int]:
 
 
 def workers(pid: int) -> list[int]:
-    """List the worker processes of a daemon (multiprocessing's resource tracker is its child too)."""
+    """List the worker processes of a daemon or a command (multiprocessing's resource tracker is its child too).
+
+    A command that ends by itself works in a child of its own.
+    """
     found = []
     for child in children(pid):
         with open(f"/proc/{child}/cmdline", "rb") as file:
-            if b"spawn_main" in file.read():
-                found.append(child)
+            said = file.read()
+        if b"spawn_main" in said:
+            found.append(child)
+        elif b"resource_tracker" not in said:
+            found += workers(child)
     return found

@@ -10,7 +10,11 @@ def main() -> None:
     startup.prepare()
     from faceblurd.cli import run_command  # noqa: PLC0415 - see the module docstring
 
-    run_command()
+    try:
+        run_command()
+    except SystemExit as end:
+        startup.ended(end.code)
+        raise
 
 
 if __name__ == "__main__":

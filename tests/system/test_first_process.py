@@ -161,3 +161,15 @@ def test_a_user_without_a_home_is_told_what_to_give(arguments: list[str], tmp_pa
         for done in (run("--state-dir", state), run(FACEBLURD_STATE_DIR=state)):
             assert "no home" not in done.stderr
             assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_who_ends_a_command_ends_all_of_it(number: int, code: int, tmp_path: Path, wait_until: Any) -> None:
+    """A command that ends by itself works in a child (see `startup`): here one that waits for its list of files."""
+    command = [PROGRAM, "blur", "-", "--to", str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as parent:
+        (child,) = wait_until(lambda: children(parent.pid))
+        wait_until(lambda: b"pipe" in Path(f"/proc/{child}/wchan").read_bytes())  # it waits for its list
+        parent.send_signal(number)
+        assert parent.wait(30) == code
+        wait_until(lambda: not Path(f"/proc/{child}").exists())

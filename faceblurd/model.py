@@ -167,10 +167,12 @@ class HaarSpec:
 class NetworksSpec:
     """How YuNet and CenterFace share the search of a whole photo; sizes in pixels of the photo, 0 = no bound.
 
-    `first_look_megapixels`: as large YuNet sees the photo, between half and twice its size; it names places from the
-    score `named` on, where CenterFace looks at twice that scale; `enlarged`: the smallest at four times.
+    `first_look_scale`: the share of its size at which YuNet sees a large photo; `first_look_megapixels`: as large it
+    sees others, up to twice their size. It names places from the score `named` on, where CenterFace looks at twice that
+    scale, or at the photo's own; `enlarged`: at the smallest, at twice that again.
     """
 
+    first_look_scale: float = 0.45
     first_look_megapixels: float = 0.5
     named: float = 0.12
     enlarged: bool = True

@@ -69,6 +69,7 @@ class NetworksConfig(_DetectorConfig):
     """YuNet and CenterFace, which share the search of the whole photo; sizes in pixels of the photo."""
 
     kind: Literal[DetectorKind.NETWORKS]
+    first_look_scale: Annotated[Number, Field(ge=0.2, le=2)] = _NETWORKS.first_look_scale
     first_look_megapixels: Annotated[Number, Field(ge=0.1, le=100)] = _NETWORKS.first_look_megapixels
     named: Annotated[Number, Field(ge=0.05, lt=1)] = _NETWORKS.named
     enlarged: StrictBool = _NETWORKS.enlarged

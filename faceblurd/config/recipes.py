@@ -32,13 +32,15 @@ BUILTIN_RECIPES: Final[Mapping[str, Recipe]] = {
         detection=DetectionSpec(detectors=(HaarSpec(),), working_size_px=None, turned=False, merge=False),
         blur=BlurSpec(pool_size_px=20, pool_face_fraction=0.0, stride_px=1, levels=None, margin=0.0, allow_weak=True),
     ),
-    # For weak machines: CenterFace looks only where YuNet is rather sure.
+    # For weak machines: YuNet sees large photos at a third of their size, and names only what it is rather sure of.
     "fast": Recipe(
         name="fast",
-        detection=DetectionSpec(detectors=(NetworksSpec(named=0.2, enlarged=False),), turned=False),
+        detection=DetectionSpec(
+            detectors=(NetworksSpec(first_look_scale=0.36, named=0.2, enlarged=False),), turned=False
+        ),
         blur=BLURS[BlurMethod.SOFT],
     ),
-    # YuNet names places at half the photo's size, CenterFace decides there at the photo's own resolution.
+    # YuNet names places at nearly half the photo's size, CenterFace decides there at the photo's own resolution.
     "balanced": Recipe(
         name="balanced",
         detection=DetectionSpec(detectors=(NetworksSpec(),)),
@@ -47,7 +49,7 @@ BUILTIN_RECIPES: Final[Mapping[str, Recipe]] = {
     # The same at twice the scale, where the photo has not more than 24 megapixels.
     "thorough": Recipe(
         name="thorough",
-        detection=DetectionSpec(detectors=(NetworksSpec(first_look_megapixels=6.0, named=0.06),)),
+        detection=DetectionSpec(detectors=(NetworksSpec(first_look_scale=0.5, first_look_megapixels=6.0, named=0.06),)),
         blur=BLURS[BlurMethod.SOFT],
     ),
 }

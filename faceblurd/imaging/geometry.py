@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     import numpy.typing as npt
 
@@ -87,11 +87,6 @@ def mirrored(region: Region, *, width: int) -> Region:
     return replace(region, x=width - region.x - region.width)
 
 
-def shares(one: Region, other: Region) -> bool:
-    """Say whether two regions have a pixel in common."""
-    return _shared(one, other) > 0
-
-
 def covers_most(zone: Region, region: Region, *, share: float) -> bool:
     """Say whether at least `share` of the region lies inside the zone."""
     return _shared(zone, region) >= share * region.width * region.height
@@ -105,19 +100,23 @@ def merge(regions: Iterable[Region], *, overlap: float) -> list[Region]:
     """
     merged: list[Region] = []
     for region in regions:
-        merged = _absorbed(merged, region, overlap)
+        united = region
+        while (same := _same(merged, united, overlap)) is not None:
+            united = _around(merged.pop(same), united)
+        merged.append(united)
     return merged
 
 
-def _absorbed(merged: list[Region], region: Region, overlap: float) -> list[Region]:
-    """Add a region to a list, united with all that are the same face, and with all that the union is the same as."""
-    for index, other in enumerate(merged):
+def _same(merged: Sequence[Region], region: Region, overlap: float) -> int | None:
+    """Return the place of the first region that is the same face."""
+    right = region.x + region.width
+    for place, other in enumerate(merged):
+        if other.x >= right or other.x + other.width <= region.x:  # nearly always, in a crowd of hundreds
+            continue
         shared = _shared(other, region)
-        either = other.width * other.height + region.width * region.height - shared
-        if shared >= overlap * either:
-            rest = merged[:index] + merged[index + 1 :]
-            return _absorbed(rest, _around(other, region), overlap)
-    return [*merged, region]
+        if shared >= overlap * (other.width * other.height + region.width * region.height - shared):
+            return place
+    return None
 
 
 def _around(one: Region, other: Region) -> Region:
@@ -129,8 +128,6 @@ def _around(one: Region, other: Region) -> Region:
 
 
 def _shared(one: Region, other: Region) -> int:
-    if one.x >= other.x + other.width or other.x >= one.x + one.width:  # nearly always, in a crowd of hundreds
-        return 0
     width = min(one.x + one.width, other.x + other.width) - max(one.x, other.x)
     height = min(one.y + one.height, other.y + other.height) - max(one.y, other.y)
     return max(0, width) * max(0, height)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 import cv2
 import numpy as np
 
-from faceblurd.imaging import geometry
 from faceblurd.imaging.redaction import redact
 from faceblurd.imaging.remains import Sample, core, holds_more, shows_what_was
 from faceblurd.imaging.soft import Channels
@@ -23,7 +22,7 @@ from faceblurd.imaging.splice.huffman import SpliceError
 from faceblurd.imaging.splice.planes import samples
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -102,21 +101,31 @@ def _holding_more(comparison: Comparison, groups: Sequence[Sequence[_Placed]], b
         plane = group[0][0]
         mapped = [in_plane(region, plane, comparison.layout) for region in comparison.regions]
         scaled = _in_samples(blur, plane, comparison.layout)
-        for place in range(len(mapped)):
-            more = not blur.allow_weak and any(_holds_more(comparison, one, mapped, place, scaled) for one in group)
-            if more or _shows_what_was(comparison, group, mapped, place, scaled):
+        for place, (region, others) in enumerate(zip(mapped, _neighbours(mapped), strict=True)):
+            more = not blur.allow_weak and any(_holds_more(comparison, one, region, others, scaled) for one in group)
+            if more or (not others and _shows_what_was(comparison, group, region, scaled)):
                 found.add(place)
     return found
 
 
+def _neighbours(regions: Sequence[Region]) -> Iterator[list[Region]]:
+    """Give for each region the others that meet it, or come nearer to it than a block."""
+    low = np.array([(region.x, region.y) for region in regions])
+    high = low + [(region.width, region.height) for region in regions]
+    for place in range(len(regions)):
+        near = ((low < high[place] + BLOCK) & (high + BLOCK > low[place])).all(axis=1)
+        near[place] = False
+        yield [regions[other] for other in np.flatnonzero(near).tolist()]
+
+
 def _holds_more(
-    comparison: Comparison, placed: _Placed, mapped: Sequence[Region], place: int, blur: BlurSpec
+    comparison: Comparison, placed: _Placed, region: Region, others: Sequence[Region], blur: BlurSpec
 ) -> bool:  # fmt: skip
     """Say whether the inner blocks of a region hold more in one component than their redaction may leave."""
     noise = _ROUNDING + _coarseness(placed[0])
-    sample = _sample(comparison.written, *placed, mapped[place])
+    sample = _sample(comparison.written, *placed, region)
     # The other samples of a block that another region meets were written anew as well.
-    return sample is not None and holds_more(sample, mapped[place], among=mapped, blur=blur, noise=noise, reach=BLOCK)
+    return sample is not None and holds_more(sample, region, among=others, blur=blur, noise=noise, reach=BLOCK)
 
 
 def _coarseness(plane: Plane) -> float:
@@ -125,23 +134,14 @@ def _coarseness(plane: Plane) -> float:
 
 
 def _shows_what_was(
-    comparison: Comparison, group: Sequence[_Placed], mapped: Sequence[Region], place: int, blur: BlurSpec
-) -> bool:
+    comparison: Comparison, group: Sequence[_Placed], region: Region, blur: BlurSpec
+) -> bool:  # fmt: skip
     """Say whether a region shows rather what was there: asked of those that have few blocks of their own, or are weak.
 
-    What was meant is painted here, on the samples of the components, a block more on each side; not where others lie.
+    What was meant is painted here, on the samples of the components, a block more on each side, where no others lie.
     """
-    region, plane = mapped[place], group[0][0]
+    plane = group[0][0]
     if max(region.width, region.height) > _LARGE_PX and not blur.allow_weak:
-        return False
-    around = replace(
-        region,
-        x=region.x - BLOCK,
-        y=region.y - BLOCK,
-        width=region.width + 2 * BLOCK,
-        height=region.height + 2 * BLOCK,
-    )
-    if any(geometry.shares(around, other) for at, other in enumerate(mapped) if at != place):
         return False
     ends = region.y + region.height, region.x + region.width
     rows, columns = (
@@ -202,30 +202,60 @@ def _coefficients(
     blocks: Blocks, plane: Plane, first: int, rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp]
 ) -> npt.NDArray[np.int16]:
     """Return the blocks at these rows and columns of a component: (rows, columns, 64)."""
-    slots = blocks.place[np.ix_(rows // plane.vertical, columns // plane.horizontal)]
-    slots = np.minimum(slots, len(blocks.coefficients) - 1)
-    inside = first + np.add.outer(rows % plane.vertical * plane.horizontal, columns % plane.horizontal)
-    chosen: npt.NDArray[np.int16] = blocks.coefficients[slots, inside]
+    chosen: npt.NDArray[np.int16] = blocks.coefficients[_places(blocks, plane, first, rows, columns)]
     return chosen
+
+
+def _places(
+    blocks: Blocks, plane: Plane, first: int, rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp]
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Return where these blocks stand: two arrays of indices."""
+    slots = blocks.place[np.ix_(rows // plane.vertical, columns // plane.horizontal)]
+    inside = first + np.add.outer(rows % plane.vertical * plane.horizontal, columns % plane.horizontal)
+    return np.minimum(slots, len(blocks.coefficients) - 1), inside
 
 
 def _expect_seen(comparison: Comparison, gray: npt.NDArray[Any], by: int) -> None:
     """Refuse a file whose decoder shows in a region rather what was there than what was written."""
-    plane = comparison.layout.planes[0]
-    high, wide = gray.shape[0] * by // BLOCK, gray.shape[1] * by // BLOCK
-    cells = BLOCK // by
-    means = cv2.resize(gray[: high * cells, : wide * cells], (wide, high), interpolation=cv2.INTER_AREA)
-    for region in comparison.regions:
-        mine = in_plane(region, plane, comparison.layout)
-        sides = ((mine.y, mine.height, high), (mine.x, mine.width, wide))
-        rows, columns = (_chosen(-(-at // BLOCK), min((at + length) // BLOCK, most)) for at, length, most in sides)
-        if not len(rows) or not len(columns):
-            continue
-        seen = means[np.ix_(rows, columns)].astype(np.float32)
-        written, before = (
-            (_coefficients(blocks, plane, 0, rows, columns)[:, :, 0] * plane.steps[0] / BLOCK + _MIDDLE).clip(0, 255)
-            for blocks in (comparison.written, comparison.before)
-        )
-        apart = float(np.abs(seen - written).mean())
-        if apart > _APART and apart > float(np.abs(seen - before).mean()):
-            raise SpliceError(f"a decoder sees something else at {region.x}, {region.y}")
+    plane, cells = comparison.layout.planes[0], BLOCK // by
+    high, wide = gray.shape[0] // cells, gray.shape[1] // cells
+    boxes = np.array([_whole_blocks(region, comparison, high, wide) for region in comparison.regions])
+    boxes = boxes[(boxes[:, :2] < boxes[:, 2:]).all(axis=1)]
+    if not len(boxes):
+        return
+    top, left = boxes[:, :2].min(axis=0).tolist()
+    bottom, right = boxes[:, 2:].max(axis=0).tolist()
+    part = gray[top * cells : bottom * cells, left * cells : right * cells]
+    seen = cv2.resize(part, (right - left, bottom - top), interpolation=cv2.INTER_AREA)
+    rows, columns = np.arange(top, bottom), np.arange(left, right)
+    boxes -= np.array([top, left, top, left])
+    written, before = (
+        _sums(np.abs(seen - _means(blocks, plane, rows, columns)), boxes)
+        for blocks in (comparison.written, comparison.before)
+    )
+    size = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    if ((written > _APART * size) & (written > before)).any():
+        raise SpliceError("a decoder sees something else in a region")
+
+
+def _whole_blocks(region: Region, comparison: Comparison, high: int, wide: int) -> tuple[int, int, int, int]:
+    """Return top, left, bottom and right of the blocks of the first component that lie in a region whole."""
+    mine = in_plane(region, comparison.layout.planes[0], comparison.layout)
+    bottom, right = (mine.y + mine.height) // BLOCK, (mine.x + mine.width) // BLOCK
+    return -(-mine.y // BLOCK), -(-mine.x // BLOCK), min(bottom, high), min(right, wide)
+
+
+def _means(
+    blocks: Blocks, plane: Plane, rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp]
+) -> npt.NDArray[np.float32]:
+    """Return the mean of each block of the first component, in levels; of those that were not read, anything."""
+    slots, inside = _places(blocks, plane, 0, rows, columns)
+    first = blocks.coefficients[slots, inside, 0]
+    return np.asarray((first * (plane.steps[0] / BLOCK) + _MIDDLE).clip(0, 255), np.float32)
+
+
+def _sums(values: npt.NDArray[np.float32], boxes: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
+    """Return the sum of values in each box (top, left, bottom, right)."""
+    upto, (top, left, bottom, right) = cv2.integral(values), boxes.T
+    sums: npt.NDArray[np.float64] = upto[bottom, right] - upto[top, right] - upto[bottom, left] + upto[top, left]
+    return sums

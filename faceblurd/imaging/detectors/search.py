@@ -1,9 +1,10 @@
 """Every face of a photo, at the photo's own resolution: a cheap network names places, a good one decides there.
 
-YuNet sees the whole photo, at half its size where it is large, and at every half of that: its word only says where to
-look. CenterFace looks there, at twice that scale. So the cost follows the people. Light, direction and size are local:
-what is dark is looked at with the light turned up as well, what lies or stands on its head is looked at turned as
-well, always beside the plain look and never in its place. What is found is weighed by `vote`.
+YuNet sees the whole photo, at about half its size where it is large, and at every half of that: its word only says
+where to look. CenterFace looks there, at the photo's own scale or more. So the cost follows the people. Light,
+direction and size are local: what is dark is looked at with the light turned up as well, what lies or stands on its
+head is looked at turned as well, always beside the plain look and never in its place. What is found is weighed by
+`vote`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 
 from faceblurd.imaging.detectors import vote
 from faceblurd.imaging.detectors.centerface import Centerface
-from faceblurd.imaging.detectors.levels import gains, pyramid
+from faceblurd.imaging.detectors.levels import gains, pyramid, reduced
 from faceblurd.imaging.detectors.pieces import from_blocks, in_picture, marked, places, tiles
 from faceblurd.imaging.detectors.yunet import Yunet
 from faceblurd.imaging.geometry import clip
@@ -32,18 +33,17 @@ if TYPE_CHECKING:
 
     Finds = npt.NDArray[np.float32]
 
-LEAST_SCALE, MOST_SCALE = 0.5, 2.0
-"""Between them lies the scale of the first look; the close look is at twice that."""
+MOST_SCALE = 2.0
+"""Of the first look."""
 
 HEARD: Final = 0.05  # the score from which a network is heard at all
 _LEAST_SIDE_PX: Final = 8  # no face can be recognised in fewer pixels
 _SMALLEST_PX: Final = 160  # the longest side of the last level: a face that fills the frame
-_AROUND, _AROUND_STRONG, _LEAST_PX = 3.0, 6.0, 128  # CenterFace sees so much around a named place
+_AROUND, _AROUND_STRONG, _LEAST_PX = 3.0, 4.0, 128  # CenterFace sees so much around a named place
 _STRONG: Final = 0.4  # where one face is sure, others are near
-_LIKED_PX: Final = 64.0  # the largest face that a scale is for; larger ones are looked at at half of it
+_LIKED_PX: Final = 48.0  # the largest face that a scale is for; larger ones are looked at at half of it
 _ENLARGED, _SMALL_PX = 2.0, 18.0  # smaller ones are looked at at so much more than that
 _TWICE_PX: Final = 24.0  # from here on a face is looked at at the next scale, too: two opinions
-_CLOSE: Final = 2  # levels of the ladder that only CenterFace climbs
 _TURNED_BELOW: Final = 2  # levels: turned looks are made at a quarter of the first look's scale, and below
 _LIT_NAMED, _TURNED_NAMED = 0.3, 0.4
 _SAME_PLACE, _PLAINLY = 0.3, 0.2
@@ -72,25 +72,27 @@ class Search:
         if min(bgr.shape[:2]) < _LEAST_SIDE_PX:
             return np.zeros((0, len(vote.COLUMNS)), np.float32)
         megapixels = bgr.shape[0] * bgr.shape[1] / 1e6
-        scale = min(MOST_SCALE, max(LEAST_SCALE, math.sqrt(self._spec.first_look_megapixels / megapixels)))
-        close, *levels = pyramid(bgr, scale=2 * scale, least_px=_SMALLEST_PX)
-        ladder = [replace(close, scale=_ENLARGED * close.scale), close, *levels]
+        scale = max(self._spec.first_look_scale, math.sqrt(self._spec.first_look_megapixels / megapixels))
+        scale = min(MOST_SCALE, scale)
+        close, *halves = pyramid(bgr, scale=max(1.0, 2 * scale), least_px=_SMALLEST_PX)
+        ladder = [replace(close, scale=_ENLARGED * close.scale), close, *halves]  # what CenterFace climbs
+        levels = halves if 2 * scale >= 1 else [reduced(level, 2 * scale) for level in halves]
         light, dark = gains(levels[0])
         named = [self._seen(self._yunet, [piece for level in levels for piece in tiles(level)])]
         named.append(self._seen(self._yunet, list(places(replace(levels[0], gains=light), from_blocks(dark)))))
         finds = [*named, self._close_look(np.vstack(named), ladder, light)]
         for quarters in (1, 2, 3) if self._turned else ():
-            finds += self._turned_looks(ladder, light, quarters, known=finds[len(named)])
+            finds += self._turned_looks(levels, ladder, light, quarters, known=finds[len(named)])
         return np.vstack(finds)
 
     def _turned_looks(
-        self, ladder: Sequence[Level], light: npt.NDArray[np.float32], quarters: int, *, known: Finds
-    ) -> Iterator[Finds]:
+        self, levels: Sequence[Level], ladder: Sequence[Level], light: npt.NDArray[np.float32], quarters: int, *,
+        known: Finds,
+    ) -> Iterator[Finds]:  # fmt: skip
         """Look for what lies or stands on its head: at small scales, and at all where CenterFace confirms a face there.
 
         What CenterFace knows already, looking plainly, is left out.
         """
-        levels = ladder[_CLOSE:]
         below = min(_TURNED_BELOW, len(levels) - 1)
         for part in (levels[below:], levels[:below]):
             seen = self._look_turned(part, quarters)

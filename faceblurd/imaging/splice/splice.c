@@ -4,7 +4,7 @@
  * Plain C99 without Python.h and without a C library's headers: loaded by ctypes, tied to no Python version, compiled
  * wherever a compiler is (hatch_build.py). Owns bits only; it knows no files, no
  * pixels and no memory: every buffer comes from the caller with its size, and nothing outside is read or written,
- * whatever the bytes say. fallback.py does the same in Python, bit for bit; tests/unit/test_splice_coders.py compares.
+ * whatever the bytes say. fallback.py does the same in Python, bit for bit; tests/contract/test_splice_coders.py compares.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -29,10 +29,11 @@ enum {
     FILL = -9         /* 0xFF that is followed by no zero: a marker, or a fill byte */
 };
 
-enum { FAST_BITS = 10, MAX_BLOCKS = 10, MAX_COMPONENTS = 4, END_OF_BLOCK = 128, RUN_FIELDS = 7 };
+enum { FAST_BITS = 10, SEVERAL_BITS = 12, MAX_BLOCKS = 10, MAX_COMPONENTS = 4, END_OF_BLOCK = 128, RUN_FIELDS = 7 };
 
 typedef struct {
     uint32_t fast[1 << FAST_BITS]; /* by the next bits: an entry, 0 for codes that are longer */
+    uint16_t several[1 << SEVERAL_BITS]; /* by the next bits: as many whole symbols as they hold, 0 for none */
     int32_t largest[17];           /* the largest code of each length, -1 for none */
     int32_t offset[17];            /* from a code to its place in values */
     uint8_t values[256];
@@ -83,6 +84,8 @@ static uint32_t entry(int length, int symbol, int is_dc)
     return (uint32_t)(length | (length + size) << 5 | step << 10 | symbol << 18);
 }
 
+static void fill_several(Table *table);
+
 EXPORT int64_t fb_table(Table *table, const uint8_t *counts, const uint8_t *values, uint64_t count, int32_t is_dc)
 {
     uint32_t code = 0, place = 0;
@@ -107,6 +110,8 @@ EXPORT int64_t fb_table(Table *table, const uint8_t *counts, const uint8_t *valu
         }
     }
     table->count = (int32_t)place;
+    if (!is_dc)
+        fill_several(table);
     return place == count ? 0 : BAD_TABLE;
 }
 
@@ -192,6 +197,29 @@ static inline uint32_t look_up(const Table *table, uint64_t word)
 #define STEP(entry) ((int)((entry) >> 10 & 255))
 #define SYMBOL(entry) ((int)((entry) >> 18))
 
+#define BITS(several) ((int)((several) & 15))
+#define STEPS(several) ((int)((several) >> 4 & 255))
+#define ENDS(several) ((int)((several) >> 15))
+
+/* bits | coefficients to step over << 4 | whether the end of the block comes after them << 15 */
+static void fill_several(Table *table)
+{
+    for (uint32_t index = 0; index < 1u << SEVERAL_BITS; index++) {
+        uint64_t word = (uint64_t)index << (64 - SEVERAL_BITS);
+        int used = 0, steps = 0, ends = 0;
+        while (!ends) {
+            uint32_t found = look_up(table, word);
+            if (!found || !STEP(found) || used + TOTAL(found) > SEVERAL_BITS)
+                break;
+            ends = STEP(found) == END_OF_BLOCK;
+            steps += ends ? 0 : STEP(found);
+            used += TOTAL(found);
+            word <<= TOTAL(found);
+        }
+        table->several[index] = (uint16_t)(used | steps << 4 | ends << 15);
+    }
+}
+
 /* The number in the `size` bits after a code of `length` bits. */
 static inline int32_t extra(uint64_t word, int length, int size)
 {
@@ -220,6 +248,14 @@ static int64_t skip_ac(const Bits *bits, uint64_t *position, const Table *table)
         uint64_t word = peek(bits, *position);
         int used = 0;
         do { /* a symbol has at most 31 bits, a word at least 57 */
+            uint32_t several = table->several[word >> (64 - SEVERAL_BITS)];
+            /* What comes after the 64th coefficient is another block's. */
+            if (several && k + STEPS(several) + ENDS(several) <= 64) {
+                k = ENDS(several) ? END_OF_BLOCK : k + STEPS(several);
+                word <<= BITS(several);
+                used += BITS(several);
+                continue;
+            }
             uint32_t found = look_up(table, word);
             if (!found || !STEP(found))
                 return BAD_CODE;
@@ -229,7 +265,7 @@ static int64_t skip_ac(const Bits *bits, uint64_t *position, const Table *table)
         } while (k < 64 && used <= 26);
         *position += (uint64_t)used;
     }
-    return k == 64 || k > END_OF_BLOCK ? 0 : BAD_BLOCK;
+    return k == 64 || k >= END_OF_BLOCK ? 0 : BAD_BLOCK;
 }
 
 static int64_t read_ac(const Bits *bits, uint64_t *position, const Table *table, int16_t *block)

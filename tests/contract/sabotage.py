@@ -19,7 +19,7 @@ from faceblurd.imaging import exif_scrub
 from faceblurd.imaging.formats import animation, heif, still, tiff
 from faceblurd.imaging.redaction import redact
 from faceblurd.imaging.splice import painting
-from faceblurd.imaging.splice.covers import lay_over
+from faceblurd.imaging.splice.laying import lay_over
 from faceblurd.model import Region
 from faceblurd.workers import toolbox
 

@@ -17,7 +17,7 @@ from faceblurd.imaging import geometry
 from faceblurd.imaging.redaction import redact
 from faceblurd.imaging.soft import Channels, Ellipse
 from faceblurd.imaging.splice.areas import BLOCK, Area, clusters, in_plane, touched, widened
-from faceblurd.imaging.splice.covers import lay_over
+from faceblurd.imaging.splice.laying import lay_over
 from faceblurd.imaging.splice.planes import grid, quantised, samples
 from faceblurd.model import BlurMethod
 

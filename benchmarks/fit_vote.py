@@ -28,11 +28,13 @@ if TYPE_CHECKING:
 
 SAME, HALF, HIDDEN, GROWN = 0.3, 0.5, 0.6, 0.2
 RIDGE = 1.0
+NORMAL_BAR = 0.25
 FALSE_BOXES = {"LOW": 0.1, "NORMAL": 0.3, "HIGH": 0.7}  # of each photo of nobody
 # How much what is no face weighs in each set, and how many such finds of one photo count in full.
-WEIGHT = {"people": 40.0, "crowds": 9.0, "faces": 0.0, "nobody": 3.0}
+WEIGHT = {"people": 20.0, "crowds": 20.0, "faces": 0.0, "nobody": 3.0}
 UNLABELLED = {"people": 0.35, "crowds": 0.15, "faces": 0.0, "nobody": 1.0}
 OF_ONE_PHOTO = 12
+DOUBLED = 0.15  # overlap with a surer box of the same face, from which a box says nothing of what it would be alone
 IN_A_CROWD = 1.0  # finds of nobody count again as if they stood in a crowd, with this weight
 
 
@@ -62,11 +64,14 @@ def looked_at(role: str, number: int, path: str, entry: dict[str, Any], search: 
     mostly = np.array([_shares(known, box).max(initial=0.0) for box in boxes])
     sure = np.array([finds[group][finds[group][:, vote.NETWORK] > 0, vote.SCORE].max(initial=0.0) for group in grouped])
     label = np.where(meets >= SAME, 1, np.where((mostly >= HALF) | (meets >= 0.2) | (sure >= UNLABELLED[role]), -1, 0))
+    described = vote.features(finds, grouped)
+    beside, inside = (described[:, vote.FEATURES.index(name)] for name in ("beside", "inside"))
+    label[(label == 1) & ((beside > DOUBLED) | (inside > HALF))] = -1
     none = np.count_nonzero(label == 0)
     weight = np.where(label == 0, WEIGHT[role] * min(1, OF_ONE_PHOTO / max(1, none)), 0.3 if role == "faces" else 1.0)
     grown = np.hstack([boxes[:, :2] - GROWN * boxes[:, 2:], (1 + 2 * GROWN) * boxes[:, 2:]])
     hides = np.array([_shares(grown, face) >= HIDDEN for face in faces], bool).reshape(len(faces), len(boxes))
-    return Photo(role, number % 2, vote.features(finds, grouped), label, weight, hides, faces[:, 3] < 16)
+    return Photo(role, number % 2, described, label, weight, hides, faces[:, 3] < 16)
 
 
 def _shares(boxes: npt.NDArray[Any], box: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -152,7 +157,18 @@ def main() -> None:
             print(f"{name} {title}: {report(photos, given, bar)}")
         bars[name] = bar
     if options.write:
-        _write(options.write, beta, bars)
+        _write(options.write, *_shifted(beta, bars))
+
+
+def _shifted(beta: npt.NDArray[Any], bars: dict[str, float]) -> tuple[npt.NDArray[Any], dict[str, float]]:
+    """Move all votes together, so that the bar of `normal` is a fixed one: weights of sets are no share of faces."""
+
+    def odds(value: float) -> float:
+        return float(np.log(value / (1 - value)))
+
+    by = odds(NORMAL_BAR) - odds(bars["NORMAL"])
+    moved = np.append(beta[:-1], beta[-1] + by)
+    return moved, {name: float(1 / (1 + np.exp(-(odds(bar) + by)))) for name, bar in bars.items()}
 
 
 def _write(path: str, beta: npt.NDArray[Any], bars: dict[str, float]) -> None:

@@ -98,7 +98,8 @@ def _best(own: Finds) -> list[int]:
 
 FEATURES: Final = (
     "yunet", "yunet_second", "centerface", "centerface_second", "small", "large", "small_centerface",
-    "large_centerface", "small_yunet", "large_yunet", "enlarged", "enlarged_centerface", "turned", "lit", "crowd",
+    "large_centerface", "small_yunet", "large_yunet", "enlarged", "enlarged_centerface", "turned", "lit", "beside",
+    "inside", "crowd",
 )  # fmt: skip
 
 
@@ -107,7 +108,8 @@ def features(finds: Finds, grouped: list[npt.NDArray[np.intp]]) -> npt.NDArray[n
 
     Scores enter as log-odds above silence, the best and the second best over the scales. `small` and `large`: how many
     times the face would have to be doubled or halved to be 16 pixels; `enlarged`: how many times the photo was doubled
-    where it was seen best; `turned` and `lit`: 1 where only such a look shows it; `crowd`: see `_crowd`.
+    where it was seen best; `turned` and `lit`: 1 where only such a look shows it; `beside`, `inside`: see `_shaded`;
+    `crowd`: see `_crowd`.
     """
     rows = np.array([_described(finds[group]) for group in grouped])
     boxes = np.stack([finds[group[0], :4] for group in grouped]).astype(float)
@@ -116,7 +118,7 @@ def features(finds: Finds, grouped: list[npt.NDArray[np.intp]]) -> npt.NDArray[n
     small, large = np.maximum(-doublings, 0), np.maximum(doublings, 0)
     columns = (
         y1, y2, c1, c2, small, large, small * c1, large * c1, small * y1, large * y1, enlarged, enlarged * c1,
-        turned, lit, _crowd(boxes, best),
+        turned, lit, *_shaded(boxes, best), _crowd(boxes, best),
     )  # fmt: skip
     return np.stack(columns, axis=1)
 
@@ -159,6 +161,21 @@ def _crowd(boxes: npt.NDArray[np.float64], scores: npt.NDArray[np.float64]) -> n
         others += (ratio < _LIKE) & (ratio > 1 / _LIKE) & (away < _NEAR[1]) & (away > _NEAR[0])
     small = np.clip(np.log2(_SMALL_PX / size), 0, 1)
     return np.asarray(np.minimum(others, _ENOUGH) / _ENOUGH * small)
+
+
+def _shaded(boxes: npt.NDArray[np.float64], scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Say how much each box overlaps a surer face (intersection over union), and which share of it lies inside one.
+
+    Shoulders, collars and hands beside a face look a little like one.
+    """
+    shaded = np.zeros((2, len(boxes)))
+    areas = boxes[:, 2] * boxes[:, 3]
+    for other in np.flatnonzero(scores >= _SURE):
+        ends = np.minimum(boxes[:, :2] + boxes[:, 2:], boxes[other, :2] + boxes[other, 2:])
+        sides = np.clip(ends - np.maximum(boxes[:, :2], boxes[other, :2]), 0, None)
+        shared = sides[:, 0] * sides[:, 1] * (scores < scores[other])
+        shaded = np.maximum(shaded, [shared / (areas + areas[other] - shared), shared / areas])
+    return shaded
 
 
 def overlaps(boxes: Finds, box: Finds) -> npt.NDArray[np.float32]:

@@ -10,25 +10,27 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 WEIGHTS: Final = (
-    -0.0648,  # yunet
-    -0.0284,  # yunet_second
-    2.4872,  # centerface
-    0.2032,  # centerface_second
-    -0.6665,  # small
-    0.3575,  # large
-    0.5670,  # small_centerface
-    -0.3261,  # large_centerface
-    -0.3386,  # small_yunet
-    0.0867,  # large_yunet
-    -0.3504,  # enlarged
-    -0.0521,  # enlarged_centerface
-    -0.7513,  # turned
-    -0.7565,  # lit
-    1.8675,  # crowd
+    -0.6883,  # yunet
+    0.1689,  # yunet_second
+    4.8762,  # centerface
+    0.4506,  # centerface_second
+    0.8538,  # small
+    0.4913,  # large
+    0.3655,  # small_centerface
+    -0.8029,  # large_centerface
+    -0.0284,  # small_yunet
+    0.4590,  # large_yunet
+    -0.5503,  # enlarged
+    -0.1627,  # enlarged_centerface
+    -0.1833,  # turned
+    0.5117,  # lit
+    -1.5739,  # beside
+    -1.8602,  # inside
+    1.9758,  # crowd
 )
-BIAS: Final = -6.5362
+BIAS: Final = -11.4200
 BARS: Final[Mapping[Sensitivity, float]] = {
-    Sensitivity.LOW: 0.7425,
-    Sensitivity.NORMAL: 0.2401,
-    Sensitivity.HIGH: 0.1215,
+    Sensitivity.LOW: 0.8697,
+    Sensitivity.NORMAL: 0.2500,
+    Sensitivity.HIGH: 0.0531,
 }

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from faceblurd.model import Region
 
 _RIM: Final = 2 / 3  # the share of the margin that fades; a tilted face reaches to 1.13 of its box's half, this to 1.19
+HARD: Final = 1e-6  # of the radius: a rim so narrow is none
 _BEYOND: Final = 0.5  # of its visible part, so much of a face may lie beyond the picture's edge
 _MOST_READ: Final = 64  # rows and columns of each quarter: the mean of more of them rounds to the same
 _AT_ONCE: Final = 1 << 18  # samples, so that a face that fills the picture needs no copies of it
@@ -93,7 +94,7 @@ class Ellipse:
         cover: npt.NDArray[np.float32] = np.add.outer(down * down, across * across)
         np.sqrt(cover, out=cover)
         np.subtract(1, cover, out=cover)
-        cover /= np.float32(1 - self.whole)
+        cover /= np.float32(max(1 - self.whole, HARD))
         np.clip(cover, 0, 1, out=cover)
         return np.multiply(cover, cover, out=cover)
 

@@ -19,6 +19,7 @@ from faceblurd.imaging import geometry
 from faceblurd.imaging import jpeg_segments as js
 from faceblurd.imaging.formats import open_image
 from faceblurd.imaging.formats.codecs import library_warnings
+from faceblurd.imaging.formats.jpeg import JpegPicture
 from faceblurd.imaging.metadata import BARE
 from faceblurd.imaging.redaction import redact
 from faceblurd.imaging.soft import Channels, Ellipse, lay
@@ -28,7 +29,7 @@ from faceblurd.imaging.splice.fallback import FallbackCoder
 from faceblurd.imaging.splice.layout import read_layout
 from faceblurd.imaging.splice.painting import CHROMA, Paint
 from faceblurd.imaging.splice.planes import grid, samples
-from faceblurd.model import BlurMethod, BlurSpec, Region, Shape
+from faceblurd.model import ALWAYS, BlurMethod, BlurSpec, Region, Shape
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -45,6 +46,7 @@ CV_SAMPLINGS = {
     "444": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
 }
 KINDS = (*CV_SAMPLINGS, "gray", "rgb", "cmyk", "ycck", "pillow 4:2:0", "pillow 4:2:2")
+SOFT = BlurSpec(method=BlurMethod.SOFT, shape=Shape.ELLIPSE, margin=0.28)
 VARIETY = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -109,8 +111,10 @@ def cases(draw: st.DrawFn, kinds: tuple[str, ...] = KINDS) -> Case:
     for _ in range(draw(st.integers(1, 3))):
         x, y = (draw(st.integers(0, side - 1)) for side in upright)
         across, down = draw(st.integers(1, upright[0] - x)), draw(st.integers(1, upright[1] - y))
-        regions.append(Region(x, y, across, down, 0.5, "test"))
-    blur = BlurSpec(method=draw(st.sampled_from(BlurMethod)), shape=draw(st.sampled_from(Shape)))
+        found_by = draw(st.sampled_from(["test", "test", ALWAYS]))
+        regions.append(Region(x, y, across, down, 0.5, found_by, flat=draw(st.booleans())))
+    method, margin = draw(st.sampled_from(BlurMethod)), draw(st.sampled_from([0.15, 0.28, 0.0]))
+    blur = BlurSpec(method=method, shape=draw(st.sampled_from(Shape)), margin=margin)
     return Case(turned(data, orientation), kind, orientation, tuple(regions), blur)
 
 
@@ -289,3 +293,34 @@ def test_noise_in_a_progressive_file_of_the_best_quality_is_encoded_anew_as_well
     data = cv2.imencode(".jpg", noise, options)[1].tobytes()
     encoded = open_image(data, max_pixels=MAX).redacted([Region(8, 8, 30, 30, 1, "test")], BlurSpec(), BARE)
     assert 0.5 < len(encoded.data) / len(data) < 1.1
+
+
+def resized(data: bytes, height: int, width: int) -> bytes:
+    """Change the size in the header alone, as lossless cutters do: what is cut off the last MCUs stays in them."""
+    at = next(one for one in js.scan(data) if one.marker == 0xC0).start + 5
+    return data[:at] + height.to_bytes(2, "big") + width.to_bytes(2, "big") + data[at + 4 :]
+
+
+@pytest.mark.parametrize(("kind", "cut"), [("420", 13), ("444", 6), ("gray", 6)])
+def test_what_a_cut_left_beyond_the_edge_of_a_face_is_hidden_too(kind: str, cut: int) -> None:
+    data, size = encode(picture_of(240, 240, 7, 90), kind, quality=95), 240 - cut
+    case = Case(resized(data, size, size), kind, 1, (Region(size - 80, size - 80, 80, 80, 1, "test"),), SOFT)
+    before, after = (decoded(resized(one, 240, 240))[0].astype(float) for one in (case.data, spliced(case).data))
+    for part in (np.s_[size:, size - 60 : size - 20], np.s_[size - 60 : size - 20, size:]):
+        detail = [float(np.abs(np.diff(one[part], axis=1)).mean()) for one in (before, after)]
+        assert detail[0] > 15
+        assert detail[1] < 3
+
+
+def test_what_the_check_asks_for_again_was_painted_once() -> None:
+    picture = open_image(encode(picture_of(200, 160, 5, 30), "420"), max_pixels=MAX)
+    assert isinstance(picture, JpegPicture)
+    regions = (Region(40, 40, 60, 60, 1, "test"), Region(120, 30, 50, 70, 1, "test"))
+    with mock.patch.object(surgery, "repaint", wraps=surgery.repaint) as repaint:
+        again = open_image(picture.redacted(regions, SOFT, BARE).data, max_pixels=MAX)
+        assert isinstance(again, JpegPicture)
+        assert not picture.compared(again, regions, SOFT).unlike
+        assert repaint.call_count == 1
+        other = (regions[0], replace(regions[1], flat=True))
+        assert picture.compared(again, other, SOFT).unlike == {1}
+        assert repaint.call_count == 2

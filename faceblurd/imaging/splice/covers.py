@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from faceblurd.imaging.soft import HARD
 from faceblurd.imaging.splice.areas import BLOCK
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ def cover_of(down: Floats, across: Floats, whole: Floats) -> Floats:
     cover: Floats = down[:, :, None] + across[:, None, :]
     np.sqrt(cover, out=cover)
     np.subtract(1, cover, out=cover)
-    cover /= np.maximum(1 - whole, np.float32(1e-6))[:, None, None]
+    cover /= np.maximum(1 - whole, np.float32(HARD))[:, None, None]
     cover.clip(0, 1, out=cover)
     return np.multiply(cover, cover, out=cover)
 

@@ -4,8 +4,9 @@ Writers bring photos into a mirrored and an in-place root in every way that peop
 workers and the daemon are killed, the daemon is stopped, its event queue overflows, the disks of the targets and of
 the state directory fill up, and roots and the mirror are unmounted (soak_faults.py). Each photo carries a number: so
 the end shows for every name whether the newest upload was published, with its face hidden, and whether anything else
-appeared (soak_check.py). Without root no disk can be filled or taken away: those faults are left out then, and the
-report says so.
+appeared (soak_check.py). Where the mirror keeps the results of photos that are gone, another photo by such a name is
+held; the soak does then what the reason says, and moves the earlier result away. Without root no disk can be filled or
+taken away: those faults are left out then, and the report says so.
 """
 
 from __future__ import annotations

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import base64
 import io
-import struct
 import zlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from leaky_others import chunk
+from many_parts import LEAD_NOWHERE, PNGS, block, with_children
 from PIL import Image
 
 from faceblurd.errors import ImageError
@@ -42,10 +43,6 @@ class Counted(bytes):
         return part
 
 
-def chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
 def saved(kind: str) -> bytes:
     out = io.BytesIO()
     Image.linear_gradient("L").convert("RGB").resize((40, 30)).save(out, kind)
@@ -69,15 +66,6 @@ def test_fill_bytes_before_a_marker_are_passed_over_at_one_go() -> None:
     assert data.handed_out < 1_000
 
 
-def directory(*tags: tuple[int, int, int, int], following: int = 0) -> bytes:
-    rows = b"".join(struct.pack("<HHII", *tag) for tag in tags)
-    return struct.pack("<H", len(tags)) + rows + struct.pack("<I", following)
-
-
-def block(*tags: tuple[int, int, int, int], size: int) -> bytes:
-    return (b"II*\0" + struct.pack("<I", 8) + directory(*tags)).ljust(size, b"\1")
-
-
 def test_unknown_tags_are_taken_out_of_a_directory_at_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
     read = 0
     entry = TiffBlock._entry
@@ -97,7 +85,7 @@ def test_unknown_tags_are_taken_out_of_a_directory_at_one_go(monkeypatch: pytest
 
 def test_the_rest_of_a_directory_moves_up_and_the_next_one_is_found() -> None:
     tags = (0x10F, 2, 4, 0x41414141), (50_000, 7, 100, 200), (0x112, 3, 1, 6), (50_001, 7, 4, 0x42424242)
-    tiff = TiffBlock((b"II*\0" + struct.pack("<I", 8) + directory(*tags, following=77)).ljust(300, b"\1"))
+    tiff = TiffBlock(block(*tags, following=77, size=300))
     tiff.keep(tiff.first(), {0x10F, 0x112})
     content, first = bytes(tiff.content), tiff.first()
     assert list(first.entries) == [0x112, 0x10F]
@@ -129,21 +117,6 @@ def test_ranges_that_lie_over_each_other_are_joined_and_those_that_touch_are_not
     assert each_byte_once([(5, 9), (0, 3), (2, 4), (4, 5), (6, 7), (8, 12)]) == [(0, 4), (4, 5), (5, 12)]
 
 
-def page(*more: tuple[int, int, int, int], strip: int = 8) -> list[tuple[int, int, int, int]]:
-    tags = [(256, 4, 1, 20), (257, 4, 1, 20), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, strip)]
-    return sorted([*tags, (277, 3, 1, 1), (278, 4, 1, 20), (279, 4, 1, 400), *more])
-
-
-def with_children(*starts: int) -> bytes:
-    """Two pages that name sub-directories at 500 and 700, which are reduced copies."""
-    strip = bytes(range(1, 201)) * 2
-    content = (b"II*\0" + struct.pack("<I", 1_000) + strip).ljust(500, b"\1")
-    for start in (700, 1_000):
-        content = (content + directory(*page((254, 4, 1, 1)))).ljust(start, b"\1")
-    content = (content + directory(*page((330, 4, 1, starts[0])), following=1_300)).ljust(1_300, b"\1")
-    return (content + directory(*page((330, 4, 1, starts[1]), strip=1_500))).ljust(1_500, b"\1") + strip
-
-
 def test_sub_directories_are_read_once_whoever_names_them() -> None:
     assert open_image(with_children(500, 700), max_pixels=MAX).frames == 2
     with pytest.raises(ImageError) as caught:
@@ -152,30 +125,6 @@ def test_sub_directories_are_read_once_whoever_names_them() -> None:
 
 
 # --- what seems to be a picture inside something
-
-
-def to_one_place(head: bytes, *, size: int, number: int, code: str, less: int) -> bytes:
-    """Heads of files, each with a length behind it that leads to where the last one ends."""
-    body = b"".join(
-        (head + struct.pack(code, max(number * size - at * size - less, 0))).ljust(size, b"a") for at in range(number)
-    )
-    assert len(body) == number * size
-    return body
-
-
-JPEGS = to_one_place(b"\xff\xd8\xff\xe0", size=6, number=8_000, code=">H", less=4)
-FRAMED = b"\xff\xc0" + struct.pack(">HBHHB", 11, 8, 9, 9, 1) + b"\1\x11\0"
-SCANS = to_one_place(b"\xff\xd8" + FRAMED + b"\xff\xda", size=19, number=3_000, code=">H", less=17)
-PNGS = to_one_place(b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR" + bytes(17), size=50, number=5_000, code=">I", less=45)
-LEAD_NOWHERE = {
-    "JPEGs into one chain of segments": JPEGS + b"\xff\xe1\0\2" * 1_900 + b"\xff\xe1\0\0",
-    "JPEGs into fill bytes": JPEGS + b"\xff" * 1_000_000 + b"\0",
-    "JPEGs into one scan": SCANS + bytes(3_000_000) + b"\xff\xe1\0\0",
-    "TIFF headers of one directory": b"".join(b"II*\0" + struct.pack("<I", 8 * at) for at in range(4_000, 0, -1))
-    + directory(*[(60_000, 3, 1, 0)] * 4_000),
-    "TIFF headers of rows that are blank": b"".join(b"II*\0" + struct.pack("<I", 8 * at) for at in range(4_000, 0, -1))
-    + directory((256, 3, 1, 9), (257, 3, 1, 9), (273, 4, 1, 40_000), (279, 4, 1, 1 << 24)).ljust(1_000_000, b"\0"),
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("what", LEAD_NOWHERE)

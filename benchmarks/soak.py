@@ -4,8 +4,9 @@ Writers bring photos into a mirrored and an in-place root in every way that peop
 workers and the daemon are killed, the daemon is stopped, its event queue overflows, the disks of the targets and of
 the state directory fill up, and roots and the mirror are unmounted (soak_faults.py). Each photo carries a number: so
 the end shows for every name whether the newest upload was published, with its face hidden, and whether anything else
-appeared (soak_check.py). Without root no disk can be filled or taken away: those faults are left out then, and the
-report says so.
+appeared (soak_check.py). Where the mirror keeps the results of photos that are gone, another photo by such a name is
+held; the soak does then what the reason says, and moves the earlier result away. Without root no disk can be filled or
+taken away: those faults are left out then, and the report says so.
 """
 
 from __future__ import annotations
@@ -62,12 +63,14 @@ class Soak:
             else:
                 (top / name).mkdir()
         (top / "elsewhere").mkdir()
+        (top / "moved_away").mkdir()
         more = f", deletions: {arguments.deletions}" if arguments.deletions != "keep" else ""
         (top / "config.yaml").write_text(CONFIG.format(top=top, rescan=_RESCAN_SECONDS, more=more))
         self.world = World(top / "elsewhere")
         self.keeper = Keeper(top, self.disks, arguments.seed)
         self.checker = Checker(self.world, top, follow=arguments.deletions == "follow")
         self.seen_shown: list[str] = []
+        self.moved_away = 0
 
     def run(self) -> dict[str, list[str]]:
         """Rage, wait until all is right, and say what is wrong."""
@@ -132,8 +135,16 @@ class Soak:
                 before, since = now, time.monotonic()
             time.sleep(1)  # the step of a poll with a deadline
             self.keeper.sample()
+            if found["stale"]:
+                self._move_away()
             found = self.checker.wrong()
         return found
+
+    def _move_away(self) -> None:
+        """Do what the reason says of photos that are held because an earlier one had their name: they come out then."""
+        for result in self.checker.kept(self.keeper.held("target_exists")):
+            self.moved_away += 1
+            shutil.move(result, self._top / "moved_away" / f"{self.moved_away}.jpg")
 
     def _calm(self) -> list[str]:
         """Let two rescans pass: nothing may be done again."""
@@ -167,7 +178,8 @@ def report(soak: Soak, found: dict[str, list[str]], arguments: argparse.Namespac
         *((f"writers failed: {name}", count) for name, count in sorted(world.failed.items())),
         *((f"fault: {name}", keeper.faults[name]) for name in keeper.kinds),
         *((name, events[name]) for name in lines), *sorted(keeper.log.reasons.items()),
-        ("photos at the end", len(world.newest)), *((name, len(paths)) for name, paths in found.items()),
+        ("photos at the end", len(world.newest)), ("earlier results moved away", soak.moved_away),
+        *((name, len(paths)) for name, paths in found.items()),
         ("lives of the daemon", len(keeper.lives)), ("longest life, s", len(longest.samples)),
         ("parent's memory at the end, KB", keeper.lives[-1].samples[-1][1]),
         ("growth in the longest life, %", _rounded(growth)), ("growth over lives, %", _rounded(over)),

@@ -12,6 +12,7 @@ from soak_writers import look
 if TYPE_CHECKING:
     import random
     from collections import Counter
+    from collections.abc import Collection
     from pathlib import Path
 
     from soak_writers import World
@@ -72,6 +73,20 @@ class Checker:
             found["shown"].append(str(path))
         elif uploads is not None and seen[0] not in uploads:
             found["stale"].append(f"{path}: upload {seen[0]} never had that name")
+
+    def kept(self, held: Collection[str]) -> list[Path]:
+        """List the results of photos that were gone before another one got their name: `held` lacks theirs for that.
+
+        The promise where a mirror keeps (docs/reliability.md): what is nobody's photo any more is not overwritten, and
+        the new photo comes out when that was moved away.
+        """
+        found = []
+        for source, number in self.world.newest.items():
+            result = self._result(source)
+            seen = self._look(result) if str(source) in held and result != source and not self.follow else None
+            if seen is not None and seen[1] and seen[0] != number and seen[0] in self.world.left[source]:
+                found.append(result)
+        return found
 
     def peek(self, chance: random.Random, most: int) -> list[str]:
         """Look at some results in the mirror right now: at no moment may one be half-written, or show a face."""

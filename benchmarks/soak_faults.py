@@ -155,6 +155,12 @@ class Keeper:
         """Give how many files wait for a worker, as the daemon last said."""
         return sum(root["queued"] for root in read_status(self._top / "state").get("roots", ()))
 
+    def held(self, reason: str) -> set[str]:
+        """List the photos that are held for a reason, as the command says while the daemon runs."""
+        command = (*bench.FACEBLURD, "quarantine", "list", "--json", "--config", str(self._config))
+        lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+        return {one["path"] for one in map(json.loads, lines) if one["reason"] == reason}
+
     def stop(self) -> int:
         """End it as systemd would; return its exit code."""
         self._process.send_signal(signal.SIGTERM)

@@ -72,16 +72,22 @@ def look(path: Path) -> tuple[int, bool] | None:
 
 @dataclass
 class World:
-    """What should be there: the newest number by path; and what ever had that path."""
+    """What should be there: the newest number by path; what ever had that path, and what had it when it became free."""
 
     elsewhere: Path  # where rsync copies from
     photos: Photos = field(default_factory=Photos)
     newest: dict[Path, int] = field(default_factory=dict)
     ever: defaultdict[Path, list[int]] = field(default_factory=lambda: defaultdict(list))
+    left: defaultdict[Path, set[int]] = field(default_factory=lambda: defaultdict(set))
     done: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
     over: threading.Event = field(default_factory=threading.Event)
     daemon_is_behind: bool = False
+
+    def free(self, path: Path) -> None:
+        """Note that a photo is gone: what is published by its name may be the only copy of it."""
+        self.newest.pop(path, None)
+        self.left[path].update(self.ever.get(path, ()))
 
 
 class Writer(threading.Thread):
@@ -124,6 +130,7 @@ class Writer(threading.Thread):
                 with suppress(FileNotFoundError):
                     path.unlink()
                 self._broken.discard(path)
+                self._world.free(path)
 
     def _write(self, path: Path, write: Callable[[Path, bytes], None]) -> bool:
         number, content = self._world.photos.make()
@@ -135,6 +142,7 @@ class Writer(threading.Thread):
             self._broken |= {path, _partial(path)}
             self._world.newest.pop(path, None)
             raise
+        self._broken.discard(path)  # a whole photo again, though the disk may have been back before it was cleaned
         self._world.newest[path] = number
         return True
 
@@ -200,7 +208,9 @@ class Writer(threading.Thread):
         other.parent.mkdir(exist_ok=True)
         self._world.ever[other].append(number)
         path.replace(other)
-        self._world.newest[other] = self._world.newest.pop(path)
+        self._broken.discard(other)
+        self._world.free(path)
+        self._world.newest[other] = number
         return True
 
     def delete(self, path: Path) -> bool:
@@ -208,7 +218,7 @@ class Writer(threading.Thread):
         if path not in self._world.newest:
             return False
         path.unlink()
-        del self._world.newest[path]
+        self._world.free(path)
         return True
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
 ORIENTATION, STRIPS, STRIP_SIZES, SUB_IFDS, TILES, TILE_SIZES = 0x112, 0x111, 0x117, 0x14A, 0x144, 0x145
 JPEG_OFFSET, JPEG_SIZE, XMP, RESOURCES = 0x201, 0x202, 0x2BC, 0x8649
@@ -39,6 +39,20 @@ class Ifd:
     entries: dict[int, Entry]
     link: int
     next: int
+
+
+def each_byte_once(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Join ranges, given as start and end, that lie over each other: thousands may cover the whole block.
+
+    Those that only touch each other stay apart.
+    """
+    joined: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if joined and start < joined[-1][1]:
+            joined[-1] = joined[-1][0], max(end, joined[-1][1])
+        else:
+            joined.append((start, end))
+    return joined
 
 
 class TiffBlock:
@@ -113,6 +127,21 @@ class TiffBlock:
         entry, end = ifd.entries[tag], min(ifd.link + 4, len(self.content))
         self.content[entry.position : end] = self.content[entry.position + 12 : end] + bytes(12)
         struct.pack_into(self.order + "H", self.content, ifd.start, self.number("H", ifd.start) - 1)
+
+    def keep(self, ifd: Ifd, tags: Container[int]) -> None:
+        """Keep these tags only of a directory, and blank the values of all others; `ifd` is stale then.
+
+        All at once: to take one out after the other, and read the rest anew each time, took 20 s for 4,096 tags.
+        Raises ValueError where such a value lies over the header, or over the directory.
+        """
+        places, end = range(ifd.start + 2, ifd.link, 12), min(ifd.link + 4, len(self.content))
+        records = [bytes(self.content[at : at + 12]) for at in places if self.number("H", at) in tags]
+        gone = [entry for entry in map(self._entry, places) if entry.tag not in tags and entry.size > 4]  # noqa: PLR2004 - others go with their record
+        if any(one.value < 8 or (one.value < end and one.value + one.size > ifd.start) for one in gone):  # noqa: PLR2004 - the header
+            raise ValueError("a value lies over a directory")
+        self.blank_all((entry.value, entry.size) for entry in gone)
+        body = struct.pack(self.order + "H", len(records)) + b"".join(records) + self.content[ifd.link : end]
+        self.content[ifd.start : end] = body.ljust(end - ifd.start, b"\0")
 
     def bytes_of(self, entry: Entry) -> bytes:
         """Return a tag's value as bytes."""

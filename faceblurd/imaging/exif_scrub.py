@@ -30,6 +30,7 @@ from faceblurd.imaging.exif import (
     Ifd,
     TiffBlock,
     bare,
+    each_byte_once,
     minimal,
     orientation_of,
 )
@@ -63,9 +64,10 @@ def scrub_exif(block: bytes, scrub: Scrub = BARE) -> bytes:
     try:
         tiff = TiffBlock(bare(block))
         start, end = _scrub(tiff, scrub)
+        values = each_byte_once(_values(tiff))
     except ValueError:
         return short
-    for first, last in _values(tiff):
+    for first, last in values:
         wipe_pictures(tiff.content, first, min(last, start) if first < start else last)
     wipe_pictures(tiff.content, 0, start)
     wipe_pictures(tiff.content, end)
@@ -142,14 +144,20 @@ def _values(tiff: TiffBlock) -> list[Span]:
 
 def keep_known(tiff: TiffBlock, start: int, scrub: Scrub) -> None:
     """Take the tags that are not known out of a directory and those below it; all but the looks where nothing stays."""
-    for ifd in tiff.directories(start):
-        for tag in sorted(ifd.entries):
-            fresh = tiff.ifd(ifd.start)  # tags that go move the following up
-            entry = fresh.entries.get(tag)
-            stays = scrub.anything and entry and may_stay(tag, entry.size, below=ifd.start != start)
-            unwanted = tag in GEOGRAPHIC and not scrub.location
-            if entry and (unwanted or not (stays or tag in LOOKS) or _lists_people(tiff, entry, scrub)):
-                _remove_value(tiff, fresh, tag)
+    for known in tiff.directories(start):
+        ifd = tiff.ifd(known.start)
+        if known.entries and not ifd.entries:
+            raise ValueError("a directory was wiped by another one, or by itself")
+        below = ifd.start != start
+        kept = {tag for tag, entry in ifd.entries.items() if _is_known(tiff, entry, scrub, below=below)}
+        if kept != ifd.entries.keys():
+            tiff.keep(ifd, kept)
+
+
+def _is_known(tiff: TiffBlock, entry: Entry, scrub: Scrub, *, below: bool) -> bool:
+    stays = scrub.anything and may_stay(entry.tag, entry.size, below=below)
+    unwanted = entry.tag in GEOGRAPHIC and not scrub.location
+    return not unwanted and (stays or entry.tag in LOOKS) and not _lists_people(tiff, entry, scrub)
 
 
 def _lists_people(tiff: TiffBlock, entry: Entry, scrub: Scrub) -> bool:

@@ -47,7 +47,8 @@ _PLACE_BRANCHES: Final = frozenset(
 )
 _STEPS: Final = re.compile(r"[|/\\>;:]")
 _NODES: Final = re.compile(r">([^<>]{1,60})<")
-_ORNAMENT: Final = re.compile(r"^[\W\d_]+|[\W_]+$")
+_LETTER: Final = re.compile(r"[^\W\d_]")
+_LETTER_OR_DIGIT: Final = re.compile(r"[^\W_]")
 _LONGEST: Final = 4000  # of a keyword with its branches, or a list of them
 
 
@@ -71,8 +72,14 @@ def names_a_node(name: str) -> bool:
 
 def is_branch(text: str, scrub: Scrub) -> bool:
     """Say whether a keyword is one below which people or places stand that may not stay."""
-    word = _ORNAMENT.sub("", text.strip().casefold())
+    word = _unadorned(text.strip().casefold())
     return (not scrub.names and word in _PEOPLE_BRANCHES) or (not scrub.location and word in _PLACE_BRANCHES)
+
+
+def _unadorned(word: str) -> str:
+    """Take off numbers and marks before a word, and marks behind it; a pattern for the latter takes quadratic time."""
+    first, last = _LETTER.search(word), _LETTER_OR_DIGIT.search(word[::-1])
+    return word[first.start() : len(word) - last.start()] if first and last else ""
 
 
 def lies_in_branch(text: str, scrub: Scrub) -> bool:

@@ -144,6 +144,8 @@ class _Finder:
 
     def _is_unwanted(self, local: str, text: str) -> bool:
         """Say whether a value is a picture, or a keyword that lies in a branch of people or places."""
+        if not text:
+            return False
         return contains_picture(text.encode()) or (holds_keywords(local) and lies_in_branch(text, self._scrub))
 
     def _element_end(self, start: int) -> int:

@@ -13,6 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import cv2
+import hostile_parts
 import leaky
 import numpy as np
 import pillow_heif
@@ -68,6 +69,8 @@ def everything(photo: bytes) -> Iterator[Hostile]:
     yield from _items("avif")
     yield from _items("heif")
     yield from _unfinished(photo)
+    for name, content, fates in hostile_parts.everything(saved(small(), "PNG"), photo):
+        yield hostile(name, content, *fates)
 
 
 def saved(picture: Image.Image, kind: str, **options: Any) -> bytes:
@@ -148,7 +151,9 @@ def _apng() -> Iterator[Hostile]:
     yield huge("4000 frames.png", animated(4_000, 8))
     yield hostile("300 frames.png", animated(300, 8), PUBLISHED)
     said = SIGNATURE + ihdr(8, 8) + chunk(b"acTL", long(MOST_32, 0)) + chunk(b"IDAT", zlib.compress(bytes(200))) + END
-    yield hostile("2^31-1 frames that are not there.png", said, "damaged")
+    # Its one picture is shown (by Pillow and OpenCV), so it comes out: as that picture, without the number of frames,
+    # and with nothing that could be one. How many are named does not matter: all that are there are searched.
+    yield hostile("2^31-1 frames that are not there.png", said, PUBLISHED)
     profile = chunk(b"iCCP", b"sRGB\0\0" + zeros(1 << 30))
     yield hostile("an iCCP bomb in an animation.png", animated(3, 8, profile), "too_large")
     texts = [chunk(b"zTXt", b"Comment\0\0" + zeros(63 << 20))] * 100
@@ -316,7 +321,9 @@ def _webp() -> Iterator[Hostile]:
     )
     many = b"WEBP" + pixels_chunk + b"free\0\0\0\0" * 1_000_000
     yield hostile("a million counted chunks.webp", b"RIFF" + struct.pack("<I", len(many)) + many, PUBLISHED, "damaged")
-    yield hostile("RIFF of 4 GB.webp", plain[:4] + b"\xfe\xff\xff\xff" + plain[8:], "incomplete")
+    # A wrong size of all is no loss (docs/formats.md): every chunk is there. The result says its true size, so that it
+    # is shown where libwebp refuses the original.
+    yield hostile("RIFF of 4 GB.webp", plain[:4] + b"\xfe\xff\xff\xff" + plain[8:], PUBLISHED)
     yield hostile("RIFF of nothing.webp", plain[:4] + bytes(4) + plain[8:], "damaged", "incomplete")
     claim = build_webp([(b"VP8X", bytes([4, 0, 0, 0]) + b"\x3f\0\0\x3f\0\0"), (b"VP8L", pixels)])
     yield hostile(

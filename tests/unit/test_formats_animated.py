@@ -208,6 +208,20 @@ def test_frames_beyond_the_announced_ones_are_searched() -> None:
     assert isinstance(chunks[0], Chunk)
 
 
+def test_an_animation_without_frames_comes_out_as_the_one_picture_that_it_shows() -> None:
+    plain = read_chunks(one_picture := saved("PNG", drawn(alpha=False)[:1]))
+    said = Chunk(b"acTL", struct.pack(">II", 2**31 - 1, 0))
+    stray = Chunk(b"fdAT", bytes(4) + b"no frame names these rows")
+    chunks = [plain[0], said, *plain[1:-1], stray, plain[-1]]
+    picture = open_image(SIGNATURE + b"".join(chunk.build() for chunk in chunks), max_pixels=MAX)
+    assert picture.frames == 1
+    assert picture.scrubbed() == one_picture
+    result = picture.redacted([BOX], BlurSpec(), BARE).data
+    assert {chunk.kind for chunk in read_chunks(result)} == {b"IHDR", b"IDAT", b"IEND"}
+    with Image.open(io.BytesIO(result)) as shown_one:
+        assert getattr(shown_one, "n_frames", 1) == 1
+
+
 def test_a_frame_beyond_the_screen_of_a_gif_is_searched_whole() -> None:
     data = bytearray(saved("GIF", drawn(alpha=False)))
     data[6:8] = (50).to_bytes(2, "little")

@@ -71,7 +71,7 @@ def read_chunks(data: bytes) -> list[Chunk]:
     while not chunks or chunks[-1].kind != b"IEND":
         if len(chunks) == _MAX_CHUNKS:
             raise ImageError(Reason.DAMAGED, "The chunks of the PNG do not end")
-        if chunks and chunks[-1].kind in _LAST and _END.startswith(data[position:]):
+        if chunks and chunks[-1].kind in _LAST and _END.startswith(data[position : position + len(_END) + 1]):
             chunks.append(Chunk(b"IEND", b""))
             break
         chunk, position = _read_chunk(data, position)

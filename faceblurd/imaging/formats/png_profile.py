@@ -17,7 +17,7 @@ from faceblurd.imaging.metadata import (
 )
 from faceblurd.imaging.photoshop import scrub_iptc
 
-_TEXT: Final = re.compile(rb"\s*(\S+)\s+(\d+)\s+([0-9A-Fa-f\s]*)\s*")
+_TEXT: Final = re.compile(rb"\s*(\S+)\s+(\d+)\s([0-9A-Fa-f\s]*)")  # blanks have one place each: no way to try them all
 _EXIF: Final = b"Exif\0\0"
 _XMP: Final = b"http://ns.adobe.com/xap/1.0/\0"
 _PHOTOSHOP: Final = b"Photoshop 3.0\0"

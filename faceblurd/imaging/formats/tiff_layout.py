@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import struct
+from bisect import bisect_left
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from faceblurd.errors import ImageError
 from faceblurd.imaging.embedded import wipe_pictures
-from faceblurd.imaging.exif import SUB_IFDS, TiffBlock
+from faceblurd.imaging.exif import SUB_IFDS, TiffBlock, each_byte_once
 from faceblurd.imaging.exif_scrub import keep_known, scrub_payloads, strip_location, wipe_children
 from faceblurd.imaging.formats.codecs import zero_tail
 from faceblurd.imaging.formats.tiff_page import TiffPage
@@ -34,6 +35,8 @@ class TiffLayout:
     def __init__(self, data: bytes, *, check_tail: bool = True) -> None:
         """Read the pages, and check that all rows are there (`check_tail`: that the end is not only zeros, too)."""
         self.data = data
+        self._directories: list[Span] = []  # that were read, in order
+        self._rows = 0
         try:
             self._tiff = TiffBlock(data)
             self.chain = self._chain()
@@ -50,24 +53,32 @@ class TiffLayout:
     def _chain(self) -> list[TiffPage]:
         """Follow the directories. A loop, or an endless chain, is damage."""
         pages = [TiffPage(self._tiff, self._tiff.first())]
+        self._check_cost(pages[0])
         seen = {pages[0].ifd.start}
         while start := pages[-1].ifd.next:
             if start in seen or len(pages) >= _MAX_PAGES:
                 raise ImageError(Reason.DAMAGED, "The pages of the TIFF do not end")
             seen.add(start)
+            if len(seen) * len(self.data) > _MAX_COPIED:
+                raise self._too_large()
             pages.append(TiffPage(self._tiff, self._tiff.ifd(start)))
-            self._check_cost(pages)
+            self._check_cost(pages[-1])
         return pages
 
-    def _check_cost(self, pages: list[TiffPage]) -> None:
-        """Refuse what is small in the file and large in memory, or in time, before the next page is read."""
-        start, end = pages[-1].directory
-        if any(page.directory[0] < end and start < page.directory[1] for page in pages[:-1]):
+    def _check_cost(self, page: TiffPage) -> None:
+        """Refuse what is small in the file and large in memory, or in time, before the next directory is read."""
+        start, end = page.directory
+        at = bisect_left(self._directories, (start, end))
+        if any(first < end and start < last for first, last in self._directories[max(at - 1, 0) : at + 1]):
             raise ImageError(Reason.DAMAGED, "The directories of the TIFF lie over each other")
-        if len(pages) * len(self.data) > _MAX_COPIED or sum(len(page.rows) for page in pages) > _MAX_ROWS:
-            raise ImageError(
-                Reason.TOO_LARGE, f"The TIFF has more than {len(pages) - 1} pages in {len(self.data)} bytes"
-            )
+        self._directories.insert(at, (start, end))
+        self._rows += len(page.rows)
+        if self._rows > _MAX_ROWS:
+            raise self._too_large()
+
+    def _too_large(self) -> ImageError:
+        what = f"The TIFF has more than {len(self._directories)} pages in {len(self.data)} bytes"
+        return ImageError(Reason.TOO_LARGE, what)
 
     def _refuse(self, page: TiffPage) -> None:
         """Refuse what is cut, what is raw, and what holds pictures that are no reduced copies."""
@@ -77,8 +88,15 @@ class TiffLayout:
             raise ImageError(Reason.UNSUPPORTED, "Raw photos (DNG) are not supported")
         if page.has_more_children_than(_MAX_CHILDREN):
             raise ImageError(Reason.UNSUPPORTED, "TIFFs with so many sub-directories are not supported")
-        if SUB_IFDS in page.tags and (page.is_reduced or not all(c and c.is_reduced for c in page.children())):
+        if SUB_IFDS in page.tags and (page.is_reduced or not all(map(self._is_copy, page.children()))):
             raise ImageError(Reason.UNSUPPORTED, "TIFFs with whole pictures in sub-directories are not supported")
+
+    def _is_copy(self, child: TiffPage | None) -> bool:
+        """Say whether a sub-directory is a reduced copy; raises ImageError for one that another page has, too."""
+        if child is None or not child.is_reduced:
+            return False
+        self._check_cost(child)
+        return True
 
     def leave_out(self, unusable: list[TiffPage]) -> None:
         """Work without these reduced copies: scrubbing takes them out. Raises ImageError for pages that share rows."""
@@ -97,7 +115,7 @@ class TiffLayout:
         except ValueError as error:  # values that lie over directories
             raise ImageError(Reason.DAMAGED, f"The TIFF's directories make no sense: {error}") from error
         pages = [TiffPage(tiff, tiff.ifd(page.ifd.start)) for page in self.pages]
-        for start, end in (span for page in pages for span in page.values()):
+        for start, end in each_byte_once(span for page in pages for span in page.values()):
             wipe_pictures(tiff.content, start, end)
         for start, end in _gaps(_used(pages), len(self.data)):
             tiff.blank(start, end - start)
@@ -106,7 +124,7 @@ class TiffLayout:
 
     def leftovers(self) -> list[str]:
         """Name tags whose value looks like a picture, pages left out, and bytes that nothing refers to."""
-        values = [span for page in self.chain for span in page.values()]
+        values = each_byte_once(span for page in self.chain for span in page.values())
         found = [f"tag at {start}" for start, end in values if contains_picture(self.data[start:end])]
         unused = b"".join(self.data[start:end] for start, end in _gaps(_used(self.chain), len(self.data)))
         if any(hides_picture(self.data[start:end]) for page in self.chain for start, end in page.rows):

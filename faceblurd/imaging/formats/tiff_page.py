@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from faceblurd.errors import ImageError
 from faceblurd.imaging.exif import (
@@ -19,6 +19,9 @@ from faceblurd.imaging.exif import (
     TiffBlock,
 )
 from faceblurd.model import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _KIND, _WIDTH, _HEIGHT, _DEPTHS, _COMPRESSION, _SAMPLES, _PREDICTOR = 0xFE, 0x100, 0x101, 0x102, 0x103, 0x115, 0x13D
 _REDUCED: Final = 1
@@ -114,9 +117,9 @@ class TiffPage:
         entry = self._ifd.entries.get(SUB_IFDS)
         return entry is not None and entry.count > most
 
-    def children(self) -> list[TiffPage | None]:
-        """Return the pictures of the sub-directories; None for one that is no picture."""
-        return [self._child(start) for start in self._tiff.integers_or_none(self._ifd.entries.get(SUB_IFDS))]
+    def children(self) -> Iterator[TiffPage | None]:
+        """Give the pictures of the sub-directories; None for one that is no picture."""
+        return map(self._child, self._tiff.integers_or_none(self._ifd.entries.get(SUB_IFDS)))
 
     def _child(self, start: int) -> TiffPage | None:
         try:

@@ -6,6 +6,7 @@ Measures nothing itself. Everything for people to watch goes to standard error, 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -94,10 +95,10 @@ def percentile(values: Iterable[float], percent: float) -> float:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the user and system time that a process has used, without its children."""
+    """Return the user and system time that a process has used, and those of its children that have ended."""
     with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
         fields = file.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS_A_SECOND
+    return sum(int(field) for field in fields[11:15]) / TICKS_A_SECOND
 
 
 def memory_mb(pid: int) -> dict[str, float]:
@@ -119,17 +120,20 @@ def children(pid: int) -> list[int]:
     return found
 
 
-def workers(pid: int) -> list[int]:
-    """List the worker processes of a daemon or a command (multiprocessing's resource tracker is its child too).
+def family(pid: int) -> list[int]:
+    """List a process, its children, theirs, and so on: a command that ends by itself works in a child of its own."""
+    found = [pid]
+    for each in found:
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            found += children(each)
+    return found
 
-    A command that ends by itself works in a child of its own.
-    """
+
+def workers(pid: int) -> list[int]:
+    """List the worker processes of a daemon or a command (multiprocessing's resource tracker is among its family)."""
     found = []
-    for child in children(pid):
-        with open(f"/proc/{child}/cmdline", "rb") as file:
-            said = file.read()
-        if b"spawn_main" in said:
-            found.append(child)
-        elif b"resource_tracker" not in said:
-            found += workers(child)
+    for each in family(pid):
+        with contextlib.suppress(OSError), open(f"/proc/{each}/cmdline", "rb") as file:
+            if b"spawn_main" in file.read():
+                found.append(each)
     return found

@@ -121,7 +121,7 @@ def idle_cpu(pid: int, seconds: float) -> float:
 
 
 def _all_cpu(pid: int) -> float:
-    return sum(bench.cpu_seconds(each) for each in (pid, *bench.children(pid)))
+    return sum(bench.cpu_seconds(each) for each in bench.family(pid))
 
 
 def large_photo(folders: Folders, daemon: Daemon) -> dict[str, Any]:

@@ -161,7 +161,7 @@ class Seen:
     def __call__(self, pid: int) -> None:
         """Look at what does the work: the worker, or the command itself where it has none."""
         workers = bench.workers(pid)
-        self.cpu_seconds.append(sum(bench.cpu_seconds(each) for each in {pid, *workers}))
+        self.cpu_seconds.append(sum(bench.cpu_seconds(each) for each in bench.family(pid)))
         for each in workers or [pid]:
             peak, age = _peak_and_age(each)
             self._measured.peak_mb = max(self._measured.peak_mb, peak)
@@ -171,7 +171,8 @@ class Seen:
 
 def _peak_and_age(pid: int) -> tuple[float, float]:
     with open(f"/proc/{pid}/status", encoding="utf-8") as file:
-        peak = next(int(line.split()[1]) * 1024 / 1e6 for line in file if line.startswith("VmHWM:"))
+        lines = (line for line in file if line.startswith("VmHWM:"))
+        peak = next((int(line.split()[1]) * 1024 / 1e6 for line in lines), 0.0)  # one that has ended has no memory
     with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
         started = int(file.read().rpartition(")")[2].split()[19]) / bench.TICKS_A_SECOND
     return peak, time.clock_gettime(time.CLOCK_BOOTTIME) - started

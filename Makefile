@@ -9,6 +9,9 @@ BIN := $(VENV)/bin
 # A file's tests run on one worker, since they share what is costly to make; files in their order: the long ones first.
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations 10
 
+# Tests start hundreds of processes, which would compile all of it again each time.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: run test test-all coverage lint build wheel-test audit sbom clean
 
 run: $(VENV)/.installed  ## start the daemon on IN -> OUT (a sample photo is in the demo's inbox)

@@ -156,7 +156,7 @@ def wait_until() -> Callable[..., Any]:
             if result := condition():
                 return result
             took, waited = time.monotonic() - now, now - began
-            time.sleep(max(0.02, took, min(waited / 30, 0.2)))  # a poll, not a hope; it leaves others room
+            time.sleep(max(0.02, 3 * took, min(waited / 30, 0.2)))  # a poll, not a hope; it leaves others room
             now = time.monotonic()
         raise AssertionError(f"{what} did not come true within {seconds} s")
 

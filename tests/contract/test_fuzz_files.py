@@ -16,6 +16,7 @@ from faceblurd.workers.toolbox import Made
 COUNT = int(os.environ.get("FACEBLURD_FUZZ_INPUTS", "2500"))  # 50,000 take about three minutes
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900 + COUNT // 10)
 def test_damaged_files_do_no_harm() -> None:
     command = [sys.executable, Path(fuzz_files.__file__), str(COUNT), "1"]

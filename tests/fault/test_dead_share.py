@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+LONG = tuple(pytest.param(name, marks=pytest.mark.slow) for name in ("EIO", "EBUSY", "ETIMEDOUT", "ENOTCONN"))
 PATIENT = """
     import faceblurd.intake.root
     from faceblurd.plugins.hookspecs import hookimpl
@@ -115,7 +116,7 @@ def test_no_photo_of_another_root_waits_for_a_share_that_hangs(
     desk.wait_done(desk.share.behind, "meanwhile.jpg")
 
 
-@pytest.mark.parametrize("order", ["hang in", "hang out"])
+@pytest.mark.parametrize("order", ["hang in", pytest.param("hang out", marks=pytest.mark.slow)])
 def test_a_share_that_hangs_at_the_start_keeps_no_other_root_from_its_work(desk: Desk, order: str) -> None:
     desk.share.tell(order)
     desk.service.start()
@@ -147,7 +148,7 @@ def test_workers_that_hang_on_a_share_do_not_take_the_places_of_others(desk: Des
     assert desk.service.lines("file.quarantined") == []
 
 
-@pytest.mark.parametrize("name", ["ESTALE", "EIO", "EBUSY", "ETIMEDOUT", "ENOTCONN"])
+@pytest.mark.parametrize("name", ["ESTALE", *LONG])
 def test_a_share_that_fails_and_returns_loses_and_holds_nothing(desk: Desk, name: str) -> None:
     service, behind = desk.service, desk.share.behind
     service.start()

@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 OWNER, GROUP = 4321, 1234
 MTIME = 1_600_000_001  # an odd second: FAT's children count in twos
 CAPABILITY = struct.pack("<5I", 0x02000001, 1 << 10, 0, 0, 0)  # cap_net_bind_service+ep
-WITH_OWNERS = ("ext4", "xfs", "btrfs", "tmpfs", "overlay", "share")
+
+
+def slow(kind: str) -> Any:
+    """Leave a kind to the long tests: those that stay are the ones that differ most."""
+    return pytest.param(kind, marks=pytest.mark.slow)
+
+
+WITH_OWNERS = ("ext4", *map(slow, ("xfs", "btrfs", "tmpfs", "overlay")), "share")
 WITHOUT_OWNERS = ("exfat",)
 OUTCOMES = ("file.published", "file.clean", "file.skipped", "file.retried", "file.quarantined")
 SHARES = {"share": "", "exchanging": "exchange", "careless": "careless", "caseless": "ignore-case"}
@@ -74,7 +81,9 @@ def _all(place: Place) -> dict[str, tuple[int, int, bytes]]:
     return found
 
 
-@pytest.mark.parametrize("kind", [*WITH_OWNERS, *WITHOUT_OWNERS, "exchanging", "careless", "cloud", "poor cloud"])
+@pytest.mark.parametrize(
+    "kind", [*WITH_OWNERS, *WITHOUT_OWNERS, *map(slow, sorted(SHARES.keys() - {"share", "caseless"}))]
+)
 def test_photos_are_published_once_and_again_when_they_are_overwritten(
     place: Any, new_service: Any, portraits: Any, face_is_hidden: Callable[[bytes], bool], kind: str
 ) -> None:
@@ -205,7 +214,7 @@ def test_photos_of_a_lower_layer_are_replaced_in_the_upper_one(
     assert os.listdir(disk.seen / "in") == ["photo.jpg"]
 
 
-@pytest.mark.parametrize("kind", ["exfat", "caseless"])
+@pytest.mark.parametrize("kind", ["exfat", slow("caseless")])
 def test_where_names_have_no_case_a_photo_that_is_overwritten_in_another_case_is_published_again(
     place: Any, new_service: Any, portraits: Any, face_is_hidden: Callable[[bytes], bool], kind: str
 ) -> None:
@@ -237,7 +246,7 @@ def test_where_names_have_no_case_a_photo_that_is_overwritten_in_another_case_is
     assert _all(here) == there
 
 
-@pytest.mark.parametrize("kind", ["exfat", "caseless"])
+@pytest.mark.parametrize("kind", ["exfat", slow("caseless")])
 def test_where_names_have_no_case_a_photo_that_is_renamed_to_another_case_stays_as_it_is(
     place: Any, new_service: Any, portraits: Any, face_is_hidden: Callable[[bytes], bool], kind: str
 ) -> None:

@@ -7,6 +7,8 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -78,6 +80,7 @@ class Case:
         return WHY.search(json.dumps(about)) is not None
 
 
+@pytest.mark.slow
 def test_full_disks_lose_nothing_and_room_lets_the_work_go_on(
     new_disk: Any, new_share: Any, new_service: Any, portraits: Any, face_is_hidden: Any, tmp_path: Path
 ) -> None:

@@ -42,12 +42,14 @@ def test_in_place_a_power_cut_leaves_the_original_or_the_result(disk: None, tmp_
     assert steps >= 20
 
 
+@pytest.mark.slow
 def test_a_ledger_on_another_disk_that_keeps_its_power_is_never_ahead(disk: None, tmp_path: Path) -> None:
     """Here nothing that the ledger syncs brings the photo's disk up to date."""
     _, _, outcomes = _cut_at_every_step(tmp_path, "in_place", "apart", "lost")
     assert outcomes == {"original", "result"}
 
 
+@pytest.mark.slow
 def test_in_a_mirror_a_power_cut_leaves_nothing_or_the_result(disk: None, tmp_path: Path) -> None:
     steps, _, outcomes = _cut_at_every_step(tmp_path, "mirror", "", "lost")
     assert outcomes == {"nothing", "result"}
@@ -81,6 +83,7 @@ def test_a_power_cut_in_the_steps_of_lesser_file_systems_leaves_nothing_half_don
     assert steps >= 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mode", "journal"), [("in_place", "kept"), ("mirror", "lost")])
 def test_a_staging_file_with_a_name_is_found_and_removed_after_a_power_cut(
     disk: None, tmp_path: Path, mode: str, journal: str
@@ -89,6 +92,7 @@ def test_a_staging_file_with_a_name_is_found_and_removed_after_a_power_cut(
     assert steps >= 20
 
 
+@pytest.mark.slow
 def test_a_second_power_cut_during_the_recovery_changes_nothing(disk: None, tmp_path: Path) -> None:
     _, recovery_steps, outcomes = _cut_at_every_step(tmp_path, "in_place", "recovery", "lost")
     assert outcomes == {"original", "result"}

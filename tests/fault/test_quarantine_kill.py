@@ -220,6 +220,7 @@ def test_a_kill_on_the_way_out_leaves_the_file_whole_and_the_next_start_takes_it
     assert step >= 20
 
 
+@pytest.mark.slow
 def test_a_kill_while_a_newer_upload_is_given_its_name_back_loses_none(desk: Desk) -> None:
     step = 0
     desk.reset(away=False)
@@ -237,6 +238,7 @@ def test_a_kill_while_a_newer_upload_is_given_its_name_back_loses_none(desk: Des
     assert desk.is_tidy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ways", ["", "plain"])
 @pytest.mark.parametrize("act", ["retry", "release"])
 def test_a_kill_on_the_way_back_leaves_the_file_whole_in_one_place(desk: Desk, act: str, ways: str) -> None:

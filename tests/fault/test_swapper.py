@@ -251,6 +251,7 @@ def _look(out: Path, seen: set[tuple[int, int, int]], detector: Any) -> None:
         assert not detector.detect(picture), f"{path} shows a face"
 
 
+@pytest.mark.slow
 def test_swaps_bring_nothing_from_elsewhere_into_the_mirror_and_change_nothing_there(
     daemon: subprocess.Popen[bytes], place: Path, photo: Callable[..., bytes], wait_until: Callable[..., Any]
 ) -> None:

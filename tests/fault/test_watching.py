@@ -122,6 +122,7 @@ def overflow(tmp_path: Path, photo: Callable[[int], bytes]) -> Callable[[Any], s
     return flood
 
 
+@pytest.mark.slow
 def test_no_photo_is_missed_when_the_queue_overflows(
     daemon: Any, mirror: dict[str, Any], overflow: Any, photo: Any, tmp_path: Path
 ) -> None:

@@ -178,6 +178,7 @@ def test_a_waiting_file_that_is_replaced_is_a_new_photo(start: Callable[[int, in
     assert one.done_meanwhile(last, _tiny(FILES + 1), below=tmp_path / "a") < A_FEW
 
 
+@pytest.mark.slow
 def test_a_flood_in_one_root_does_not_hold_up_a_photo_in_another(
     start: Callable[[int, int], Backlog], tmp_path: Path, portraits: Any
 ) -> None:
@@ -191,6 +192,7 @@ def test_a_flood_in_one_root_does_not_hold_up_a_photo_in_another(
     assert one.done(flood) < 600, "there was no flood any more"
 
 
+@pytest.mark.slow
 def test_a_small_root_does_not_wait_for_a_large_one(start: Callable[[int, int], Backlog], tmp_path: Path) -> None:
     one = start(FILES - 200, 200)
     small = tmp_path / "b"

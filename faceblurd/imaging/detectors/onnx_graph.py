@@ -26,17 +26,17 @@ def prepared(model: bytes, *, outputs: Collection[str]) -> bytes:
     Files that list their weights as inputs, too, keep a runtime from folding them: twice the time. Raises ValueError
     for what is no ONNX model with one picture as its input.
     """
-    return _rewritten(model, _MODEL_GRAPH, lambda graph: _graph(graph, outputs))
+    return _rewritten(memoryview(model), _MODEL_GRAPH, lambda graph: _graph(graph, outputs))
 
 
-def _graph(graph: bytes, outputs: Collection[str]) -> bytes:
+def _graph(graph: memoryview, outputs: Collection[str]) -> bytes:
     weights = {_text(body, _TENSOR_NAME) for number, body in _messages(graph) if number == _INITIALIZER}
     inputs = [_text(body, _NAME) for number, body in _messages(graph) if number == _INPUT]
     pictures = [name for name in inputs if name not in weights]
     known = {_text(body, _NAME) for number, body in _messages(graph) if number == _OUTPUT}
     if len(pictures) != 1 or not known.issuperset(outputs):
         raise ValueError(f"inputs {pictures[:3]}, outputs {sorted(known)[:12]}: not the network that is expected")
-    parts: list[bytes] = []
+    parts: list[bytes | memoryview] = []
     for number, whole, body in _fields(graph):
         if number == _VALUE_INFO or (number == _INPUT and _text(body, _NAME) in weights):
             continue
@@ -50,11 +50,11 @@ def _graph(graph: bytes, outputs: Collection[str]) -> bytes:
     return b"".join(parts)
 
 
-def _shaped(value_info: bytes, shape: tuple[int | str, ...]) -> bytes:
+def _shaped(value_info: memoryview, shape: tuple[int | str, ...]) -> bytes:
     """Give an input or output another shape, of numbers and of names for what is open; empty: one that follows."""
     sizes = b"".join(_field(_DIMENSION, _dimension(size)) for size in shape)
 
-    def tensor(body: bytes) -> bytes:
+    def tensor(body: memoryview) -> bytes:
         rest = b"".join(whole for number, whole, _ in _fields(body) if number != _SHAPE)
         return rest + (_field(_SHAPE, sizes) if shape else b"")
 
@@ -65,27 +65,27 @@ def _dimension(size: int | str) -> bytes:
     return _varint(1 << 3 | _VARINT) + _varint(size) if isinstance(size, int) else _field(2, size.encode())
 
 
-def _rewritten(message: bytes, wanted: int, change: Callable[[bytes], bytes]) -> bytes:
+def _rewritten(message: memoryview, wanted: int, change: Callable[[memoryview], bytes]) -> bytes:
     """Change the sub-messages with this number."""
     parts = (_field(number, change(body)) if number == wanted else whole for number, whole, body in _fields(message))
     return b"".join(parts)
 
 
-def _messages(message: bytes) -> Iterator[tuple[int, bytes]]:
+def _messages(message: memoryview) -> Iterator[tuple[int, memoryview]]:
     return ((number, body) for number, _, body in _fields(message))
 
 
-def _text(message: bytes, wanted: int) -> str:
-    return next((body.decode() for number, body in _messages(message) if number == wanted), "")
+def _text(message: memoryview, wanted: int) -> str:
+    return next((bytes(body).decode() for number, body in _messages(message) if number == wanted), "")
 
 
-def _fields(message: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """Walk a message: each field's number, all of its bytes, and its content (empty for numbers)."""
+def _fields(message: memoryview) -> Iterator[tuple[int, memoryview, memoryview]]:
+    """Walk a message: each field's number, all of its bytes, and its content (empty for numbers). Copies nothing."""
     position = 0
     while position < len(message):
         start = position
         key, position = _read_varint(message, position)
-        body = b""
+        body = message[:0]
         kind = key & 7
         if kind == _VARINT:
             _, position = _read_varint(message, position)
@@ -102,8 +102,8 @@ def _fields(message: bytes) -> Iterator[tuple[int, bytes, bytes]]:
         yield key >> 3, message[start:position], body
 
 
-def _field(number: int, body: bytes) -> bytes:
-    return _varint(number << 3 | _BYTES) + _varint(len(body)) + body
+def _field(number: int, body: bytes | memoryview) -> bytes:
+    return _varint(number << 3 | _BYTES) + _varint(len(body)) + bytes(body)
 
 
 def _varint(value: int) -> bytes:
@@ -114,7 +114,7 @@ def _varint(value: int) -> bytes:
     return bytes([*out, value])
 
 
-def _read_varint(message: bytes, position: int) -> tuple[int, int]:
+def _read_varint(message: memoryview, position: int) -> tuple[int, int]:
     value = shift = 0
     while position < len(message):
         byte = message[position]

@@ -43,6 +43,7 @@ def _attributes(path: Path) -> list[str]:
     return [name for name in os.listxattr(path) if name.startswith("user.")]
 
 
+@pytest.mark.slow
 def test_no_attribute_shows_a_face_that_the_photo_hides(
     tmp_path: Path, portraits: Any, catch_up: Callable[..., Any]
 ) -> None:

@@ -122,6 +122,7 @@ def test_a_truncated_photo_is_held(command: Callable[..., Any], tmp_path: Path, 
     assert objects(result)[0]["reason"] == "incomplete"
 
 
+@pytest.mark.slow
 def test_a_file_of_somebody_else_is_not_overwritten_unless_told_so(
     command: Callable[..., Any], tmp_path: Path, astronaut_jpeg: bytes
 ) -> None:
@@ -173,6 +174,7 @@ def test_a_wrong_command_line_exits_2_and_says_why(
     assert (tmp_path / "a.jpg").read_bytes() == astronaut_jpeg
 
 
+@pytest.mark.slow
 def test_help_and_one_photo_take_little_more_than_the_libraries_start(
     command: Callable[..., Any], tmp_path: Path, portraits: Any
 ) -> None:

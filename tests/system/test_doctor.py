@@ -168,6 +168,7 @@ def _somebody_elses(path: Path, mode: int) -> None:
     os.chown(path, 12345, 12345)
 
 
+@pytest.mark.slow
 def test_files_of_others_in_an_in_place_root(as_service: Any, tmp_path: Path) -> None:
     root = tmp_path / "in"
     root.mkdir()
@@ -183,6 +184,7 @@ def test_files_of_others_in_an_in_place_root(as_service: Any, tmp_path: Path) ->
     assert (closed["level"], bool(closed["remedy"])) == ("warn", True)
 
 
+@pytest.mark.slow
 def test_a_sticky_root_of_somebody_else(as_service: Any, tmp_path: Path) -> None:
     root = tmp_path / "in"
     root.mkdir()
@@ -228,6 +230,7 @@ def test_a_root_that_is_mounted_read_only(tmp_path: Path) -> None:
     assert "read-write" in bad["remedy"]
 
 
+@pytest.mark.slow
 def test_a_file_from_the_future_tells_of_a_wrong_clock(findings: Any, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.jpg").touch()

@@ -47,6 +47,7 @@ def test_a_photo_without_a_face_that_is_sent_again_in_place_is_scrubbed_again(ho
         assert photo.read_bytes() == scrubbed
 
 
+@pytest.mark.slow
 def test_what_a_client_appends_behind_a_result_goes_each_time(home: Any, portraits: Any) -> None:
     """`rsync --append` and `lftp -c` go on where they believe to have stopped: rows of the original behind the end."""
     photo, (original,) = home.folder / "in" / "portrait.jpg", portraits(1)
@@ -61,6 +62,7 @@ def test_what_a_client_appends_behind_a_result_goes_each_time(home: Any, portrai
         assert photo.read_bytes().count(tail) == finished.count(tail)
 
 
+@pytest.mark.slow
 def test_a_result_that_was_touched_or_copied_over_is_left_alone(home: Any, portraits: Any) -> None:
     photo, root = home.folder / "in" / "portrait.jpg", home.root("in")
     photo.write_bytes(portraits(1)[0])
@@ -98,6 +100,7 @@ def test_a_mirror_that_becomes_in_place_has_all_its_photos_blurred(
     assert face_is_hidden((home.folder / "out" / "portrait.jpg").read_bytes())
 
 
+@pytest.mark.slow
 def test_an_in_place_root_that_becomes_a_mirror_fills_it(home: Any, portraits: Any) -> None:
     (home.folder / "in").mkdir()
     (home.folder / "in" / "portrait.jpg").write_bytes(portraits(1)[0])
@@ -108,6 +111,7 @@ def test_an_in_place_root_that_becomes_a_mirror_fills_it(home: Any, portraits: A
     assert (home.folder / "in" / "portrait.jpg").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_each_new_destination_is_filled_and_an_old_one_is_brought_up_to_date(home: Any, portraits: Any) -> None:
     old, new = (home.folder / name / "portrait.jpg" for name in ("old", "new"))
     (home.folder / "in").mkdir()
@@ -133,6 +137,7 @@ def test_a_mirror_that_was_moved_is_taken_on_as_it_is(home: Any, portraits: Any)
     assert (home.folder / "new" / "portrait.jpg").stat().st_ino == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["moved", "root renamed"])
 def test_a_result_is_our_own_in_every_root(home: Any, portraits: Any, how: str) -> None:
     one, other = home.root("one"), home.root("other")
@@ -163,6 +168,7 @@ def test_an_original_is_blurred_in_the_next_root_whatever_another_made_of_it(hom
     assert (home.folder / "other" / "portrait.jpg").read_bytes() != portraits(1)[0]
 
 
+@pytest.mark.slow
 def test_what_was_released_in_a_mirror_is_looked_at_when_its_root_becomes_in_place(
     home: Any, command: Callable[..., Any], portraits: Any
 ) -> None:

@@ -26,6 +26,7 @@ def one(daemon: Callable[..., Any], tmp_path: Path) -> Any:
     return daemon(roots=[root], recipe="fast")
 
 
+@pytest.mark.slow
 def test_health_is_0_when_well_1_with_the_cause_when_degraded_2_when_nothing_runs(one: Any, tmp_path: Path) -> None:
     said = [""]
 
@@ -101,6 +102,7 @@ def test_a_hook_that_cannot_run_is_named_by_check_config_doctor_and_the_log(
         assert named in one.lines("hook.failed")[0]["detail"]
 
 
+@pytest.mark.slow
 def test_a_hook_beside_the_config_is_found_from_anywhere(one: Any, tmp_path: Path, portraits: Any) -> None:
     (tmp_path / "hook").write_text(f"#!/bin/sh\ncat > {tmp_path}/heard\n")
     (tmp_path / "hook").chmod(0o755)

@@ -13,6 +13,7 @@ def cut(portraits: Any) -> bytes:
     return bytes(portraits(1)[0][:3000])
 
 
+@pytest.mark.slow
 def test_held_files_that_are_gone_are_forgotten_at_the_next_scan(home: Any, cut: bytes) -> None:
     """Also where one is to be tried again, where nothing else is in the root, and where a file is not looked at now."""
     root = home.root("in", to="out", settle_max_seconds=0.1)
@@ -37,6 +38,7 @@ def test_what_is_held_in_a_root_that_left_the_config_is_forgotten(home: Any, cut
     assert home.listed() == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("on_failure", ["leave", "hold"])
 def test_a_photo_whose_place_was_taken_comes_out_when_the_message_was_followed(
     home: Any, portraits: Any, on_failure: str
@@ -71,6 +73,7 @@ def test_a_photo_comes_out_when_the_setting_that_held_it_is_changed(home: Any, p
     assert sorted(home.said_of("file.published")) == ["large.jpg", "linked.jpg"]
 
 
+@pytest.mark.slow
 def test_a_file_that_waits_for_its_next_try_can_be_dropped(home: Any, cut: bytes) -> None:
     root = home.root("in", to="out", settle_max_seconds=0.1)
     photo = home.folder / "in" / "cut.jpg"

@@ -122,6 +122,7 @@ def test_hidden_folders_and_recycle_bins_are_looked_into_in_place_but_no_snapsho
     assert [place.changed(name) for name in names] == [True, True, False]
 
 
+@pytest.mark.slow
 def test_excludes_that_match_nothing_are_named_and_results_of_what_is_excluded_later_are(place: Place) -> None:
     place.put("drafts/d.jpg", "x.jpg")
     place.configure(exclude=["draft/**"])

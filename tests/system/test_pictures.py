@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.mark.slow
 def test_a_preview_shows_the_steps_and_a_comparison_a_row_for_each_recipe(
     command: Callable[..., Any], tmp_path: Path, repository: Path
 ) -> None:
@@ -34,6 +35,7 @@ def test_a_preview_that_cannot_be_written_says_so(
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 def test_a_contact_sheet_shows_each_box_and_originals_only_when_asked(
     command: Callable[..., Any], tmp_path: Path, portraits: Any
 ) -> None:

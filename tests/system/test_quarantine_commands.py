@@ -58,6 +58,7 @@ def _wait_for_scans(one: Any) -> None:
     one.wait_for(lambda: _scans(one) >= before + 2, what="a rescan")
 
 
+@pytest.mark.slow
 def test_the_list_says_where_a_moved_file_lies(one: Any, inbox: Path) -> None:
     (held,) = _held(one)
     assert held["path"] == f"{inbox}/caf\\xe9.jpg"
@@ -66,6 +67,7 @@ def test_the_list_says_where_a_moved_file_lies(one: Any, inbox: Path) -> None:
     assert [file["lies"] for file in status["held"]] == [held["lies"]]
 
 
+@pytest.mark.slow
 def test_a_released_file_stays_through_events_scans_touches_restarts_and_recipes(one: Any, inbox: Path) -> None:
     released = one.run("quarantine", "release", "--config", str(one.config_path), str(inbox / NAME))
     assert released.returncode == 0, released.stderr
@@ -98,6 +100,7 @@ def test_a_file_is_released_without_a_daemon_and_tried_again_when_a_person_says_
     one.wait_for(lambda: len(one.lines("file.quarantined")) == 2, what="another look")
 
 
+@pytest.mark.slow
 def test_an_original_is_deleted_only_when_somebody_says_yes(one: Any, inbox: Path) -> None:
     drop = ["quarantine", "drop", "--config", str(one.config_path), "--all"]
     refused = one.run(*drop)
@@ -123,6 +126,7 @@ def _type(answer: bytes, *command: str) -> None:
     os.close(ours)
 
 
+@pytest.mark.slow
 def test_one_file_that_cannot_go_back_keeps_no_other_from_it(one: Any, inbox: Path) -> None:
     (inbox / "b.jpg").write_bytes(NO_PHOTO)
     one.wait_for(lambda: len(one.lines("file.quarantined")) == 2 and not (inbox / "b.jpg").exists())

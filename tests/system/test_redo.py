@@ -26,6 +26,7 @@ def shown(home: Any) -> set[str]:
     return {path.name for path in (home.folder / "out").rglob("*.jpg")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "back"),
     [
@@ -54,6 +55,7 @@ def test_what_is_not_known_is_said(home: Any, mirror: dict[str, Any]) -> None:
     assert home.run("redo").returncode == 2
 
 
+@pytest.mark.slow
 def test_in_place_our_own_results_stay_as_they_are(home: Any, portraits: Any) -> None:
     root, photo = home.root("in"), home.folder / "in" / "a.jpg"
     photo.write_bytes(portraits(1)[0])

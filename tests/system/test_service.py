@@ -104,6 +104,7 @@ def test_touching_or_renaming_a_finished_photo_costs_no_second_work(
     assert (inbox / "b.jpg").read_bytes() == (inbox / "copy.jpg").read_bytes() == blurred
 
 
+@pytest.mark.slow
 def test_reload_takes_a_good_config_and_refuses_a_bad_one(
     one: Any, tmp_path: Path, inbox: Path, portraits: Any
 ) -> None:
@@ -143,6 +144,7 @@ def test_reload_takes_a_good_config_and_refuses_a_bad_one(
     assert len(one.lines()) == before
 
 
+@pytest.mark.slow
 def test_status_and_quarantine_work_while_the_daemon_runs(
     one: Any, command: Callable[..., Any], inbox: Path, tmp_path: Path, portraits: Any
 ) -> None:
@@ -237,6 +239,7 @@ def test_scan_catches_up_once_and_a_second_scan_has_nothing_to_do(
     assert command("scan", "--config", str(one.config_path)).returncode == 3
 
 
+@pytest.mark.slow
 def test_a_scan_that_is_told_to_stop_leaves_nothing_in_hand_and_counts_no_attempt(
     one: Any, command: Callable[..., Any], inbox: Path, wait_until: Callable[..., Any], portraits: Any
 ) -> None:
@@ -304,6 +307,7 @@ def test_the_service_speaks_systemds_protocol(
         wait_until(lambda: hear("STOPPING=1"), what="STOPPING")
 
 
+@pytest.mark.slow
 def test_a_mirror_that_was_removed_whole_is_filled_again_at_the_next_start(
     one: Any, inbox: Path, tmp_path: Path, portraits: Any
 ) -> None:

@@ -188,11 +188,14 @@ def test_a_card_that_was_taken_out_and_put_back_makes_no_new_work(
     before = {path: content for path, (_, _, content) in _all(here).items()}
     disk.unmount()
     disk.mount()
+    read = []
     for _ in range(2):
         assert service.scan() == 0
         assert {path: content for path, (_, _, content) in _all(here).items()} == before
         assert len(service.lines("file.published")) == 4, "nothing is blurred again"
-        assert len(service.lines("file.skipped")) == 4, "read once, to see that it is what it was"
+        read.append(len(service.lines("file.skipped")))
+    # Once at most, to see that it is what it was: exFAT makes file numbers up, and one may be that of before by chance.
+    assert read[0] == read[1] <= 4
 
 
 def test_photos_of_a_lower_layer_are_replaced_in_the_upper_one(

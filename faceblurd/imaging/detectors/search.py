@@ -77,8 +77,10 @@ class Search:
         close, *halves = pyramid(bgr, scale=max(1.0, 2 * scale), least_px=_SMALLEST_PX)
         ladder = [replace(close, scale=_ENLARGED * close.scale), close, *halves]  # what CenterFace climbs
         levels = halves if 2 * scale >= 1 else [reduced(level, 2 * scale) for level in halves]
+        # In a large photo, what the first level is too large for is seen at a quarter of it; nobody misses the half.
+        seen = levels if 2 * scale >= 1 else [levels[0], *levels[2:]]
         light, dark = gains(levels[0])
-        named = [self._seen(self._yunet, [piece for level in levels for piece in tiles(level)])]
+        named = [self._seen(self._yunet, [piece for level in seen for piece in tiles(level)])]
         named.append(self._seen(self._yunet, list(places(replace(levels[0], gains=light), from_blocks(dark)))))
         finds = [*named, self._close_look(np.vstack(named), ladder, light)]
         for quarters in (1, 2, 3) if self._turned else ():

@@ -67,7 +67,7 @@ def ended(code: object) -> None:
         with suppress(OSError, ValueError):  # the interpreter will say so, once more
             stream.flush()
     with suppress(OSError):
-        os.write(_said, bytes([code if isinstance(code, int) else code is not None]))
+        os.write(_said, bytes([code & 0xFF if isinstance(code, int) else code is not None]))
         os.kill(os.getppid(), signal.SIGCHLD)
 
 
@@ -76,7 +76,11 @@ def _work_in_a_child() -> None:
     global _said  # noqa: PLW0603 - of this process, as its streams are
     parent, before = os.getpid(), signal.pthread_sigmask(signal.SIG_BLOCK, _HANDED_ON)
     says, said = os.pipe()
-    child = os.fork()
+    try:
+        child = os.fork()
+    except OSError:  # no more processes are allowed: then all is done in this one
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return
     if child == 0:
         _end_with(parent)
         os.close(says)

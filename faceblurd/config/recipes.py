@@ -49,7 +49,7 @@ BUILTIN_RECIPES: Final[Mapping[str, Recipe]] = {
     # The same at 0.72 of the photo's size, and with more places.
     "thorough": Recipe(
         name="thorough",
-        detection=DetectionSpec(detectors=(NetworksSpec(first_look_scale=0.72, named=0.06),)),
+        detection=DetectionSpec(detectors=(NetworksSpec(first_look_scale=0.72, named=0.1),)),
         blur=BLURS[BlurMethod.SOFT],
     ),
 }

@@ -70,6 +70,8 @@ def own_state_dir() -> Path:
 
     home = os.environ["HOME"] if "HOME" in os.environ else os.path.expanduser("~")  # `~` for a user who is not known
     found = default_state_dir(os.environ, Path(home))
+    if os.environ.get("FACEBLURD_STATE_DIR"):  # said by somebody, and so from where that is, as `--state-dir` is
+        return found.absolute()
     if not found.is_absolute():
         raise UsageError(
             "no place for the state is known: this user has no home",

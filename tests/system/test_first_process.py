@@ -173,3 +173,15 @@ def test_who_ends_a_command_ends_all_of_it(number: int, code: int, tmp_path: Pat
         parent.send_signal(number)
         assert parent.wait(30) == code
         wait_until(lambda: not Path(f"/proc/{child}").exists())
+
+
+def test_a_state_directory_may_be_named_from_where_one_is(tmp_path: Path, wait_until: Any) -> None:
+    """As `make run` does."""
+    (tmp_path / "in").mkdir()
+    environ = {**os.environ, "FACEBLURD_STATE_DIR": "demo/state"}
+    command = [PROGRAM, "run", "--watch", "in", "--to", "out"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environ, stderr=subprocess.DEVNULL) as daemon:
+        wait_until(lambda: (tmp_path / "demo" / "state" / "ledger.sqlite3").exists() or daemon.poll() is not None)
+        daemon.terminate()
+        assert daemon.wait(60) == 0
+    assert (tmp_path / "demo" / "state" / "ledger.sqlite3").exists()

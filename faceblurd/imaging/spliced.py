@@ -219,7 +219,7 @@ def _expect_seen(comparison: Comparison, gray: npt.NDArray[Any], by: int) -> Non
     """Refuse a file whose decoder shows in a region rather what was there than what was written."""
     plane, cells = comparison.layout.planes[0], BLOCK // by
     high, wide = gray.shape[0] // cells, gray.shape[1] // cells
-    boxes = np.array([_whole_blocks(region, comparison, high, wide) for region in comparison.regions])
+    boxes = np.array([_whole_blocks(region, comparison, high, wide) for region in comparison.regions]).reshape(-1, 4)
     boxes = boxes[(boxes[:, :2] < boxes[:, 2:]).all(axis=1)]
     if not len(boxes):
         return

@@ -312,6 +312,29 @@ def test_what_a_cut_left_beyond_the_edge_of_a_face_is_hidden_too(kind: str, cut:
         assert detail[1] < 3
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_largest_cover_lies_on_top_whatever_the_order(order: int) -> None:
+    pixels = np.full((240, 240, 3), 40, np.uint8)
+    pixels[:, 120:] = 220
+    data = encode(pixels, "444", quality=95)
+    large, small = Region(20, 40, 120, 150, 1, "test"), Region(110, 80, 60, 60, 1, "test")
+    case = Case(data, "444", 1, (large, small)[::order], SOFT)
+    meant, layout = planes_of(data)[1][0], planes_of(data)[0]
+    lay(meant, [ellipse_on(layout.planes[0], 0, region, case, layout) for region in (large, small)], 8, Channels(None))
+    got = planes_of(spliced(case).data)[1][0]
+    assert np.abs(meant.astype(int) - got).max() < 12
+
+
+def test_beyond_the_edge_of_a_rim_nothing_is_left_of_what_was_cut_off() -> None:
+    flat = np.full((240, 240, 3), 120, np.uint8)
+    flat[236:] = np.where(np.arange(240)[None, :, None] % 2, 255, 0)  # stripes below the cut
+    data = resized(encode(flat, "gray", quality=95), 236, 240)
+    case = Case(data, "gray", 1, (Region(80, 140, 80, 96, 1, "test"),), SOFT)
+    _, (plane,) = planes_of(resized(spliced(case).data, 240, 240))
+    below, edge = plane[236:, 84:156].astype(int), plane[235, 84:156].astype(int)
+    assert np.abs(below - edge).max() < 60
+
+
 def test_what_the_check_asks_for_again_was_painted_once() -> None:
     picture = open_image(encode(picture_of(200, 160, 5, 30), "420"), max_pixels=MAX)
     assert isinstance(picture, JpegPicture)

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from faceblurd.cli.plans import Candidate
+    from faceblurd.engine.plan import RootPlan
     from faceblurd.intake.scanner import Finished, Found
     from faceblurd.model import Region, Report
     from faceblurd.outlet.ledger import Ledger
-    from faceblurd.pipeline import RootPlan
 
 
 @click.command()
@@ -85,41 +85,54 @@ def _listed(paths: tuple[str, ...]) -> Iterator[str]:
 
 
 def _run(maker: PlanMaker, candidates: list[Candidate], teller: _Teller) -> int:
-    from faceblurd import assembly, once  # noqa: PLC0415 - not needed for --help
-    from faceblurd.config import Hooks, Workers  # noqa: PLC0415 - same
-    from faceblurd.outlet.ledger import Ledger  # noqa: PLC0415 - same
-    from faceblurd.pipeline import Patience  # noqa: PLC0415 - same
+    from faceblurd.engine import running  # noqa: PLC0415 - not needed for --help
 
-    stop, settings = Stop(), maker.settings
+    stop = Stop()
+    running.run(_blurred(maker, candidates, teller, stop))
+    return 130 if stop() else teller.exit_code()
+
+
+async def _blurred(maker: PlanMaker, candidates: list[Candidate], teller: _Teller, stop: Stop) -> None:
+    from faceblurd.config import Hooks, Workers  # noqa: PLC0415 - not needed for --help
+    from faceblurd.engine import once  # noqa: PLC0415 - same
+    from faceblurd.engine.engine import Engine  # noqa: PLC0415 - same
+    from faceblurd.engine.plan import RetryPolicy  # noqa: PLC0415 - same
+    from faceblurd.engine.plans import MEGABYTE  # noqa: PLC0415 - same
+    from faceblurd.engine.services import Log  # noqa: PLC0415 - same
+    from faceblurd.engine.thread import Inline  # noqa: PLC0415 - same
+    from faceblurd.outlet.ledger import Ledger  # noqa: PLC0415 - same
+
+    settings = maker.settings
     workers = Workers() if settings is None else settings.workers
     # No ledger outlives this run, so nothing could wait for a second try of the hook.
     hooks = Hooks() if settings is None else settings.hooks.model_copy(update={"max_attempts": 1})
-    patience = Patience(
-        max_attempts=2, retry_seconds=0.1, max_bytes=workers.max_file_mb * assembly.MEGABYTE, waits_for_space=False
+    policy = RetryPolicy(
+        max_attempts=2, backoff_seconds=0.1, max_bytes=workers.max_file_mb * MEGABYTE, waits_for_space=False
     )
     ledger = Ledger(None)
-    made = assembly.assemble(
-        list(maker.plans.values()), workers=workers, hooks=hooks, ledger=ledger, state_dir=None,
-        patience=patience, voice=assembly.Voice(report=teller.report, tell=teller.tell),
+    engine = Engine(
+        list(maker.plans.values()), workers=workers, hooks=hooks, ledger=ledger, state_dir=None, policy=policy,
+        log=Log(report=teller.report, event=teller.tell),
     )  # fmt: skip
-    stop.wake = made.inbox.ring
     try:
-        assembly.wait_until_ready(made.pool, meanwhile=stop.heed)
+        await once.unless_stopped(engine.pool.ready(), engine, stop.event())
+        stop.heed()
         with teller:
-            once.run_once(made, teller.counted(_found(candidates, ledger, teller)), stopped=stop)
+            engine.open_folders(Inline())
+            found = teller.counted(_found(candidates, ledger, teller))
+            await once.unless_stopped(once.run_once(engine, found), engine, stop.event())
             if not stop():
                 teller.look_for_lost()
     finally:
-        made.close()
-    return 130 if stop() else teller.exit_code()
+        await engine.close()
 
 
 def _found(candidates: list[Candidate], ledger: Ledger, teller: _Teller) -> Iterator[tuple[RootPlan, Found]]:
     """Give every file; what is not there (any more), and a folder without a photo, is said."""
-    from faceblurd import assembly, once  # noqa: PLC0415 - not needed for --help
+    from faceblurd.engine import mirrors, once  # noqa: PLC0415 - not needed for --help
 
     for plan, name in candidates:
-        assembly.make_mirrors([plan], ledger)
+        mirrors.make_mirrors([plan], ledger)
         number = 0
         try:
             files = once.files_below(plan, teller.walked) if name is None else once.one_file(plan, name)
@@ -178,10 +191,11 @@ class _Teller:
 
     def walked(self, walk: Finished) -> None:
         """Note what a walk left alone, and say what it could not look into."""
-        from faceblurd import once  # noqa: PLC0415 - not needed for --help
+        from faceblurd.engine import once  # noqa: PLC0415 - not needed for --help
+        from faceblurd.engine.services import Log  # noqa: PLC0415 - same
         from faceblurd.rules.filter import MEANINGS  # noqa: PLC0415 - same
 
-        self._unread |= once.say_unread(walk.root, walk.errors, self.tell)
+        self._unread |= once.say_unread(walk.root, walk.errors, Log(self.report, self.tell))
         for left in walk.left:
             self._left[MEANINGS[left.why]] += left.count
 

@@ -11,7 +11,7 @@ import click
 from faceblurd.cli.options import load
 
 if TYPE_CHECKING:
-    from faceblurd.pipeline import RootPlan
+    from faceblurd.engine.plan import RootPlan
 
 LOOK_SECONDS = 10.0
 
@@ -23,21 +23,13 @@ def check_config(file: Path) -> None:
 
     Prints every problem with file, line, key, value and remedy, and exits 78; or says what would be watched.
     """
-    from faceblurd import assembly  # noqa: PLC0415 - not needed for --help
-    from faceblurd.outlet.ledger import Ledger  # noqa: PLC0415 - same
+    from faceblurd.engine import plans, running  # noqa: PLC0415 - not needed for --help
+    from faceblurd.engine.once import try_worker  # noqa: PLC0415 - same
 
     config = load(file, strictly=True)
-    plans = [assembly.plan_for(config, root) for root in config.roots]
-    silent = assembly.Voice(report=lambda _: None, tell=lambda *_, **__: None)
-    made = assembly.assemble(
-        plans, workers=config.workers, hooks=config.hooks, ledger=Ledger(None), state_dir=None,
-        patience=assembly.patience_of(config.workers), voice=silent,
-    )  # fmt: skip
-    try:
-        assembly.wait_until_ready(made.pool)
-    finally:
-        made.close()
-    for plan in plans:
+    planned = [plans.plan_for(config, root) for root in config.roots]
+    running.run(try_worker(config, planned))
+    for plan in planned:
         where = "in place" if plan.to == plan.path else f"-> {plan.to}"
         click.echo(f"{plan.path} {where}, recipe {plan.recipe.name} ({plan.recipe.digest})")
         _say_unmatched(plan)

@@ -54,18 +54,9 @@ def doctor(config_path: Path, *, as_json: bool) -> int:
 
 def _start_worker(config: Config) -> str:
     """Start one worker with all recipes and plugins; return what locks it up."""
-    from faceblurd import assembly  # noqa: PLC0415 - not needed for --help
-    from faceblurd.outlet.ledger import Ledger  # noqa: PLC0415 - same
+    from faceblurd.engine import plans, running  # noqa: PLC0415 - not needed for --help
+    from faceblurd.engine.once import try_worker  # noqa: PLC0415 - same
 
     nowhere = {"path": Path("/"), "to": None}  # only the recipes matter: a root may lie on a dead share
-    plans = [assembly.plan_for(config, root.model_copy(update=nowhere)) for root in config.roots]
-    silent = assembly.Voice(report=lambda _: None, tell=lambda *_, **__: None)
-    made = assembly.assemble(
-        plans, workers=config.workers, hooks=config.hooks, ledger=Ledger(None), state_dir=None,
-        patience=assembly.patience_of(config.workers), voice=silent,
-    )  # fmt: skip
-    try:
-        assembly.wait_until_ready(made.pool)
-        return made.pool.sandbox
-    finally:
-        made.close()
+    planned = [plans.plan_for(config, root.model_copy(update=nowhere)) for root in config.roots]
+    return running.run(try_worker(config, planned))

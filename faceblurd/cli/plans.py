@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from faceblurd.config import Settings
+    from faceblurd.engine.plan import RootPlan
     from faceblurd.model import Recipe
-    from faceblurd.pipeline import RootPlan
     from faceblurd.rules.filter import Selection
 
 Candidate = tuple["RootPlan", str | None]
@@ -71,9 +71,9 @@ class PlanMaker:
         return Selection(IMAGE_GLOBS, (), hidden=in_place, by_content=True, in_place=in_place)
 
     def _new_plan(self, at: _Named) -> RootPlan:
-        from faceblurd.assembly import MTIME_STEP_NS  # noqa: PLC0415 - not needed for --help
+        from faceblurd.engine.plan import Remedies, RootPlan  # noqa: PLC0415 - same
+        from faceblurd.engine.plans import MTIME_STEP_NS  # noqa: PLC0415 - not needed for --help
         from faceblurd.model import Mode  # noqa: PLC0415 - same
-        from faceblurd.pipeline import Remedies, RootPlan  # noqa: PLC0415 - same
 
         folder = at.real
         to = folder if self._to is None else os.path.realpath(self._to)

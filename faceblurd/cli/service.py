@@ -15,17 +15,19 @@ from faceblurd.cli.signals import Stop
 from faceblurd.errors import Exit, UsageError
 
 if TYPE_CHECKING:
-    from faceblurd.assembly import Voice
     from faceblurd.config import Config
+    from faceblurd.engine.plan import RootPlan
+    from faceblurd.engine.services import Log
+    from faceblurd.outlet.ledger import Ledger
 
 
-def _voice(config: Config) -> Voice:
+def _log(config: Config) -> Log:
     """Configure the log and say everything there."""
-    from faceblurd.assembly import Voice  # noqa: PLC0415 - not needed for --help
+    from faceblurd.engine.services import Log  # noqa: PLC0415 - not needed for --help
     from faceblurd.telemetry.logs import log_event, log_report  # noqa: PLC0415 - same
 
     _configure(config)
-    return Voice(report=log_report, tell=log_event)
+    return Log(report=log_report, event=log_event)
 
 
 def _configure(config: Config) -> None:
@@ -54,7 +56,7 @@ def run(
 
     SIGHUP reloads the config; a bad one is refused and the old one kept. The log goes to stderr: one line a file.
     """
-    from faceblurd.daemon import Daemon  # noqa: PLC0415 - not needed for --help
+    from faceblurd.engine.daemon import Daemon  # noqa: PLC0415 - not needed for --help
     from faceblurd.telemetry.sd_notify import Notifier  # noqa: PLC0415 - same
 
     given: dict[str, Any] = {"to": to, "in_place": in_place, "recipe": recipe, "state_dir": state_dir}
@@ -63,7 +65,7 @@ def run(
         return _config(config_path, watch, given)
 
     config = read()
-    Daemon(config, read, voice=_voice(config), notifier=Notifier(os.environ), configure=_configure).run()
+    Daemon(config, read, log=_log(config), notifier=Notifier(os.environ), configure=_configure).run()
 
 
 def _config(config_path: Path | None, watch: Path | None, given: dict[str, Any]) -> Config:
@@ -90,41 +92,54 @@ def scan(config_path: Path | None) -> int:
     """
     if config_path is None:
         raise UsageError("no config", remedy="Give --config FILE")
-    from dataclasses import replace  # noqa: PLC0415 - not needed for --help
-
-    from faceblurd import account, assembly, once  # noqa: PLC0415 - same
-    from faceblurd.config.reach import ANSWER_SECONDS, within  # noqa: PLC0415 - same
+    from faceblurd.config.reach import ANSWER_SECONDS, within  # noqa: PLC0415 - not needed for --help
+    from faceblurd.engine import plans, running  # noqa: PLC0415 - same
+    from faceblurd.engine.state import LEDGER_NAME, QUARANTINE_NAME, lock_state  # noqa: PLC0415 - same
     from faceblurd.outlet import moving  # noqa: PLC0415 - same
-    from faceblurd.outlet.ledger import Ledger, locks_are_told  # noqa: PLC0415 - same
+    from faceblurd.outlet.ledger import Ledger  # noqa: PLC0415 - same
     from faceblurd.outlet.quarantine import Quarantine  # noqa: PLC0415 - same
-    from faceblurd.telemetry.status import StatusFile  # noqa: PLC0415 - same
 
     stop, config = Stop(), load(config_path)
-    voice, plans = _voice(config), assembly.plans_for(config)
-    lock = assembly.lock_state(config.state_dir)
-    ledger = Ledger(config.state_dir / assembly.LEDGER_NAME)
-    folder = config.state_dir / assembly.QUARANTINE_NAME
-    within(ANSWER_SECONDS, lambda: moving.recover(folder))
-    patience = replace(assembly.patience_of(config.workers), waits_for_space=False)
-    made = assembly.assemble(
-        plans, workers=config.workers, hooks=config.hooks, ledger=ledger, state_dir=config.state_dir,
-        patience=patience, voice=voice, watches=True,
-    )  # fmt: skip
-    stop.wake = made.inbox.ring
+    log, planned = _log(config), plans.plans_for(config)
+    lock = lock_state(config.state_dir)
+    ledger = Ledger(config.state_dir / LEDGER_NAME)
+    folder = config.state_dir / QUARANTINE_NAME
     try:
-        assembly.wait_until_ready(made.pool, meanwhile=stop.heed)
-        assembly.make_mirrors(plans, ledger)
-        with locks_are_told():
-            away = once.catch_up(made, plans, ledger=ledger, voice=voice, stopped=stop)
-            if stop():
-                voice.tell("scan.stopping", in_hand=made.pipeline.in_hand)
-                once.finish_in_hand(made, config.workers.stop_seconds)
+        within(ANSWER_SECONDS, lambda: moving.recover(folder))
+        away = running.run(_caught_up(config, planned, ledger, log, stop))
         stop.heed()
         held = len(Quarantine(ledger, folder).held())
-        with suppress(OSError):  # a full disk: the log has it, too
-            StatusFile(config.state_dir).write({"last_scans": account.of_last_scans(made.pipeline, plans)})
     finally:
-        made.close()
         ledger.close()
         os.close(lock)
     return Exit.OTHER if away else Exit.HELD if held else Exit.OK
+
+
+async def _caught_up(config: Config, planned: list[RootPlan], ledger: Ledger, log: Log, stop: Stop) -> int | None:
+    """Catch up in all roots; give how many could not be looked into whole, None when it was stopped."""
+    from dataclasses import replace  # noqa: PLC0415 - not needed for --help
+
+    from faceblurd.engine import account, mirrors, once, plans  # noqa: PLC0415 - same
+    from faceblurd.engine.engine import Engine  # noqa: PLC0415 - same
+    from faceblurd.outlet.ledger import locks_are_told  # noqa: PLC0415 - same
+    from faceblurd.telemetry.status import StatusFile  # noqa: PLC0415 - same
+
+    policy = replace(plans.retry_policy_of(config.workers), waits_for_space=False)
+    engine = Engine(
+        planned, workers=config.workers, hooks=config.hooks, ledger=ledger, state_dir=config.state_dir,
+        policy=policy, log=log,
+    )  # fmt: skip
+    try:
+        await once.unless_stopped(engine.pool.ready(), engine, stop.event())
+        stop.heed()
+        mirrors.make_mirrors(planned, ledger)
+        with locks_are_told():
+            away = await once.unless_stopped(once.catch_up(engine, log), engine, stop.event())
+            if stop():
+                log.event("scan.stopping", in_hand=engine.in_hand)
+                await engine.drain(config.workers.stop_seconds)
+        with suppress(OSError):  # a full disk: the log has it, too
+            StatusFile(config.state_dir).write({"last_scans": account.of_last_scans(engine)})
+    finally:
+        await engine.close()
+    return away

@@ -3,30 +3,42 @@
 from __future__ import annotations
 
 import signal
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
 
 class Stop:
-    """Is true once a signal has asked for the end. `wake` is called then: a wait may be going on."""
+    """Is true once a signal has asked for the end."""
 
     NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def __init__(self) -> None:
         """Listen from now on; what is ignored (`nohup`, a job in the background) stays ignored."""
         self._asked = False
-        self.wake: Callable[[], None] = lambda: None
+        self._wake: Callable[[], None] = lambda: None
         for number in self.NUMBERS:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._ask)
 
     def _ask(self, _number: int, _frame: object) -> None:
         self._asked = True
-        self.wake()
+        self._wake()
+
+    def event(self) -> asyncio.Event:
+        """Give an event of the running loop that is set when it is time to stop."""
+        import asyncio  # noqa: PLC0415 - 40 ms, and not needed for --help
+
+        loop, event = asyncio.get_running_loop(), asyncio.Event()
+        self._wake = partial(loop.call_soon_threadsafe, event.set)
+        if self._asked:
+            event.set()
+        return event
 
     def __call__(self) -> bool:
         """Tell whether to stop."""

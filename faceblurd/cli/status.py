@@ -61,7 +61,7 @@ def gather(state_dir: Path) -> dict[str, Any]:
 
     Looks at nothing outside of the state directory: a root may lie on a share that does not answer.
     """
-    from faceblurd.assembly import LEDGER_NAME, QUARANTINE_NAME, is_running  # noqa: PLC0415 - not needed for --help
+    from faceblurd.engine.state import LEDGER_NAME, QUARANTINE_NAME, is_running  # noqa: PLC0415 - not needed for --help
     from faceblurd.model import State  # noqa: PLC0415 - same
     from faceblurd.outlet.ledger import Ledger  # noqa: PLC0415 - same
     from faceblurd.outlet.quarantine import Quarantine  # noqa: PLC0415 - same

@@ -9,10 +9,10 @@ from pathlib import Path
 from platform import python_version, release
 from typing import TYPE_CHECKING, Final
 
-from faceblurd.assembly import LEDGER_NAME
 from faceblurd.config.programs import no_way_to_run
 from faceblurd.doctor.finding import Finding, Level, existing, no_way_to_write, space
 from faceblurd.doctor.roots import number_in
+from faceblurd.engine.state import LEDGER_NAME
 from faceblurd.errors import FaceblurdError, LedgerVersionError
 from faceblurd.imaging.detectors import runtime, weights
 from faceblurd.intake.filesystem import kind_under, tells_of_changes

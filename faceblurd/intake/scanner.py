@@ -1,15 +1,14 @@
-"""The scan: what is really there. Owns the walk of a root in a thread of its own.
+"""The walk of a root: what is really there.
 
-The walk reads directories, and of files that no name tells about the first bytes, once. It posts batches to the
-pipeline's inbox, which is bounded, so that a huge tree costs no memory and a dead share blocks this thread alone. Must
-not decide anything.
+Reads directories, and of files that no name tells about the first bytes, once. Whoever walks takes as much as there is
+room for, so that a huge tree costs no memory. May hang on a dead share. Must not decide anything.
 """
 
 from __future__ import annotations
 
 import os
-import threading
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from faceblurd.intake.heads import Heads
@@ -21,7 +20,7 @@ from faceblurd.rules.side_channels import APPLE_DOUBLE_FOLDER, photo_of_companio
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["BATCH", "Batch", "Finished", "Found", "Left", "Scan", "Selection", "Walk", "survey", "walk"]
+__all__ = ["BATCH", "Finished", "Found", "Left", "Selection", "Walk", "survey", "walk"]
 
 BATCH = 500
 MOST_EXAMPLES = 20
@@ -47,15 +46,6 @@ class Left:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """Part of a scan of `root`, in the scanner's own order."""
-
-    root: str
-    found: tuple[Found, ...]
-    number: int = 0  # of the scan, as its owner counts
-
-
-@dataclass(frozen=True, slots=True)
 class Finished:
     """A scan has ended. `errors` lists what could not be read, as printable text.
 
@@ -68,7 +58,6 @@ class Finished:
     directories: int
     files: int
     errors: tuple[str, ...]
-    number: int = 0  # of the scan, as its owner counts
     seen: frozenset[int] | None = None
     left: tuple[Left, ...] = ()
     unmatched: tuple[str, ...] = ()
@@ -100,6 +89,7 @@ class Walk:
         self.device = os.stat(root).st_dev
         self._left: dict[Why, _Tally] = {}
         self._heads = Heads() if heads is None else heads
+        self._candidates = iter(self)
 
     def __iter__(self) -> Iterator[Found]:
         """Yield candidates; depth first, one open directory at a time, without recursion."""
@@ -113,10 +103,14 @@ class Walk:
             pending.extend(reversed(below))
         self.complete = not pending
 
-    def finished(self, *, number: int = 0, seen: frozenset[int] | None = None) -> Finished:
+    def take(self, most: int) -> list[Found]:
+        """Go on, and give the next candidates; fewer than `most` at the end."""
+        return list(islice(self._candidates, most))
+
+    def finished(self, *, seen: frozenset[int] | None = None) -> Finished:
         """Sum up what was seen. Excludes are only judged by a whole walk."""
         return Finished(
-            self.root, self.directories, self.files, tuple(self.errors[:MOST_ERRORS]), number,
+            self.root, self.directories, self.files, tuple(self.errors[:MOST_ERRORS]),
             None if self.errors else seen, self.left, tuple(self.unmatched) if self.complete else (),
         )  # fmt: skip
 
@@ -209,46 +203,3 @@ def survey(root: str, selection: Selection, *, stopped: Callable[[], bool]) -> F
     # All the way: no name is a candidate.
     list(looked)
     return looked.finished()
-
-
-class Scan:
-    """A walk in a thread, posting `Batch` and at last `Finished` through `post` (which may block: back-pressure)."""
-
-    def __init__(
-        self, root: str, selection: Selection, post: Callable[[Batch | Finished], None], *, number: int = 0,
-        remembers: bool = False, heads: Heads | None = None,
-    ) -> None:  # fmt: skip
-        """Prepare; nothing runs before `start`. `number` and `remembers` are for `Finished`, `heads` for the walk."""
-        self._root, self._selection, self._post = root, selection, post
-        self._number, self._seen = number, set[int]() if remembers else None
-        self._heads = heads
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"scan {root}", daemon=True)
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Ask it to end; a walk that hangs on a dead share is left behind (a daemon thread)."""
-        self._stop.set()
-
-    def _run(self) -> None:
-        try:
-            walk = Walk(self._root, self._selection, self._stop.is_set, self._heads)
-        except OSError as error:
-            self._post(Finished(self._root, 0, 0, (f".: {error.strerror}",), self._number))
-            return
-        batch: list[Found] = []
-        for found in walk:
-            batch.append(found)
-            if self._seen is not None:
-                self._seen.add(hash(found.path))
-            if len(batch) >= BATCH:
-                self._post(Batch(self._root, tuple(batch), self._number))
-                batch = []
-        if self._stop.is_set():
-            return  # nobody waits for it: it would be taken for the end of the scan that was started after it
-        self._post(Batch(self._root, tuple(batch)))
-        seen = None if self._seen is None else frozenset(self._seen)
-        self._post(walk.finished(number=self._number, seen=seen))

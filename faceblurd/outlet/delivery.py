@@ -35,6 +35,8 @@ class Work:
     staging: Staging
     intent: Intent
     digest: str | None = None
+    mtime_ns: int | None = None  # of the result; None: the time when it was made
+    is_unfinished: bool = False  # in place, but not for sure: the intent stays, for what is done after a crash
 
     def target_fingerprint(self) -> Fingerprint | None:
         """Look at what has the target's name now; None when there is nothing."""

@@ -1,15 +1,17 @@
 """One run of the hook command, as a process that never blocks the loop.
 
 Owns spawning (argv, no shell; a clean environment; the object on stdin), draining of its output, and killing of its
-process group. Must not know the outbox or decide about retries: `outlet.command_hook` does.
+process group. Must not know the outbox or decide about retries: `engine.hooks` does.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,8 @@ TAIL_BYTES = 4096
 """How much of the output is kept for the log; the rest is read and dropped, or the command would block."""
 POLL_SECONDS = 0.2
 """How often to look where the kernel has no pidfd (before 5.3, as on older NAS)."""
+NOT_STARTED = 127
+"""What `fire_once` gives for a command that cannot be started, as shells do."""
 _NAMES = ("path", "output", "root")
 
 
@@ -113,6 +117,32 @@ class HookProcess:
             if not chunk:  # closed; left open it would stay readable and spin the loop
                 os.close(self._output)
                 self._output = -1
+
+
+def fire_once(
+    argv: Sequence[str],
+    payload: Mapping[str, object],
+    timeout_seconds: float,
+    *,
+    environ: Mapping[str, str] | None = None,
+) -> tuple[int, str]:
+    """Run the command once and wait (`faceblurd hooks test`); give its exit code and the end of its output."""
+    environ = os.environ if environ is None else environ
+    try:
+        process = HookProcess(argv, payload, environ=environ, deadline=time.monotonic() + timeout_seconds)
+    except OSError as error:
+        return NOT_STARTED, f"cannot start {argv[0]!r}: {error}"
+    while not process.ended(now := time.monotonic()):
+        due = process.next_look(now)
+        select.select(process.waitables(), [], [], None if due is None else max(0.0, due - now))
+    code, tail = process.close()
+    return code, told(code, tail, timed_out=True) if process.timed_out else tail
+
+
+def told(code: int, tail: str, *, timed_out: bool) -> str:
+    """Say how it ended."""
+    how = "killed after its timeout" if timed_out else f"exit code {code}" if code >= 0 else f"killed by signal {-code}"
+    return f"{how}: {tail}" if tail else how
 
 
 def _spawn(

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 from faceblurd.errors import FaceblurdError, LedgerVersionError
 from faceblurd.model import State
 from faceblurd.outlet import migration
-from faceblurd.outlet.command_hook import OutboxEntry
 from faceblurd.outlet.numbered import Numbered
 from faceblurd.outlet.rows import (
     COLUMNS,
     INTENT_COLUMNS,
     SCHEMA_VERSION,
+    OutboxEntry,
     entry_of,
     intent_of,
     pack_digest,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
+from dataclasses import dataclass
 from typing import Final
 
 from faceblurd.model import Entry, Fingerprint, Intent, Reason, State, printable
@@ -183,3 +184,12 @@ def row_of_intent(i: Intent) -> tuple[object, ...]:
         i.token, os.fsencode(i.root), os.fsencode(i.path), os.fsencode(i.target), staging, pack(i.source),
         i.recipe, i.attempts, i.input_digest, i.output_digest, i.payload,
     )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxEntry:
+    """One call of the hook that is owed: `payload` is JSON text (see `hook_process.payload_for`)."""
+
+    id: int
+    payload: str
+    attempts: int

@@ -11,20 +11,21 @@ import hashlib
 import os
 import resource
 import signal
+import socket
+import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing.reduction import recv_handle
 from typing import TYPE_CHECKING
 
 from faceblurd.errors import FaceblurdError, ImageError, PluginError
 from faceblurd.model import Abandoned, Fingerprint, Hashed, Mode, Reason, Refused, Staged, Untouched
 from faceblurd.rules.decide import reason_of
 from faceblurd.workers import messages, sandbox
+from faceblurd.workers.channel import WorkerEnd
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from multiprocessing.connection import Connection
 
     from faceblurd.model import Job, JobResult, Recipe
     from faceblurd.workers.toolbox import Toolbox
@@ -45,11 +46,22 @@ class Setup:
     memory_limit_bytes: int
     parent_pid: int
     sandbox: bool = True
+    import_path: tuple[str, ...] = field(default_factory=lambda: tuple(sys.path))  # plugins are found as by the parent
 
 
-def main(conn: Connection, setup: Setup) -> None:
-    """Run a worker until the parent closes the pipe."""
-    _harden(setup.parent_pid)
+def main(socket_fd: int) -> None:
+    """Run a worker until the parent closes its end of a socket."""
+    channel = WorkerEnd(socket.socket(fileno=socket_fd))
+    try:
+        setup: Setup = channel.receive()[0]
+        _harden(setup.parent_pid)
+        _work(channel, setup)
+    except (EOFError, BrokenPipeError, ConnectionResetError):  # the parent wants nothing more
+        return
+
+
+def _work(channel: WorkerEnd, setup: Setup) -> None:
+    sys.path[:] = setup.import_path
     _keep_memory_between_photos()
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # numpy starts one for each core: idle here, and older than the sandbox
     try:
@@ -58,31 +70,32 @@ def main(conn: Connection, setup: Setup) -> None:
         toolbox = Toolbox.open(setup.recipes, setup.plugins)
     except ImportError as error:
         remedy = "Install faceblurd anew, with what it needs"
-        conn.send_bytes(messages.encode(messages.SetupFailed(f"a worker does not start: {error}", remedy)))
+        channel.send(messages.SetupFailed(f"a worker does not start: {error}", remedy))
         return
     except FaceblurdError as error:
-        conn.send_bytes(messages.encode(messages.SetupFailed(error.message, error.remedy)))
+        channel.send(messages.SetupFailed(error.message, error.remedy))
         return
     left = _limit_memory(setup.memory_limit_bytes)
     if left < min(LEAST_MEMORY_BYTES, setup.memory_limit_bytes):
-        conn.send_bytes(messages.encode(_too_little(left)))
+        channel.send(_too_little(left))
         return
     # A result was whole in memory before it is written: no file need be larger than that.
     in_force = sandbox.enter(most_file_bytes=setup.memory_limit_bytes) if setup.sandbox else "off"
-    conn.send_bytes(messages.encode(messages.Ready(in_force)))
+    channel.send(messages.Ready(in_force))
     while True:
-        try:
-            order: messages.Order = conn.recv()
-            source_fd, staging_fd = recv_handle(conn), recv_handle(conn)
-        except EOFError:
-            return
-        job = order.job(setup.recipes)
-        result = _perform_safely(job, source_fd, staging_fd, partial(_ask, conn, job), toolbox)
-        os.close(source_fd)
-        os.close(staging_fd)
-        conn.send_bytes(messages.encode(result))
-        if not conn.poll(_BREATH_SECONDS):
+        _do(channel, setup, toolbox)
+        if not channel.poll(_BREATH_SECONDS):
             _give_memory_back()
+
+
+def _do(channel: WorkerEnd, setup: Setup, toolbox: Toolbox) -> None:
+    """Do one job. Raises EOFError when there is none any more."""
+    order, (source_fd, staging_fd) = channel.receive()
+    job = order.job(setup.recipes)
+    result = _perform_safely(job, source_fd, staging_fd, partial(_ask, channel, job), toolbox)
+    os.close(source_fd)
+    os.close(staging_fd)
+    channel.send(result)
 
 
 def _harden(parent_pid: int) -> None:
@@ -140,9 +153,9 @@ def _give_memory_back() -> None:
         trim(0)
 
 
-def _ask(conn: Connection, job: Job, digest: str) -> bool:
-    conn.send_bytes(messages.encode(Hashed(job.id, digest)))
-    return bool(conn.recv())
+def _ask(channel: WorkerEnd, job: Job, digest: str) -> bool:
+    channel.send(Hashed(job.id, digest))
+    return bool(channel.receive()[0])
 
 
 def _perform_safely(

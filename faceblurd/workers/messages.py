@@ -1,6 +1,6 @@
 """What a worker says to the parent, as JSON.
 
-The other direction is pickled by multiprocessing. This one is not: a worker parses hostile files, and a pickle from a
+The other direction is pickled (`channel`). This one is not: a worker parses hostile files, and a pickle from a
 taken-over worker would run code in the parent. Anything that does not fit is a `ValueError`.
 """
 
@@ -80,12 +80,17 @@ class Order:
 class Frames:
     """Cuts what a worker writes into messages, as they come: it may stop in the middle of one, for good.
 
-    `Connection.recv_bytes` would wait for the rest. The frames are those of multiprocessing's `Connection.send_bytes`.
+    Each has its size, four bytes, before it.
     """
 
     def __init__(self) -> None:
         """Have nothing yet."""
         self._received = bytearray()
+
+    @property
+    def has_part(self) -> bool:
+        """Whether a message has begun."""
+        return bool(self._received)
 
     def feed(self, some: bytes) -> Iterator[bytes]:
         """Add bytes; give the messages that are whole. Raises ValueError for one that is longer than `MAX_BYTES`."""
@@ -100,6 +105,11 @@ class Frames:
             message = bytes(self._received[_SIZE.size : end])
             del self._received[:end]
             yield message
+
+
+def framed(message: bytes) -> bytes:
+    """Put a message's size before it, as `Frames` expects."""
+    return _SIZE.pack(len(message)) + message
 
 
 def encode(message: Message) -> bytes:

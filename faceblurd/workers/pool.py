@@ -1,46 +1,27 @@
-"""The pool: supervised worker processes, at most one job each, one pipe each.
+"""The pool: supervised worker processes, each owned by whoever leased it.
 
-Owns starting, feeding, timing, killing, recycling. A worker that crashes, hangs or is killed costs its own job and
-nothing else; `ProcessPoolExecutor` loses every task then, and pebble broke under random kills. No threads and no
-locks: the pipeline asks `waitables`, waits, and hands what is ready to `collect`. Never looks at pixels or paths.
+Owns starting, leasing, recycling and reaping. A worker that crashes, hangs or is killed costs its own job and nothing
+else; `ProcessPoolExecutor` loses every task then, and pebble broke under random kills. Used in asyncio's thread alone.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import os
+import asyncio
+from collections import deque
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing.reduction import send_handle
 from typing import TYPE_CHECKING
 
-from faceblurd.model import Hashed, Job, Reason, Refused
+from faceblurd.errors import FaceblurdError, SetupError
 from faceblurd.workers import messages
-from faceblurd.workers.job import Setup, main
+from faceblurd.workers.worker import REAP_SECONDS, Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
-    from multiprocessing.connection import Connection
-    from multiprocessing.context import SpawnProcess
+    from collections.abc import AsyncIterator, Callable, Coroutine
 
-    from faceblurd.model import JobResult
+    from faceblurd.workers.job import Setup
 
-START_SECONDS = 60.0
 _BACK_OFF_SECONDS = (0.0, 0.5, 2.0, 10.0, 30.0)
-_READ_BYTES, _MOST_READS = 1 << 16, 64  # at a time, of one worker: one that never ends must not have all the time
-_SPENT = frozenset({Reason.OUT_OF_MEMORY, Reason.INTERNAL_ERROR})
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """A worker ended with a job in hand (`detail` says how); nothing of the job is left."""
-
-    job: int
-    reason: Reason
-    detail: str
-
-
-Event = Hashed | Lost | messages.SetupFailed | messages.Ready
-"""What `collect` gives, beside a `JobResult`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,230 +34,223 @@ class Limits:
     idle_seconds: float
 
 
-class _Worker:
-    """One process, and what it is at."""
-
-    def __init__(self, setup: Setup, now: float) -> None:
-        context = multiprocessing.get_context("spawn")  # fork would copy watchdog's threads and their locks
-        self.conn, theirs = context.Pipe(duplex=True)
-        os.set_blocking(self.conn.fileno(), False)  # a worker that was stopped must stop nobody else
-        self.frames = messages.Frames()
-        self.process: SpawnProcess = context.Process(
-            target=main, args=(theirs, setup), name="faceblurd-worker", daemon=True
-        )
-        self.process.start()
-        theirs.close()
-        self.ready = False
-        self.job: Job | None = None
-        self.due: float | None = now + START_SECONDS
-        self.idle_since = now
-        self.files = 0
-
-    @property
-    def idle(self) -> bool:
-        return self.ready and self.job is None
-
-    def kill(self) -> None:
-        """End it at once. One that hangs in the kernel on a dead share is not waited for."""
-        self.process.kill()
-        self.conn.close()
-        self.process.join(0.05)
-
-
 class Pool:
     """Up to `limits.count` workers, started when there is work and retired when there is none."""
 
-    def __init__(self, setup: Setup, limits: Limits, *, clock: Callable[[], float]) -> None:
-        """Prepare; no process runs before `warm`."""
-        self._setup, self._limits, self._clock = setup, limits, clock
-        self._workers: list[_Worker] = []
-        self._failed_starts = 0
-        self._closed = False
-        self._start_not_before = 0.0
+    def __init__(self, setup: Setup, limits: Limits) -> None:
+        """Prepare; no process runs before `ensure`."""
+        self.limits = limits
+        self.changed: Callable[[], None] = lambda: None  # called when a worker is idle, or may be started (again)
         self.restarts = 0
         self.sandbox = ""  # as the last worker said
         self.why_not_started = ""
+        self.failure: SetupError | None = None  # a detector, an engine or a plugin no longer loads
+        self._setup = setup
+        self._idle: dict[Worker, asyncio.TimerHandle] = {}
+        self._leased: set[Worker] = set()
+        self._waiting: deque[asyncio.Future[Worker]] = deque()
+        self._alive: set[Worker] = set()  # all whose process is not known to be gone
+        self._tasks: set[asyncio.Task[None]] = set()  # starts and ends of workers
+        self._news = asyncio.Event()
+        self._starting = self._failed_starts = 0
+        self._start_not_before = 0.0
+        self._closed = False
 
-    # --- feeding
+    @property
+    def idle(self) -> int:
+        """How many workers wait for a job."""
+        return len(self._idle)
 
-    def warm(self, wanted: int) -> None:
-        """See that `wanted` workers (at most the configured count) are there or starting; none after `close`."""
-        if self._closed:
-            return
-        self._workers = [worker for worker in self._workers if not worker.conn.closed]
-        while len(self._workers) < min(wanted, self._limits.count) and self._clock() >= self._start_not_before:
-            try:
-                self._workers.append(_Worker(self._setup, self._clock()))
-            except OSError as error:  # no more processes, or no memory for one
-                self._not_started(error.strerror or str(error))
+    @property
+    def busy(self) -> int:
+        """How many workers have been leased."""
+        return len(self._leased)
 
     @property
     def cannot_start(self) -> bool:
         """Whether one worker after the other ended before it was ready."""
         return self._failed_starts == len(_BACK_OFF_SECONDS) - 1
 
+    def _tell(self) -> None:
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+        self.changed()
+
+    # --- leasing
+
+    @asynccontextmanager
+    async def worker(self) -> AsyncIterator[Worker]:
+        """Wait for an idle worker, and own it. One whose job did not end is killed on the way out.
+
+        Raises SetupError when detectors, engines or plugins do not load any more.
+        """
+        worker = await self._lease()
+        self._leased.add(worker)
+        try:
+            yield worker
+        except BaseException:
+            worker.is_spent = True
+            raise
+        finally:
+            self._leased.discard(worker)
+            self._give_back(worker)
+
+    async def _lease(self) -> Worker:
+        if self.failure is not None:
+            raise self.failure
+        if self._idle:
+            return self._take(next(iter(self._idle)))
+        waiting: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiting)
+        self.ensure(0)
+        try:
+            return await waiting
+        except asyncio.CancelledError:
+            if waiting.done() and not waiting.cancelled() and waiting.exception() is None:
+                self._hand_on(waiting.result())
+            raise
+        finally:
+            with suppress(ValueError):
+                self._waiting.remove(waiting)
+
+    def _take(self, worker: Worker) -> Worker:
+        self._idle.pop(worker).cancel()
+        asyncio.get_running_loop().remove_reader(worker.fileno())
+        return worker
+
+    def _give_back(self, worker: Worker) -> None:
+        if self._closed or worker.is_spent or worker.files >= self.limits.recycle_after_files:
+            self.restarts += worker.is_spent and not self._closed
+            self._end(worker)
+            self._tell()
+        else:
+            self._hand_on(worker)
+
+    def _hand_on(self, worker: Worker) -> None:
+        """Give a worker to whoever waits for one, or let it be idle."""
+        while self._waiting:
+            waiting = self._waiting.popleft()
+            if not waiting.done():
+                waiting.set_result(worker)
+                return
+        loop = asyncio.get_running_loop()
+        self._idle[worker] = loop.call_later(self.limits.idle_seconds, self._retire, worker)
+        loop.add_reader(worker.fileno(), self._died_idle, worker)
+        self._tell()
+
+    def _retire(self, worker: Worker) -> None:
+        self._end(self._take(worker))
+
+    def _died_idle(self, worker: Worker) -> None:
+        """End a worker that speaks although it has no job: it has died, or speaks out of turn."""
+        self.restarts += 1
+        self._retire(worker)
+        self._tell()
+
+    def _end(self, worker: Worker) -> None:
+        worker.kill()
+        self._spawn(self._reap(worker))
+
+    async def _reap(self, worker: Worker) -> None:
+        await worker.reaped(None)
+        self._alive.discard(worker)
+
+    def _spawn(self, coroutine: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # --- starting
+
+    def ensure(self, wanted: int) -> None:
+        """See that `wanted` workers (at most the configured count) are there or starting, beside those at work."""
+        if self._closed or self.failure is not None:
+            return
+        if asyncio.get_running_loop().time() < self._start_not_before:
+            return  # `changed` is called then
+        wanted = min(wanted + len(self._waiting) + len(self._leased), self.limits.count)
+        while len(self._idle) + len(self._leased) + self._starting < wanted:
+            self._starting += 1
+            try:
+                worker = Worker(self._setup)
+            except OSError as error:  # no more processes, or no memory for one
+                self._starting -= 1
+                self._not_started(error.strerror or str(error))
+                return
+            self._alive.add(worker)
+            self._spawn(self._start(worker))
+
+    async def _start(self, worker: Worker) -> None:
+        try:
+            answer = await worker.started()
+        finally:
+            self._starting -= 1
+        match answer:
+            case messages.Ready() if not self._closed:
+                self.sandbox, self._failed_starts = answer.sandbox, 0
+                self._hand_on(worker)
+                return
+            case messages.SetupFailed():
+                self._fail(SetupError(answer.message, remedy=answer.remedy))
+            case str():
+                self.restarts += 1
+                self._not_started(answer)
+        self._end(worker)
+
     def _not_started(self, why: str) -> None:
         self.why_not_started = why
         self._failed_starts = min(self._failed_starts + 1, len(_BACK_OFF_SECONDS) - 1)
-        self._start_not_before = self._clock() + _BACK_OFF_SECONDS[self._failed_starts]
+        seconds, loop = _BACK_OFF_SECONDS[self._failed_starts], asyncio.get_running_loop()
+        self._start_not_before = loop.time() + seconds
+        loop.call_later(seconds, self._again)
+        self._tell()
 
-    @property
-    def idle(self) -> int:
-        """How many jobs can be submitted now."""
-        return sum(worker.idle for worker in self._workers)
+    def _again(self) -> None:
+        self.ensure(0)
+        self._tell()
 
-    @property
-    def busy(self) -> int:
-        """How many jobs are in hand."""
-        return sum(worker.job is not None for worker in self._workers)
+    def _fail(self, failure: SetupError) -> None:
+        self.failure = failure
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_exception(failure)
+        self._tell()
 
-    def submit(self, job: Job, *, source_fd: int, staging_fd: int) -> bool:
-        """Hand a job and its two open files to an idle worker; False when none takes it."""
-        for worker in self._workers:
-            if worker.idle:
-                worker.job, worker.due = job, self._clock() + self._limits.deadline_seconds
-                return self._send(worker, job, (source_fd, staging_fd))
-        return False
+    async def ready(self) -> None:
+        """Start a worker and wait for it: detectors, engines and plugins load there.
 
-    def _send(self, worker: _Worker, job: Job, descriptors: tuple[int, ...]) -> bool:
-        try:
-            worker.conn.send(messages.Order.of(job, self._setup.recipes))
-            for fd in descriptors:
-                send_handle(worker.conn, fd, worker.process.pid)
-        except BlockingIOError:  # it takes nothing any more
-            self._remove(worker)
-            return False
-        except OSError:
-            worker.job = None  # it died idle; `collect` buries it
-            worker.ready = False
-            return False
-        return True
+        Raises SetupError when one does not, FaceblurdError when the worker does not start.
+        """
+        self.ensure(1)
+        while not self._idle:
+            if self.failure is not None:
+                raise self.failure
+            if not self._starting:
+                raise self.no_worker()
+            await self._news.wait()
 
-    def answer(self, job: int, *, proceed: bool) -> None:
-        """Answer a `Hashed`: go on, or abandon the job."""
-        for worker in self._workers:
-            if worker.job is not None and worker.job.id == job:
-                try:
-                    worker.conn.send(proceed)
-                except OSError:
-                    return  # it has just died: its sentinel says so
+    async def given_up(self) -> None:
+        """Wait until one worker after the other ended before it was ready."""
+        while not self.cannot_start:
+            await self._news.wait()
 
-    def cancel(self, job: int) -> None:
-        """End the worker that has a job, and say nothing more of it."""
-        for worker in list(self._workers):
-            if worker.job is not None and worker.job.id == job:
-                self._remove(worker)
+    def no_worker(self) -> FaceblurdError:
+        """Say that no worker starts, and why."""
+        return FaceblurdError(
+            f"a worker process does not start: {self.why_not_started}",
+            remedy="See what it wrote on stderr (of a service: journalctl -u faceblurd)",
+        )
 
-    # --- collecting
+    # --- the end
 
-    def waitables(self) -> list[Connection | int]:
-        """Give what becomes readable when a worker speaks or dies."""
-        return [item for worker in self._workers for item in (worker.conn, worker.process.sentinel)]
-
-    def collect(self, ready: Collection[object]) -> list[Event | JobResult]:
-        """Turn what is ready into events."""
-        events: list[Event | JobResult] = []
-        for worker in list(self._workers):
-            if worker.conn in ready or worker.process.sentinel in ready:
-                events.extend(self._hear(worker))
-        return events
-
-    def _hear(self, worker: _Worker) -> list[Event | JobResult]:
-        events: list[Event | JobResult] = []
-        try:
-            for _ in range(_MOST_READS):
-                for message in worker.frames.feed(os.read(worker.conn.fileno(), _READ_BYTES) or _end()):
-                    events.extend(self._note(worker, messages.decode(message)))
-                    if worker not in self._workers:
-                        return events
-        except BlockingIOError:  # that was all, for now
-            if not worker.process.is_alive():  # pragma: no cover - ended between both looks
-                events.extend(self._bury(worker, Reason.WORKER_CRASHED))
-        except (EOFError, OSError, ValueError):
-            events.extend(self._bury(worker, Reason.WORKER_CRASHED))
-        return events
-
-    def _note(self, worker: _Worker, message: messages.Message) -> list[Event | JobResult]:
-        match message:
-            case messages.Ready() | messages.SetupFailed() if worker.ready:
-                raise ValueError("a worker may speak of its start only once")  # it would lose its deadline, or its job
-            case messages.Ready():
-                worker.ready, worker.due, worker.idle_since = True, None, self._clock()
-                self.sandbox = message.sandbox
-                self._failed_starts = 0
-            case messages.SetupFailed():
-                self._remove(worker)
-            case Hashed():
-                self._expect(worker, message.job)
-            case _:
-                self._expect(worker, message.job)
-                self._finish_job(worker, spent=isinstance(message, Refused) and message.reason in _SPENT)
-        return [message]
-
-    @staticmethod
-    def _expect(worker: _Worker, job: int) -> None:
-        if worker.job is None or worker.job.id != job:
-            raise ValueError("a worker may speak of its own job only")
-
-    def _finish_job(self, worker: _Worker, *, spent: bool) -> None:
-        worker.job, worker.due = None, None
-        worker.files += 1
-        worker.idle_since = self._clock()
-        if spent or worker.files >= self._limits.recycle_after_files:
-            self._remove(worker)
-
-    def _bury(self, worker: _Worker, reason: Reason) -> list[Event | JobResult]:
-        """Remove a dead or condemned worker and say what became of its job."""
-        job, started = worker.job, worker.ready
-        detail = "took longer than workers.deadline_seconds"
-        if reason is Reason.WORKER_CRASHED:
-            worker.process.join(0.2)
-            detail = _how(worker.process.exitcode)
-        self._remove(worker)
-        self.restarts += 1
-        if not started:
-            self._not_started(detail)
-        return [] if job is None else [Lost(job.id, reason, detail)]
-
-    def _remove(self, worker: _Worker) -> None:
-        worker.kill()
-        self._workers.remove(worker)
-
-    # --- time
-
-    def next_due(self) -> float | None:
-        """When `expire` must be called next (monotonic seconds)."""
-        dues = [worker.due for worker in self._workers if worker.due is not None]
-        dues += [worker.idle_since + self._limits.idle_seconds for worker in self._workers if worker.idle]
-        if len(self._workers) < self._limits.count and self._start_not_before > self._clock():
-            dues.append(self._start_not_before)
-        return min(dues, default=None)
-
-    def expire(self) -> list[Event | JobResult]:
-        """Kill what is over its deadline, retire what has been idle for long."""
-        now = self._clock()
-        events: list[Event | JobResult] = []
-        for worker in list(self._workers):
-            if worker.due is not None and now >= worker.due:
-                events.extend(self._bury(worker, Reason.DEADLINE))
-            elif worker.idle and now >= worker.idle_since + self._limits.idle_seconds:
-                self._remove(worker)
-        return events
-
-    def close(self) -> None:
-        """Kill all workers, for good; jobs in hand leave nothing behind."""
+    async def close(self) -> None:
+        """Kill all workers, for good; jobs in hand leave nothing behind. One that hangs in the kernel is left to it."""
         self._closed = True
-        for worker in list(self._workers):
-            self._remove(worker)
-
-
-def _end() -> bytes:
-    raise EOFError
-
-
-def _how(exitcode: int | None) -> str:
-    if exitcode is None:
-        return "the worker did not answer any more"
-    if exitcode < 0:
-        return f"the worker was ended by signal {-exitcode}"
-    return f"the worker exited with code {exitcode}"
+        for worker in list(self._idle):
+            self._end(self._take(worker))
+        for worker in self._alive:
+            worker.kill()
+        reaping = [asyncio.ensure_future(worker.reaped(REAP_SECONDS)) for worker in self._alive]
+        await asyncio.gather(*reaping)
+        for task in self._tasks:
+            task.cancel()

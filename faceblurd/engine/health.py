@@ -14,7 +14,7 @@ MOST_CHECK_SECONDS = 30.0  # between looks at a root that cannot be reached: eac
 ROOM_SECONDS = 10.0  # at least, before a full disk is tried again: quotas do not show how much is left
 
 
-class Presence:
+class RootHealth:
     """What is known of a root and of the top of its mirror, from one look to the next."""
 
     def __init__(self, path: str, to: str, mounted_at: Mapping[str, str] | None = None) -> None:
@@ -26,14 +26,12 @@ class Presence:
         self._failed_looks = self._needed_bytes = 0
         self._room_not_before = 0.0
 
-    def why_not(self, seen: Look | OSError, now: float) -> str:
+    def check(self, seen: Look, now: float) -> str:
         """Judge a look: why the root must not be used now; empty when it may."""
-        errors = (seen,) if isinstance(seen, OSError) else (seen.root, seen.to)
-        for error in errors:
+        for error in (seen.root, seen.to):
             if isinstance(error, OSError):
                 return self._unreachable(error)
         self._failed_looks = 0
-        assert not isinstance(seen, OSError)  # noqa: S101 - said above
         assert not isinstance(seen.root, OSError)  # noqa: S101 - same
         assert not isinstance(seen.to, OSError)  # noqa: S101 - same
         for path, there, before in ((self._path, seen.root, self.identity), (self._to, seen.to, self.to_identity)):

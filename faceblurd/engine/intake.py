@@ -1,0 +1,385 @@
+"""Which sightings of a root become photos, and which photos are on their way.
+
+Owns the photos of one root with their tasks, the window that keeps them from filling memory, and the retries that are
+due later. `engine.root.Root` adds watching and scanning; a single run (`engine.once`) uses it as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import stat
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from faceblurd.engine import outcomes
+from faceblurd.engine.companions import Companions
+from faceblurd.engine.photo import Photo, live
+from faceblurd.engine.turns import Ticket
+from faceblurd.errors import SetupError
+from faceblurd.imaging.photo_head import is_photo
+from faceblurd.intake.heads import read_head
+from faceblurd.model import Entry, Fingerprint, Reason, State
+from faceblurd.outlet import beneath, recovery
+from faceblurd.rules import decide, settle
+from faceblurd.rules.filter import Candidate
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Iterator
+
+    from faceblurd.engine.plan import RootPlan
+    from faceblurd.engine.services import Services
+    from faceblurd.engine.thread import T, Thread
+    from faceblurd.intake.scanner import Found
+
+MAX_BACKFILL = 2000
+"""Photos of a scan that are on their way at a time: some 8 MB. The rest waits on the disk."""
+MAX_FRESH = 2000
+"""The same for photos that somebody has just put there: their hints wait."""
+MAX_BACK_OFF_SECONDS = 300.0
+RECOVER_SECONDS = 2.0  # before what was left half done is looked at: its disk has just failed
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """A photo that is to be tried again."""
+
+    fingerprint: Fingerprint
+    fresh: bool
+    first_seen: float
+    first_look: float | None
+    timer: asyncio.TimerHandle
+
+
+class Intake:
+    """The photos of one root."""
+
+    def __init__(self, plan: RootPlan, services: Services, thread: Thread) -> None:
+        """Take nothing on yet."""
+        self.plan, self.thread = plan, thread
+        self._s = services
+        self.photos: dict[str, Photo] = {}
+        self.retries: dict[str, Later] = {}
+        self.companions = Companions(self, services)
+        self._due: dict[str, Later] = {}  # retries whose time has come, until they are taken on
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._errands: set[asyncio.Task[None]] = set()
+        self._places = {True: asyncio.Semaphore(MAX_FRESH), False: asyncio.Semaphore(MAX_BACKFILL)}
+        self._in_hand: set[str] = set()  # tokens of intents that are being carried out: recovery leaves them alone
+        self._postponed: set[str] = set()  # tokens of intents of which that was said
+        self._stuck: dict[str, str | None] = {}  # held files that could not be moved away, and why
+        self._recovery: asyncio.TimerHandle | None = None
+
+    @property
+    def path(self) -> str:
+        """The root."""
+        return self.plan.path
+
+    @property
+    def available(self) -> bool:
+        """Whether files of this root may be read and written."""
+        return True
+
+    @property
+    def to_device(self) -> int | None:
+        """The file system that results go to: nothing is written where another one shows."""
+        return None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything of it is on its way, or due later."""
+        return bool(self.photos or self.retries or self._errands)
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """Make a call that may hang, in the root's thread."""
+        return await self.thread.run(call)
+
+    # --- sightings
+
+    async def hinted(self, paths: Collection[str], *, fresh: bool = True) -> None:
+        """Look at paths that somebody pointed at, and take on what is to be done; waits for room."""
+        wanted = {path: one for path in paths if isinstance(one := self.plan.selection.of(path), Candidate)}
+        if not wanted or not self.available:
+            return
+        unknown = {path for path, one in wanted.items() if one.by_content}
+        for path, seen in await self.run(partial(_look_at, self.path, list(wanted), unknown)):
+            if isinstance(seen, OSError):
+                self._s.log.event("file.unreachable", path=f"{self.path}/{path}", detail=seen.strerror)
+            elif seen is not None:
+                await self.consider(path, seen, fresh=fresh)
+
+    async def found(self, found: Found) -> None:
+        """Take on what a walk came upon; waits for room."""
+        if found.companion_of:
+            await self.companions.found(found)
+        else:
+            await self.consider(found.path, found.fingerprint, fresh=False)
+
+    async def consider(self, path: str, fingerprint: Fingerprint, *, fresh: bool) -> None:
+        """Take a file on that is there, unless it is done, held, or on its way already; waits for room."""
+        places = self._places[fresh]
+        while not self._is_known(path, fingerprint, fresh=fresh):
+            start = self._verdict(path, fingerprint)
+            if start is None or not self.available:
+                return
+            is_full = places.locked()
+            await places.acquire()
+            if not is_full:
+                self._begin(path, fingerprint, start, fresh=fresh)
+                return
+            places.release()  # while this waited, the file may have come, been done or been held: once more
+
+    def _is_known(self, path: str, fingerprint: Fingerprint, *, fresh: bool) -> bool:
+        """Tell whether a photo is on its way already; tell it what was seen."""
+        photo = self.photos.get(path)
+        if photo is None:
+            return False
+        if fresh and not photo.ticket.fresh:
+            self._s.turns.promote(photo.ticket)
+        if photo.hint is not None and not photo.hint.done() and fingerprint != photo.fingerprint:
+            photo.hint.set_result(fingerprint)
+        return True
+
+    def _verdict(self, path: str, fingerprint: Fingerprint) -> decide.Start | None:
+        """Judge a file by its fingerprint and what is known of it; None when there is nothing to do."""
+        plan, s = self.plan, self._s
+        entry = s.ledger.entry(plan.path, path)
+        verdict = decide.on_sight(
+            fingerprint, entry, recipe=plan.recipe.digest, to=plan.to, terms=plan.terms,
+            ignores_unsupported=plan.ignore_unsupported, takes_away=plan.take_away_held,
+        )  # fmt: skip
+        match verdict:
+            case decide.TakeAway():
+                self.errand(self.take_away(verdict.entry))
+                return None
+            case decide.Skip():
+                if entry is not None and entry.reason is Reason.VANISHED:
+                    s.ledger.put(replace(entry, reason=None))  # it was away, and is back
+                return None
+        waits = self.retries.get(path)
+        if waits is not None and waits.fingerprint == fingerprint and verdict.attempts:
+            return None  # its next try is due later; a person's `retry` starts from none
+        return None if s.plugins.skip_candidate(f"{plan.path}/{path}", fingerprint.size) else verdict
+
+    def _begin(self, path: str, fingerprint: Fingerprint, start: decide.Start, *, fresh: bool) -> None:
+        now, pause = asyncio.get_running_loop().time(), 0.0
+        later = self._due.pop(path, None)
+        if later is None and start.attempts:  # of an earlier run
+            pause = settle.back_off(
+                attempts=start.attempts, base_seconds=self._s.policy.backoff_seconds,
+                most_seconds=MAX_BACK_OFF_SECONDS,
+            )  # fmt: skip
+        self._cancel_retry(path)
+        wait = settle.begin(fingerprint, now=now, quiet_seconds=max(self.plan.quiet_seconds, pause))
+        photo = Photo(self.plan, path, wait.settling, Ticket(self.path, fresh), wait.until, start.attempts)
+        if later is not None:
+            photo.first_look = later.first_look
+            photo.settling = replace(photo.settling, first_seen=later.first_seen)
+            if later.fingerprint == fingerprint:  # it has been quiet all the time
+                photo.quiet_until = now
+                photo.settling = replace(photo.settling, still_since=later.first_seen)
+        self.photos[path] = photo
+        self._tasks[path] = asyncio.get_running_loop().create_task(self._live(photo, fresh=fresh))
+        self._s.pool.ensure(1)  # a worker starts while the file settles
+
+    async def _live(self, photo: Photo, *, fresh: bool) -> None:
+        """Let a photo live. A bug costs this photo, which is held, and none of its siblings."""
+        try:
+            await live(photo, self, self._s)
+        except (sqlite3.Error, SetupError) as error:
+            self._s.fail(error)
+        except Exception as error:  # noqa: BLE001 - isolation point: one photo's coroutine
+            self._hold_for_a_bug(photo, error)
+        finally:
+            self._places[fresh].release()
+            del self.photos[photo.path], self._tasks[photo.path]
+
+    def _hold_for_a_bug(self, photo: Photo, error: Exception) -> None:
+        detail = f"{type(error).__name__}: {error}"
+        try:
+            end = outcomes.held(photo, None, self._s, Reason.INTERNAL_ERROR, detail)
+        except sqlite3.Error as failure:
+            self._s.fail(failure)
+        else:
+            if end.report is not None:
+                self._s.log.report(end.report)
+
+    # --- what photos tell
+
+    def look(self, path: str) -> Fingerprint | None:
+        """Look at a file of the root; None when it is gone. May hang. Raises OSError."""
+        seen = _fingerprint(self.path, path)
+        if isinstance(seen, OSError):
+            raise seen
+        return seen
+
+    def retry(self, photo: Photo, after_seconds: float) -> None:
+        """Begin a photo anew after some seconds; until then it takes no room."""
+        timer = asyncio.get_running_loop().call_later(after_seconds, self._again, photo.path)
+        self.retries[photo.path] = Later(
+            photo.fingerprint, photo.ticket.fresh, photo.settling.first_seen, photo.first_look, timer
+        )
+
+    def _again(self, path: str) -> None:
+        """Where the root is away by then, the scan after its return finds the file."""
+        later = self.retries.pop(path)
+        if self.available:
+            self._due[path] = later
+            self.errand(self._try_again(path))
+
+    async def _try_again(self, path: str) -> None:
+        try:
+            await self.hinted([path], fresh=self._due[path].fresh)
+        finally:
+            self._due.pop(path, None)
+
+    def _cancel_retry(self, path: str) -> None:
+        if (later := self.retries.pop(path, None)) is not None:
+            later.timer.cancel()
+
+    def trouble(self, reason: Reason, size: int) -> None:
+        """Note why a photo of some bytes failed: what was left half done is looked at soon."""
+        del size
+        if reason is Reason.INTERRUPTED:
+            self.recover_in(RECOVER_SECONDS)
+
+    async def ended(self, entry: Entry) -> None:
+        """Do what follows from an outcome beside the photo."""
+        if entry.state in decide.DONE:
+            await self.companions.of(entry.path)
+        elif entry.state is State.QUARANTINED:
+            if entry.reason in decide.NOT_THE_FILES_FAULT:
+                self.trouble(entry.reason, entry.source.size)  # the next file would only fail, too
+            elif self.plan.take_away_held:
+                await self.take_away(entry)
+
+    async def take_away(self, entry: Entry) -> None:
+        """Move a held file out of its root. If that fails, log it once; every scan tries again."""
+        path = f"{entry.root}/{entry.path}"
+        try:
+            place = await self.run(partial(self._s.quarantine.take_away, entry))
+        except FileNotFoundError:
+            self._stuck.pop(path, None)
+        except OSError as error:
+            if self._stuck.get(path) != error.strerror:
+                self._s.log.event("quarantine.failed", path=path, detail=error.strerror)
+            self._stuck[path] = error.strerror
+        else:
+            self._stuck.pop(path, None)
+            if place is None:  # a newer upload has the name: its events came while the older one was in hand
+                self.point_at([entry.path])
+
+    def point_at(self, paths: Collection[str]) -> None:
+        """Have a look at paths, soon."""
+        if paths:
+            self.errand(self.hinted(paths))
+
+    # --- what a crash left
+
+    @contextmanager
+    def having(self, token: str) -> Iterator[None]:
+        """Keep recovery from an intent that is being carried out."""
+        self._in_hand.add(token)
+        try:
+            yield
+        finally:
+            self._in_hand.discard(token)
+
+    def recover_in(self, seconds: float) -> None:
+        """Look after some seconds at what was left half done."""
+        if self._recovery is None:
+            loop = asyncio.get_running_loop()
+            self._recovery = loop.call_later(seconds, lambda: self.errand(self._recover_if_there()))
+
+    async def _recover_if_there(self) -> None:
+        self._recovery = None
+        if self.available:  # else its return is the time for it
+            await self.recover()
+
+    async def recover(self) -> None:
+        """Finish or undo what a crash left below this root, but not what is in hand now."""
+        for job in recovery.unfinished(self._s.ledger):
+            if job.intent.root == self.path and job.intent.token not in self._in_hand:
+                cleared = await self.run(partial(recovery.clear_up, job))
+                await self._recovered(cleared)
+
+    async def _recovered(self, cleared: recovery.ClearedUp) -> None:
+        intent = cleared.job.intent
+        what = recovery.record(self._s.ledger, cleared)
+        again = what == recovery.POSTPONED and intent.token in self._postponed  # as it said 30 s ago
+        if intent.target and not again:  # else nothing but a staging file was left
+            self._s.log.event("file.recovered", path=f"{intent.root}/{intent.path}", detail=what)
+        if what == recovery.POSTPONED:
+            self._postponed.add(intent.token)
+            self.recover_in(decide.DISK_SECONDS)
+        elif what != recovery.SWEPT:
+            self.point_at([intent.path])
+
+    # --- tasks
+
+    def errand(self, coroutine: Coroutine[None, None, None]) -> None:
+        """Do something beside the photos; a ledger that cannot be written is everybody's trouble."""
+        task = asyncio.get_running_loop().create_task(self._do(coroutine))
+        self._errands.add(task)
+        task.add_done_callback(self._errands.discard)
+
+    async def _do(self, step: Awaitable[None]) -> None:
+        try:
+            await step
+        except OSError as error:
+            self._s.log.event("root.trouble", root=self.path, detail=error.strerror or str(error))
+        except Exception as error:  # noqa: BLE001 - isolation point: told to whoever runs the engine
+            self._s.fail(error)
+
+    def cancel(self, *, in_hand: bool) -> None:
+        """Cancel what is on its way; what workers have, or is being published, only if `in_hand`."""
+        for path, photo in list(self.photos.items()):
+            task = self._tasks[path]
+            if (in_hand or not photo.in_hand) and task is not asyncio.current_task():
+                task.cancel()
+        for path in list(self.retries):
+            self._cancel_retry(path)
+
+    def tasks(self) -> set[asyncio.Task[None]]:
+        """Give what is under way."""
+        return {*self._tasks.values(), *self._errands}
+
+    def tasks_in_hand(self) -> set[asyncio.Task[None]]:
+        """Give the tasks of photos that workers have, or that are being published."""
+        return {self._tasks[path] for path, photo in self.photos.items() if photo.in_hand}
+
+    def close(self) -> None:
+        """Cancel everything, and take nothing on any more."""
+        self.cancel(in_hand=True)
+        for errand in self._errands:
+            errand.cancel()
+        if self._recovery is not None:
+            self._recovery.cancel()
+
+
+def _look_at(
+    root: str, paths: Iterable[str], unknown: Collection[str]
+) -> list[tuple[str, Fingerprint | OSError | None]]:
+    """Look at files below a root; those of `unknown` names count if they begin like a photo. May hang."""
+    return [(path, _photo(root, path) if path in unknown else _fingerprint(root, path)) for path in paths]
+
+
+def _photo(root: str, path: str) -> Fingerprint | OSError | None:
+    found = _fingerprint(root, path)
+    try:
+        return found if isinstance(found, Fingerprint) and is_photo(read_head(root, path)) else None
+    except OSError:
+        return None  # gone, or not readable: the next scan says so
+
+
+def _fingerprint(root: str, path: str) -> Fingerprint | OSError | None:
+    """Look at a file; None when there is none, or nothing that is followed (link, FIFO, other file system)."""
+    try:
+        st = beneath.look(root, path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        return error
+    return Fingerprint.from_stat(st) if stat.S_ISREG(st.st_mode) else None

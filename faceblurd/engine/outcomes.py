@@ -1,0 +1,163 @@
+"""What becomes of a photo, written down: the ledger's entry, the hook's call and the report, in one transaction.
+
+Each function returns an `End` or `Again` for `engine.photo`, which is the only caller. Must not touch the photo's root.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from faceblurd.model import Entry, Fingerprint, Outcome, Reason, Report, Staged, State
+from faceblurd.outlet import delivery
+from faceblurd.outlet.hook_process import payload_for
+from faceblurd.rules import decide
+
+if TYPE_CHECKING:
+    from faceblurd.engine.photo import Photo
+    from faceblurd.engine.services import Services
+    from faceblurd.model import Untouched
+    from faceblurd.outlet.delivery import Work
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """A photo's way has ended, as its entry in the ledger says."""
+
+    entry: Entry
+    report: Report | None = None  # what to tell the log, the plugins and the hook
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """This attempt failed; the next is due after some seconds."""
+
+    after_seconds: float
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """The photo is not what was seen, or still open: it settles once more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The photo is not there any more, or is left to what is done after a crash."""
+
+    reason: Reason = Reason.VANISHED
+
+
+Result = End | Retry | Again | Gone
+
+
+# --- good ends
+
+
+def done(photo: Photo, work: Work, report: Report, s: Services, *, target: Fingerprint, digest: str | None) -> End:
+    """Record a photo that was published, or is clean. `target`: what its result is known by; `digest`: the result's."""
+    plan = photo.plan
+    entry = Entry(
+        *photo.key, State.PUBLISHED if report.outcome is Outcome.PUBLISHED else State.CLEAN, plan.recipe.digest,
+        target if plan.in_place else photo.fingerprint, work.digest, digest, target, to=plan.to,
+    )  # fmt: skip
+    commit(entry, work, s, report)
+    return End(entry, report)
+
+
+def skipped(photo: Photo, work: Work, why: str, s: Services) -> End:
+    """Record that the content is known: only the fingerprint is new (touched, copied, renamed)."""
+    plan, recipe = photo.plan, photo.plan.recipe.digest
+    entry = s.ledger.entry(*photo.key)
+    if entry is None or work.digest not in {entry.input_digest, entry.output_digest}:
+        entry = Entry(*photo.key, State.PUBLISHED, recipe, photo.fingerprint, None, work.digest)  # our own
+    entry = replace(
+        entry, state=decide.state_of_known(entry, work.digest), recipe=recipe, source=photo.fingerprint,
+        target=photo.fingerprint if plan.in_place else entry.target, attempts=0, reason=None, to=plan.to, terms="",
+    )  # fmt: skip
+    commit(entry, work, s)
+    s.log.event("file.skipped", path=photo.absolute, detail=why)
+    return End(entry)
+
+
+# --- bad ends
+
+
+def failed(  # noqa: PLR0913 - what a failure is judged by
+    photo: Photo, work: Work | None, s: Services, reason: Reason, detail: str, *, now: float, retryable: bool = True,
+    milliseconds: int = 0,
+) -> End | Retry:  # fmt: skip
+    """Record a failed attempt: try again later, or hold."""
+    verdict = decide.on_failure(
+        reason, retryable=retryable, attempts=photo.attempts, max_attempts=s.policy.max_attempts,
+        retry_seconds=s.policy.backoff_seconds, overdue=photo.overdue(now), waits_for_space=s.policy.waits_for_space,
+    )  # fmt: skip
+    if isinstance(verdict, decide.Hold):
+        return held(photo, work, s, reason, detail, milliseconds=milliseconds)
+    if reason in decide.NOT_THE_FILES_FAULT and s.policy.waits_for_space:
+        photo.attempts = max(0, photo.attempts - 1)  # a single run counts them, or it would never end
+    commit(_failure(photo, s, State.RETRY, reason, detail), work, s)
+    s.log.event(
+        "file.retried", path=photo.absolute, reason=reason.value, detail=detail, attempts=photo.attempts,
+        after_seconds=verdict.after_seconds,
+    )  # fmt: skip
+    return Retry(verdict.after_seconds, reason)
+
+
+def held(photo: Photo, work: Work | None, s: Services, reason: Reason, detail: str, *, milliseconds: int = 0) -> End:
+    """Record a photo that is not published, and why; or leave out what the root does not want to hear of."""
+    if reason is Reason.UNSUPPORTED and photo.plan.ignore_unsupported:  # remembered, so that it is read once
+        entry = _failure(photo, s, State.IGNORED, reason, detail)
+        commit(entry, work, s)
+        return End(entry)
+    entry = _failure(photo, s, State.QUARANTINED, reason, detail)
+    outcome = Outcome.UNSUPPORTED if reason is Reason.UNSUPPORTED else Outcome.HELD
+    report = replace(report_of(photo, outcome), reason=reason, detail=detail, milliseconds=milliseconds)
+    commit(entry, work, s, report)
+    return End(entry, report)
+
+
+def _failure(photo: Photo, s: Services, state: State, reason: Reason, detail: str) -> Entry:
+    """Keep what was published before: a mirror's older output is still ours to replace."""
+    before, plan = s.ledger.entry(*photo.key), photo.plan
+    entry = Entry(
+        *photo.key, state, plan.recipe.digest, photo.fingerprint, attempts=photo.attempts, reason=reason,
+        detail=detail, to=plan.to, terms=plan.terms,
+    )  # fmt: skip
+    if before is None or delivery.is_kept(before):
+        return entry
+    if plan.in_place and not (before.recipe == entry.recipe and before.to == entry.to):
+        return entry  # in place, a result under another recipe must not count as our own output under this one
+    return replace(entry, target=before.target, output_digest=before.output_digest)
+
+
+# --- what all of them do
+
+
+def commit(entry: Entry, work: Work | None, s: Services, report: Report | None = None) -> None:
+    """Write an entry, with the hook's call. The intent ends with it, unless a staging file still has its name."""
+    with s.ledger.transaction():
+        s.ledger.put(entry)
+        if work is not None and work.staging.name is None:
+            s.ledger.end(work.intent.token)
+        if report is not None and s.hooks is not None:
+            s.ledger.outbox_add(payload_for(report))
+    if report is not None and s.hooks is not None:
+        s.hooks.wake()
+
+
+def payload(report: Report, s: Services) -> str:
+    """Give the hook's object for an intent; empty without a hook."""
+    return "" if s.hooks is None else payload_for(report)
+
+
+def report_of(photo: Photo, outcome: Outcome, result: Staged | Untouched | None = None) -> Report:
+    """Make the report of an outcome."""
+    staged, plan = result if isinstance(result, Staged) else None, photo.plan
+    return Report(
+        root=plan.path, path=photo.absolute, outcome=outcome,
+        output=None if result is None else f"{plan.to}/{photo.path}", reason=None,
+        detail="" if staged is None else staged.note, regions=() if staged is None else staged.regions,
+        recipe=plan.recipe.name, lossless=None if staged is None else staged.lossless,
+        milliseconds=0 if result is None else result.milliseconds,
+    )  # fmt: skip

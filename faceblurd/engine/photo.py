@@ -1,0 +1,301 @@
+"""The life of one photo, from top to bottom: settle, open, stage, work, publish, report.
+
+One coroutine a photo. What it holds is held by `async with`, and cancelling it (a stop, a root that has gone) puts all
+of that down: no staging file, no descriptor, no intent is left. A hint does not cancel it: it ends the photo's nap;
+during the work it costs nothing, since publishing compares. Whatever may hang is called in the root's own thread
+(`root.run`). Steps that must not be left half done run `to_the_end`. Decisions are pure (`rules.decide`, `.settle`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import count
+from typing import TYPE_CHECKING, assert_never
+
+from faceblurd.engine import outcomes, taken
+from faceblurd.engine.holding import opened, staged
+from faceblurd.engine.outcomes import Again, End, Gone, Retry
+from faceblurd.engine.thread import to_the_end
+from faceblurd.engine.turns import Ticket
+from faceblurd.model import Abandoned, Fingerprint, Hashed, Job, Outcome, Reason, Refused, Staged, State, Untouched
+from faceblurd.outlet import delivery, publisher
+from faceblurd.rules import decide, settle
+from faceblurd.workers.worker import Lost
+
+if TYPE_CHECKING:
+    from faceblurd.engine.intake import Intake
+    from faceblurd.engine.outcomes import Result
+    from faceblurd.engine.plan import RootPlan
+    from faceblurd.engine.services import Services
+    from faceblurd.model import JobResult
+    from faceblurd.outlet.delivery import Work
+    from faceblurd.rules.settle import Settling
+
+STILL_OPEN_SECONDS = 1.0
+_jobs = count(1)
+
+
+@dataclass(eq=False, slots=True)
+class Photo:
+    """A photo on its way: what others may ask of it. All else are local variables of its coroutine."""
+
+    plan: RootPlan
+    path: str
+    settling: Settling
+    ticket: Ticket
+    quiet_until: float
+    since: float = 0.0  # when a worker took it
+    attempts: int = 0  # on these very bytes
+    state: State = State.SETTLING
+    first_look: float | None = None  # when it was first opened: what it waits for a worker is not its writer's time
+    hint: asyncio.Future[Fingerprint] | None = None  # while it naps
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Root and path: what the photo is known by."""
+        return self.plan.path, self.path
+
+    @property
+    def absolute(self) -> str:
+        """The whole path."""
+        return f"{self.plan.path}/{self.path}"
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What it looked like when it was last looked at."""
+        return self.settling.fingerprint
+
+    @property
+    def in_hand(self) -> bool:
+        """Whether a worker has it, or its result is being published."""
+        return self.state in {State.WORKING, State.STAGED}
+
+    def overdue(self, now: float) -> bool:
+        """Tell whether it has been waited for longer than the root allows."""
+        return self.first_look is not None and now - self.first_look >= self.plan.settle_max_seconds
+
+
+async def live(photo: Photo, root: Intake, s: Services) -> None:
+    """Take one photo from its first sighting to its outcome, and tell it. A retry is written down, and begins anew."""
+    while isinstance(result := await attempt(photo, root, s), Again):
+        photo.state, photo.quiet_until = State.SETTLING, _now() + max(STILL_OPEN_SECONDS, photo.plan.quiet_seconds)
+    match result:
+        case Gone():
+            root.trouble(result.reason, photo.fingerprint.size)
+        case Retry():
+            photo.state = State.RETRY
+            root.retry(photo, result.after_seconds)
+            root.trouble(result.reason, photo.fingerprint.size)
+        case End(entry, report):
+            photo.state = entry.state
+            if report is not None:
+                s.log.report(report)
+                s.plugins.file_finished(report)
+            await root.ended(entry)
+        case _:
+            assert_never(result)
+
+
+async def attempt(photo: Photo, root: Intake, s: Services) -> Result:
+    """Try once: settle, open, stage, work, publish."""
+    if not await settled(photo, root, s):
+        return Gone()
+    photo.state = State.QUEUED
+    async with AsyncExitStack() as held:
+        async with s.turns.turn(photo.ticket):
+            work = await prepared(photo, root, s, held)
+        if not isinstance(work, delivery.Work):
+            return work
+        result, why_skipped = await work_on(photo, work, root, s)
+        if isinstance(result, Staged):
+            photo.state = State.STAGED
+            return await to_the_end(publish(photo, work, result, root, s))
+        return await to_the_end(conclude(photo, work, result, root, s, why_skipped=why_skipped))
+
+
+async def settled(photo: Photo, root: Intake, s: Services) -> bool:
+    """Wait until the file has been quiet for as long as its root asks; False when it is gone, or cannot be reached."""
+    while True:
+        seen = await nap(photo)
+        try:
+            seen = seen or await root.run(partial(root.look, photo.path))
+        except OSError as error:
+            s.log.event("file.unreachable", path=photo.absolute, detail=error.strerror)
+            return False
+        if seen is None:
+            return False
+        if seen != photo.fingerprint:
+            photo.attempts = 0  # other bytes, a new start
+        verdict = settle.look(photo.settling, seen, now=_now(), quiet_seconds=photo.plan.quiet_seconds)
+        photo.settling = verdict.settling
+        if isinstance(verdict, settle.Settled):
+            return True
+        photo.quiet_until = verdict.until
+
+
+async def nap(photo: Photo) -> Fingerprint | None:
+    """Sleep until the photo is to be looked at again; a hint that it has changed ends that early, and is given."""
+    photo.hint = asyncio.get_running_loop().create_future()
+    try:
+        async with asyncio.timeout_at(photo.quiet_until):
+            return await photo.hint
+    except TimeoutError:
+        return None
+    finally:
+        photo.hint = None
+
+
+async def prepared(photo: Photo, root: Intake, s: Services, held: AsyncExitStack) -> Work | Result:
+    """Open the photo and make its staging file, both for as long as `held`; or say why it is not worked on."""
+    entry, now = s.ledger.entry(*photo.key), _now()
+    if photo.attempts >= s.policy.max_attempts and entry is not None:  # a failed attempt is judged at once
+        if entry.reason is Reason.INTERRUPTED and entry.source == photo.fingerprint:
+            detail = f"faceblurd stopped unexpectedly {s.policy.max_attempts} times while working on this file"
+            return outcomes.held(photo, None, s, Reason.INTERRUPTED, detail)
+    try:
+        source = await held.enter_async_context(opened(photo, root))
+    except FileNotFoundError:
+        return Gone()
+    except OSError as error:
+        photo.attempts += 1
+        reason, detail = decide.reason_of(error.errno), error.strerror or str(error)
+        if reason is Reason.BEING_WRITTEN:
+            detail = "some program keeps the file to itself (it has a lease)"
+        return outcomes.failed(photo, None, s, reason, detail, now=now)
+    photo.first_look = now if photo.first_look is None else photo.first_look
+    if Fingerprint.from_stat(source.st) != photo.fingerprint:
+        return Again()
+    if entry is not None and entry.source == photo.fingerprint and decide.is_released_for(entry, photo.plan.to):
+        return Gone()  # seen before `quarantine release` had written it down
+    match verdict := decide.on_settled(
+        links=source.st.st_nlink, hard_links_ok=photo.plan.hard_links_ok, open_for_writing=source.open_for_writing,
+        overdue=photo.overdue(now),
+    ):  # fmt: skip
+        case decide.Hold():
+            return outcomes.held(photo, None, s, verdict.reason, verdict.detail)
+        case decide.Retry():
+            return Again()
+        case decide.Start():
+            photo.attempts += 1
+        case _:
+            assert_never(verdict)
+    try:
+        return await held.enter_async_context(staged(photo, root, source, s))
+    except OSError as error:
+        detail = f"{photo.plan.to}/{photo.path}: {error.strerror}"
+        return outcomes.failed(photo, None, s, decide.reason_of(error.errno), detail, now=now)
+
+
+async def work_on(photo: Photo, work: Work, root: Intake, s: Services) -> tuple[JobResult | Lost, str]:
+    """Give the photo to a worker: what became of it, and why it was skipped, if it was."""
+    plan = photo.plan
+    job = Job(
+        next(_jobs), photo.absolute, plan.recipe, plan.mode, photo.fingerprint, work.mtime_ns, s.policy.max_bytes
+    )  # fmt: skip
+    async with s.pool.worker() as worker:
+        photo.state, photo.since = State.WORKING, _now()
+        answer = await worker.begin(
+            job, source_fd=work.source_fd, staging_fd=work.staging.fd, within_seconds=s.pool.limits.deadline_seconds
+        )  # fmt: skip
+        if not isinstance(answer, Hashed):
+            return answer, ""
+        work.digest = answer.digest
+        verdict = await judged(photo, work, answer.digest, root, s)
+        why_skipped = verdict.why if isinstance(verdict, decide.Skip) else ""
+        return await worker.go_on(proceed=not why_skipped), why_skipped
+
+
+async def judged(photo: Photo, work: Work, digest: str, root: Intake, s: Services) -> decide.Start | decide.Skip:
+    """Ask whether there is anything to do about a photo with this content."""
+    plan, entry, is_present = photo.plan, s.ledger.entry(*photo.key), False
+    if not plan.in_place and entry is not None:
+        try:
+            is_present = await root.run(partial(work.has_result, entry))
+        except OSError:
+            is_present = False
+    own = plan.in_place and s.ledger.is_own_result(digest, plan.recipe.digest)
+    return decide.on_digest(
+        digest, entry, recipe=plan.recipe.digest, mode=plan.mode, to=plan.to, own_output=own, target_present=is_present
+    )  # fmt: skip
+
+
+async def publish(photo: Photo, work: Work, result: Staged, root: Intake, s: Services) -> Result:
+    """Write down the digest, then exchange and fsync, then record: the order is what survives a power cut."""
+    report = outcomes.report_of(photo, Outcome.PUBLISHED if result.regions else Outcome.CLEAN, result)
+    delivery.write_down(s.ledger, work, result, payload=outcomes.payload(report, s))
+    step, was_over_others = partial(delivery.deliver, work, result, replace_others=False), False
+    while True:
+        try:
+            published = await root.run(partial(step, known=s.ledger.entry(*photo.key)))
+        except OSError as error:
+            return unpublished(photo, work, error, s)
+        match published:
+            case publisher.Newer():
+                return newer(photo)
+            case publisher.Published(fingerprint):
+                return outcomes.done(photo, work, report, s, target=fingerprint, digest=result.output_digest)
+            case publisher.Occupied(digest):
+                over = taken.judge(photo.path, digest, photo.plan, s, was_over_others=was_over_others)
+            case _:
+                assert_never(published)
+        if isinstance(over, taken.Keep):
+            return outcomes.held(photo, work, s, Reason.TARGET_EXISTS, f"{work.target.absolute} {over.why}")
+        was_over_others = was_over_others or not over.only
+        step = partial(delivery.deliver, work, result, replace_others=not over.only, ours=over.only)
+
+
+def unpublished(photo: Photo, work: Work, error: OSError, s: Services) -> Result:
+    """Try again later; or leave a result that is in place, but may not survive a power cut, to recovery."""
+    detail = f"{work.target.absolute}: {error.strerror}"
+    if work.staging.placed:
+        work.is_unfinished = True
+        s.log.event("file.unfinished", path=photo.absolute, detail=detail)
+        return Gone(Reason.INTERRUPTED)
+    return outcomes.failed(photo, work, s, decide.reason_of(error.errno), detail, now=_now())
+
+
+def newer(photo: Photo) -> Again:
+    """Start over with a file that is not what was read: the newest wins."""
+    photo.attempts = 0
+    return Again()
+
+
+async def conclude(
+    photo: Photo, work: Work, result: Untouched | Abandoned | Refused | Lost, root: Intake, s: Services, *,
+    why_skipped: str,
+) -> Result:  # fmt: skip
+    """Record what needs no publishing; a file that is no longer what was read is a new one."""
+    stays = isinstance(result, Untouched | Abandoned) and why_skipped != decide.RELEASED
+    look = partial(delivery.leave_as_it_is, keeps_user=photo.plan.keeps_attributes) if stays else delivery.as_read
+    try:
+        fingerprint = await root.run(partial(look, work))
+    except OSError as error:
+        detail = error.strerror or str(error)
+        return outcomes.failed(photo, work, s, decide.reason_of(error.errno), detail, now=_now())
+    if fingerprint is None:  # its hints came while it was in hand, and will not come again
+        return newer(photo)
+    photo.settling = replace(photo.settling, fingerprint=fingerprint)
+    match result:
+        case Untouched():
+            report = outcomes.report_of(photo, Outcome.CLEAN, result)
+            return outcomes.done(photo, work, report, s, target=fingerprint, digest=None)
+        case Abandoned():
+            return outcomes.skipped(photo, work, why_skipped, s)
+        case Refused(reason=Reason.CHANGED_MEANWHILE):
+            return newer(photo)
+        case Refused():
+            return outcomes.failed(
+                photo, work, s, result.reason, result.detail, now=_now(), retryable=result.retryable,
+                milliseconds=result.milliseconds,
+            )  # fmt: skip
+        case Lost():
+            return outcomes.failed(photo, work, s, result.reason, result.detail, now=_now())
+        case _:
+            assert_never(result)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,127 @@
+"""Blocking calls, awaited: each root has one thread, so that a share that hangs stops its own root and nothing else.
+
+A call must not touch state: it gets values, and what it is given to work on (an open file) is its own until it has
+returned. `to_the_end` is for steps that must not be left half done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import suppress
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+T = TypeVar("T")
+
+
+class Thread(Protocol):
+    """Something that makes blocking calls, one after another."""
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """Make a call after the earlier ones; give what it gives, raise what it raises."""
+
+    def later(self, call: Callable[[], object]) -> None:
+        """Have a call made after the earlier ones, and do not wait for it. An OSError is dropped."""
+
+    def close(self) -> None:
+        """Take no further call. One that hangs is left to itself."""
+
+
+class RootThread:
+    """A thread of its own. A cancelled `run` leaves the call to its thread; one that has not begun is not made."""
+
+    def __init__(self, name: str) -> None:
+        """Prepare; the thread starts with the first call."""
+        self._name = name
+        self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._started = False
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """Make the call in the thread."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[T] = loop.create_future()
+        self._put(lambda: _make(call, answer, loop))
+        return await answer
+
+    def later(self, call: Callable[[], object]) -> None:
+        """Have the call made; nobody hears of it."""
+
+        def make() -> None:
+            with suppress(OSError):
+                call()
+
+        self._put(make)
+
+    def _put(self, make: Callable[[], None]) -> None:
+        if not self._started:
+            self._started = True
+            threading.Thread(target=self._work, name=self._name, daemon=True).start()
+        self._calls.put(make)
+
+    def _work(self) -> None:
+        while (make := self._calls.get()) is not None:
+            make()
+            del make  # nothing of a photo is kept until the next one comes
+
+    def close(self) -> None:
+        """Let the thread go."""
+        self._calls.put(None)
+
+
+def _make(call: Callable[[], T], answer: asyncio.Future[T], loop: asyncio.AbstractEventLoop) -> None:
+    if answer.cancelled():
+        return
+    try:
+        result = call()
+    except BaseException as error:  # noqa: BLE001 - isolation point: the thread lives on, the awaiting coroutine raises it
+        _post(loop, answer, answer.set_exception, error)
+    else:
+        _post(loop, answer, answer.set_result, result)
+
+
+def _post(
+    loop: asyncio.AbstractEventLoop, answer: asyncio.Future[Any], settle: Callable[[Any], None], value: object
+) -> None:
+    def hand_over() -> None:
+        if not answer.done():
+            settle(value)
+
+    with suppress(RuntimeError):  # the loop has closed: nobody waits any more
+        loop.call_soon_threadsafe(hand_over)
+
+
+class Inline:
+    """Makes each call where it is awaited: for a single run, which waits for a slow disk as any command does."""
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """Make the call now."""
+        return call()
+
+    def later(self, call: Callable[[], object]) -> None:
+        """Make the call now."""
+        with suppress(OSError):
+            call()
+
+    def close(self) -> None:
+        """Do nothing: nothing runs."""
+
+
+async def to_the_end(step: Awaitable[T]) -> T:
+    """Await a step that must not be left half done.
+
+    Whoever is cancelled meanwhile gets the step's result all the same, and the cancellation at its next await.
+    """
+    under_way = asyncio.ensure_future(step)
+    is_cancelled = False
+    while not under_way.done():
+        try:
+            await asyncio.wait({under_way})
+        except asyncio.CancelledError:
+            is_cancelled = True
+    if is_cancelled and (task := asyncio.current_task()) is not None:
+        task.cancel()
+    return under_way.result()

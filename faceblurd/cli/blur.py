@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from faceblurd.cli.plans import Candidate
-    from faceblurd.engine.plan import RootPlan
+    from faceblurd.engine.model import RootPlan
     from faceblurd.intake.scanner import Finished, Found
     from faceblurd.model import Region, Report
     from faceblurd.outlet.ledger import Ledger
@@ -96,7 +96,7 @@ async def _blurred(maker: PlanMaker, candidates: list[Candidate], teller: _Telle
     from faceblurd.config import Hooks, Workers  # noqa: PLC0415 - not needed for --help
     from faceblurd.engine import once  # noqa: PLC0415 - same
     from faceblurd.engine.engine import Engine  # noqa: PLC0415 - same
-    from faceblurd.engine.plan import RetryPolicy  # noqa: PLC0415 - same
+    from faceblurd.engine.model import RetryPolicy  # noqa: PLC0415 - same
     from faceblurd.engine.plans import MEGABYTE  # noqa: PLC0415 - same
     from faceblurd.engine.services import Log  # noqa: PLC0415 - same
     from faceblurd.engine.thread import Inline  # noqa: PLC0415 - same

@@ -11,7 +11,7 @@ import click
 from faceblurd.cli.options import load
 
 if TYPE_CHECKING:
-    from faceblurd.engine.plan import RootPlan
+    from faceblurd.engine.model import RootPlan
 
 LOOK_SECONDS = 10.0
 

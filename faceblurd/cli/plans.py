@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from faceblurd.config import Settings
-    from faceblurd.engine.plan import RootPlan
+    from faceblurd.engine.model import RootPlan
     from faceblurd.model import Recipe
     from faceblurd.rules.filter import Selection
 
@@ -71,7 +71,7 @@ class PlanMaker:
         return Selection(IMAGE_GLOBS, (), hidden=in_place, by_content=True, in_place=in_place)
 
     def _new_plan(self, at: _Named) -> RootPlan:
-        from faceblurd.engine.plan import Remedies, RootPlan  # noqa: PLC0415 - same
+        from faceblurd.engine.model import Remedies, RootPlan  # noqa: PLC0415 - same
         from faceblurd.engine.plans import MTIME_STEP_NS  # noqa: PLC0415 - not needed for --help
         from faceblurd.model import Mode  # noqa: PLC0415 - same
 

@@ -16,7 +16,7 @@ from faceblurd.errors import Exit, UsageError
 
 if TYPE_CHECKING:
     from faceblurd.config import Config
-    from faceblurd.engine.plan import RootPlan
+    from faceblurd.engine.model import RootPlan
     from faceblurd.engine.services import Log
     from faceblurd.outlet.ledger import Ledger
 

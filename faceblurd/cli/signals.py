@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -35,7 +34,7 @@ class Stop:
         import asyncio  # noqa: PLC0415 - 40 ms, and not needed for --help
 
         loop, event = asyncio.get_running_loop(), asyncio.Event()
-        self._wake = partial(loop.call_soon_threadsafe, event.set)
+        self._wake = lambda: _set_in(loop, event)
         if self._asked:
             event.set()
         return event
@@ -48,3 +47,8 @@ class Stop:
         """Raise click.Abort, which ends the command with 130, when it is time to stop."""
         if self._asked:
             raise click.Abort
+
+
+def _set_in(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(event.set)

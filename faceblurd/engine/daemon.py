@@ -13,7 +13,7 @@ import sqlite3
 import time
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from faceblurd.config.reach import ANSWER_SECONDS, within
 from faceblurd.engine import account, mirrors, plans, running
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from faceblurd.config import Config
-    from faceblurd.engine.plan import RootPlan
+    from faceblurd.engine.model import RootPlan
     from faceblurd.engine.services import Log
     from faceblurd.intake.mirror import Mirror
     from faceblurd.telemetry.sd_notify import Notifier
@@ -173,7 +173,8 @@ class Daemon:
         assert self._engine is not None  # noqa: S101 - it was opened
         asked = [asyncio.ensure_future(event.wait()) for event in (self._stop, self._reload)]
         try:
-            await asyncio.wait({*asked, self._engine.failed}, return_when=asyncio.FIRST_COMPLETED)
+            waits: set[asyncio.Future[Any]] = {*asked, self._engine.failed}
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for one in asked:
                 one.cancel()

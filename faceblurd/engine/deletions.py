@@ -82,9 +82,9 @@ class Deletions:
             for path in due:
                 await self._follow(path)
             if not due:
-                await self._rest(now)
+                await self._rest()
 
-    async def _rest(self, now: float) -> None:
+    async def _rest(self) -> None:
         if self._searched is not None and len(self._missing) < MAX_MISSING:
             await asyncio.sleep(0)  # the next page; others have their turn
             return

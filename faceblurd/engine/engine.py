@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from faceblurd.config import Hooks as HooksSettings
     from faceblurd.config import HooksConfig, WorkersConfig
     from faceblurd.config import Workers as WorkersSettings
-    from faceblurd.engine.plan import RetryPolicy, RootPlan
+    from faceblurd.engine.model import RetryPolicy, RootPlan
     from faceblurd.engine.root import Pace
     from faceblurd.engine.thread import Thread
     from faceblurd.outlet.ledger import Ledger

@@ -1,4 +1,4 @@
-"""What a photo holds on its way: its open file, its staging file, the intent in the ledger. All of it is put down again."""
+"""What a photo holds on its way, and puts down again: its open file, its staging file, the intent in the ledger."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from faceblurd.engine.intake import Intake
-    from faceblurd.engine.photo import Photo
+    from faceblurd.engine.model import Photo
     from faceblurd.engine.services import Services
     from faceblurd.outlet.delivery import Work
 

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from faceblurd.engine import outcomes
 from faceblurd.engine.companions import Companions
-from faceblurd.engine.photo import Photo, live
+from faceblurd.engine.model import Photo
+from faceblurd.engine.photo import live
 from faceblurd.engine.turns import Ticket
 from faceblurd.errors import SetupError
 from faceblurd.imaging.photo_head import is_photo
@@ -29,11 +30,12 @@ from faceblurd.rules.filter import Candidate
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Iterator
 
-    from faceblurd.engine.plan import RootPlan
+    from faceblurd.engine.model import RootPlan
     from faceblurd.engine.services import Services
     from faceblurd.engine.thread import T, Thread
     from faceblurd.intake.scanner import Found
 
+Seen = list[tuple[str, "Fingerprint | OSError | None"]]
 MAX_BACKFILL = 2000
 """Photos of a scan that are on their way at a time: some 8 MB. The rest waits on the disk."""
 MAX_FRESH = 2000
@@ -59,7 +61,7 @@ class Intake:
     def __init__(self, plan: RootPlan, services: Services, thread: Thread) -> None:
         """Take nothing on yet."""
         self.plan, self.thread = plan, thread
-        self._s = services
+        self.services = services
         self.photos: dict[str, Photo] = {}
         self.retries: dict[str, Later] = {}
         self.companions = Companions(self, services)
@@ -106,7 +108,7 @@ class Intake:
         unknown = {path for path, one in wanted.items() if one.by_content}
         for path, seen in await self.run(partial(_look_at, self.path, list(wanted), unknown)):
             if isinstance(seen, OSError):
-                self._s.log.event("file.unreachable", path=f"{self.path}/{path}", detail=seen.strerror)
+                self.services.log.event("file.unreachable", path=f"{self.path}/{path}", detail=seen.strerror)
             elif seen is not None:
                 await self.consider(path, seen, fresh=fresh)
 
@@ -137,14 +139,14 @@ class Intake:
         if photo is None:
             return False
         if fresh and not photo.ticket.fresh:
-            self._s.turns.promote(photo.ticket)
+            self.services.turns.promote(photo.ticket)
         if photo.hint is not None and not photo.hint.done() and fingerprint != photo.fingerprint:
             photo.hint.set_result(fingerprint)
         return True
 
     def _verdict(self, path: str, fingerprint: Fingerprint) -> decide.Start | None:
         """Judge a file by its fingerprint and what is known of it; None when there is nothing to do."""
-        plan, s = self.plan, self._s
+        plan, s = self.plan, self.services
         entry = s.ledger.entry(plan.path, path)
         verdict = decide.on_sight(
             fingerprint, entry, recipe=plan.recipe.digest, to=plan.to, terms=plan.terms,
@@ -168,12 +170,12 @@ class Intake:
         later = self._due.pop(path, None)
         if later is None and start.attempts:  # of an earlier run
             pause = settle.back_off(
-                attempts=start.attempts, base_seconds=self._s.policy.backoff_seconds,
+                attempts=start.attempts, base_seconds=self.services.policy.backoff_seconds,
                 most_seconds=MAX_BACK_OFF_SECONDS,
             )  # fmt: skip
         self._cancel_retry(path)
         wait = settle.begin(fingerprint, now=now, quiet_seconds=max(self.plan.quiet_seconds, pause))
-        photo = Photo(self.plan, path, wait.settling, Ticket(self.path, fresh), wait.until, start.attempts)
+        photo = Photo(self.plan, path, wait.settling, Ticket(self.path, fresh), wait.until, attempts=start.attempts)
         if later is not None:
             photo.first_look = later.first_look
             photo.settling = replace(photo.settling, first_seen=later.first_seen)
@@ -182,14 +184,14 @@ class Intake:
                 photo.settling = replace(photo.settling, still_since=later.first_seen)
         self.photos[path] = photo
         self._tasks[path] = asyncio.get_running_loop().create_task(self._live(photo, fresh=fresh))
-        self._s.pool.ensure(1)  # a worker starts while the file settles
+        self.services.pool.ensure(1)  # a worker starts while the file settles
 
     async def _live(self, photo: Photo, *, fresh: bool) -> None:
         """Let a photo live. A bug costs this photo, which is held, and none of its siblings."""
         try:
-            await live(photo, self, self._s)
+            await live(photo, self, self.services)
         except (sqlite3.Error, SetupError) as error:
-            self._s.fail(error)
+            self.services.fail(error)
         except Exception as error:  # noqa: BLE001 - isolation point: one photo's coroutine
             self._hold_for_a_bug(photo, error)
         finally:
@@ -199,12 +201,12 @@ class Intake:
     def _hold_for_a_bug(self, photo: Photo, error: Exception) -> None:
         detail = f"{type(error).__name__}: {error}"
         try:
-            end = outcomes.held(photo, None, self._s, Reason.INTERNAL_ERROR, detail)
+            end = outcomes.held(photo, None, self.services, Reason.INTERNAL_ERROR, detail)
         except sqlite3.Error as failure:
-            self._s.fail(failure)
+            self.services.fail(failure)
         else:
             if end.report is not None:
-                self._s.log.report(end.report)
+                self.services.log.report(end.report)
 
     # --- what photos tell
 
@@ -259,12 +261,12 @@ class Intake:
         """Move a held file out of its root. If that fails, log it once; every scan tries again."""
         path = f"{entry.root}/{entry.path}"
         try:
-            place = await self.run(partial(self._s.quarantine.take_away, entry))
+            place = await self.run(partial(self.services.quarantine.take_away, entry))
         except FileNotFoundError:
             self._stuck.pop(path, None)
         except OSError as error:
             if self._stuck.get(path) != error.strerror:
-                self._s.log.event("quarantine.failed", path=path, detail=error.strerror)
+                self.services.log.event("quarantine.failed", path=path, detail=error.strerror)
             self._stuck[path] = error.strerror
         else:
             self._stuck.pop(path, None)
@@ -300,17 +302,17 @@ class Intake:
 
     async def recover(self) -> None:
         """Finish or undo what a crash left below this root, but not what is in hand now."""
-        for job in recovery.unfinished(self._s.ledger):
+        for job in recovery.unfinished(self.services.ledger):
             if job.intent.root == self.path and job.intent.token not in self._in_hand:
                 cleared = await self.run(partial(recovery.clear_up, job))
                 await self._recovered(cleared)
 
     async def _recovered(self, cleared: recovery.ClearedUp) -> None:
         intent = cleared.job.intent
-        what = recovery.record(self._s.ledger, cleared)
+        what = recovery.record(self.services.ledger, cleared)
         again = what == recovery.POSTPONED and intent.token in self._postponed  # as it said 30 s ago
         if intent.target and not again:  # else nothing but a staging file was left
-            self._s.log.event("file.recovered", path=f"{intent.root}/{intent.path}", detail=what)
+            self.services.log.event("file.recovered", path=f"{intent.root}/{intent.path}", detail=what)
         if what == recovery.POSTPONED:
             self._postponed.add(intent.token)
             self.recover_in(decide.DISK_SECONDS)
@@ -329,9 +331,9 @@ class Intake:
         try:
             await step
         except OSError as error:
-            self._s.log.event("root.trouble", root=self.path, detail=error.strerror or str(error))
+            self.services.log.event("root.trouble", root=self.path, detail=error.strerror or str(error))
         except Exception as error:  # noqa: BLE001 - isolation point: told to whoever runs the engine
-            self._s.fail(error)
+            self.services.fail(error)
 
     def cancel(self, *, in_hand: bool) -> None:
         """Cancel what is on its way; what workers have, or is being published, only if `in_hand`."""

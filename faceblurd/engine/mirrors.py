@@ -12,7 +12,7 @@ from faceblurd.intake import mirror
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from faceblurd.engine.plan import RootPlan
+    from faceblurd.engine.model import RootPlan
     from faceblurd.intake.mirror import Mirror
     from faceblurd.outlet.ledger import Ledger
 

@@ -10,7 +10,7 @@ import asyncio
 import os
 from itertools import islice
 from math import inf
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from faceblurd.engine import plans
 from faceblurd.engine.engine import Engine
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from faceblurd.config import Config
     from faceblurd.engine.intake import Intake
-    from faceblurd.engine.plan import RootPlan
+    from faceblurd.engine.model import RootPlan
     from faceblurd.intake.scanner import Finished
 
 T = TypeVar("T")
@@ -36,11 +36,15 @@ LOOK_SECONDS = 0.1  # between two looks whether all is done
 
 
 async def unless_stopped(work: Coroutine[None, None, T], engine: Engine, stop: asyncio.Event) -> T | None:
-    """Await a single run's work; None when it was stopped. Raises what the engine failed with, or that no worker starts."""
+    """Await a single run's work; None when it was stopped.
+
+    Raises what the engine failed with, FaceblurdError when no worker starts.
+    """
     under_way = asyncio.ensure_future(work)
     others = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(engine.pool.given_up())]
     try:
-        await asyncio.wait({under_way, *others, engine.failed}, return_when=asyncio.FIRST_COMPLETED)
+        waits: set[asyncio.Future[Any]] = {under_way, *others, engine.failed}
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         if engine.failed.done():
             engine.failed.result()
         if under_way.done():

@@ -6,17 +6,28 @@ Each function returns an `End` or `Again` for `engine.photo`, which is the only 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
-from faceblurd.model import Entry, Fingerprint, Outcome, Reason, Report, Staged, State
+from faceblurd.model import (
+    Abandoned,
+    Entry,
+    Fingerprint,
+    Outcome,
+    Reason,
+    Refused,
+    Report,
+    Staged,
+    State,
+    Untouched,
+)
 from faceblurd.outlet import delivery
 from faceblurd.outlet.hook_process import payload_for
 from faceblurd.rules import decide
+from faceblurd.workers.worker import Lost
 
 if TYPE_CHECKING:
-    from faceblurd.engine.photo import Photo
+    from faceblurd.engine.model import Photo
     from faceblurd.engine.services import Services
-    from faceblurd.model import Untouched
     from faceblurd.outlet.delivery import Work
 
 
@@ -30,7 +41,7 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """This attempt failed; the next is due after some seconds."""
+    """An attempt failed; the next is due after some seconds."""
 
     after_seconds: float
     reason: Reason
@@ -80,7 +91,65 @@ def skipped(photo: Photo, work: Work, why: str, s: Services) -> End:
     return End(entry)
 
 
+def unpublished(
+    photo: Photo, work: Work, answer: Untouched | Abandoned | Refused | Lost, s: Services, *, now: float,
+    why_skipped: str,
+) -> Result:  # fmt: skip
+    """Record what a worker made no result of."""
+    match answer:
+        case Untouched():
+            report = report_of(photo, Outcome.CLEAN, answer)
+            return done(photo, work, report, s, target=photo.fingerprint, digest=None)
+        case Abandoned():
+            return skipped(photo, work, why_skipped, s)
+        case Refused(reason=Reason.CHANGED_MEANWHILE):
+            return newer(photo)
+        case Refused():
+            return failed(
+                photo, work, s, answer.reason, answer.detail, now=now, retryable=answer.retryable,
+                milliseconds=answer.milliseconds,
+            )  # fmt: skip
+        case Lost():
+            return failed(photo, work, s, answer.reason, answer.detail, now=now)
+        case _:
+            assert_never(answer)
+
+
 # --- bad ends
+
+
+def newer(photo: Photo) -> Again:
+    """Start over with a file that is not what was read: the newest wins."""
+    photo.attempts = 0
+    return Again()
+
+
+def ended_us_too_often(photo: Photo, entry: Entry | None, s: Services) -> bool:
+    """Tell whether the daemon itself ended during every attempt, for instance because memory ran out.
+
+    An attempt that failed is judged at once.
+    """
+    if photo.attempts < s.policy.max_attempts or entry is None:
+        return False
+    return entry.reason is Reason.INTERRUPTED and entry.source == photo.fingerprint
+
+
+def not_reached(photo: Photo, work: Work | None, error: OSError, s: Services, *, now: float) -> Result:
+    """Record that a photo cannot be opened, or looked at."""
+    reason, detail = decide.reason_of(error.errno), error.strerror or str(error)
+    if reason is Reason.BEING_WRITTEN:
+        detail = "some program keeps the file to itself (it has a lease)"
+    return failed(photo, work, s, reason, detail, now=now)
+
+
+def not_published(photo: Photo, work: Work, error: OSError, s: Services, *, now: float) -> Result:
+    """Try again later; or leave a result that is in place, but may not survive a power cut, to recovery."""
+    detail = f"{work.target.absolute}: {error.strerror}"
+    if work.staging.placed:
+        work.is_unfinished = True
+        s.log.event("file.unfinished", path=photo.absolute, detail=detail)
+        return Gone(Reason.INTERRUPTED)
+    return failed(photo, work, s, decide.reason_of(error.errno), detail, now=now)
 
 
 def failed(  # noqa: PLR0913 - what a failure is judged by

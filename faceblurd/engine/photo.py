@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, assert_never
@@ -19,63 +19,21 @@ from faceblurd.engine import outcomes, taken
 from faceblurd.engine.holding import opened, staged
 from faceblurd.engine.outcomes import Again, End, Gone, Retry
 from faceblurd.engine.thread import to_the_end
-from faceblurd.engine.turns import Ticket
 from faceblurd.model import Abandoned, Fingerprint, Hashed, Job, Outcome, Reason, Refused, Staged, State, Untouched
 from faceblurd.outlet import delivery, publisher
 from faceblurd.rules import decide, settle
-from faceblurd.workers.worker import Lost
 
 if TYPE_CHECKING:
     from faceblurd.engine.intake import Intake
+    from faceblurd.engine.model import Photo
     from faceblurd.engine.outcomes import Result
-    from faceblurd.engine.plan import RootPlan
     from faceblurd.engine.services import Services
     from faceblurd.model import JobResult
     from faceblurd.outlet.delivery import Work
-    from faceblurd.rules.settle import Settling
+    from faceblurd.workers.worker import Lost
 
 STILL_OPEN_SECONDS = 1.0
 _jobs = count(1)
-
-
-@dataclass(eq=False, slots=True)
-class Photo:
-    """A photo on its way: what others may ask of it. All else are local variables of its coroutine."""
-
-    plan: RootPlan
-    path: str
-    settling: Settling
-    ticket: Ticket
-    quiet_until: float
-    since: float = 0.0  # when a worker took it
-    attempts: int = 0  # on these very bytes
-    state: State = State.SETTLING
-    first_look: float | None = None  # when it was first opened: what it waits for a worker is not its writer's time
-    hint: asyncio.Future[Fingerprint] | None = None  # while it naps
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """Root and path: what the photo is known by."""
-        return self.plan.path, self.path
-
-    @property
-    def absolute(self) -> str:
-        """The whole path."""
-        return f"{self.plan.path}/{self.path}"
-
-    @property
-    def fingerprint(self) -> Fingerprint:
-        """What it looked like when it was last looked at."""
-        return self.settling.fingerprint
-
-    @property
-    def in_hand(self) -> bool:
-        """Whether a worker has it, or its result is being published."""
-        return self.state in {State.WORKING, State.STAGED}
-
-    def overdue(self, now: float) -> bool:
-        """Tell whether it has been waited for longer than the root allows."""
-        return self.first_look is not None and now - self.first_look >= self.plan.settle_max_seconds
 
 
 async def live(photo: Photo, root: Intake, s: Services) -> None:
@@ -113,7 +71,7 @@ async def attempt(photo: Photo, root: Intake, s: Services) -> Result:
         if isinstance(result, Staged):
             photo.state = State.STAGED
             return await to_the_end(publish(photo, work, result, root, s))
-        return await to_the_end(conclude(photo, work, result, root, s, why_skipped=why_skipped))
+        return await to_the_end(conclude(photo, work, result, root, s, why_skipped))
 
 
 async def settled(photo: Photo, root: Intake, s: Services) -> bool:
@@ -148,23 +106,21 @@ async def nap(photo: Photo) -> Fingerprint | None:
         photo.hint = None
 
 
-async def prepared(photo: Photo, root: Intake, s: Services, held: AsyncExitStack) -> Work | Result:
+async def prepared(  # noqa: PLR0911 - each way out says which
+    photo: Photo, root: Intake, s: Services, held: AsyncExitStack
+) -> Work | Result:
     """Open the photo and make its staging file, both for as long as `held`; or say why it is not worked on."""
     entry, now = s.ledger.entry(*photo.key), _now()
-    if photo.attempts >= s.policy.max_attempts and entry is not None:  # a failed attempt is judged at once
-        if entry.reason is Reason.INTERRUPTED and entry.source == photo.fingerprint:
-            detail = f"faceblurd stopped unexpectedly {s.policy.max_attempts} times while working on this file"
-            return outcomes.held(photo, None, s, Reason.INTERRUPTED, detail)
+    if outcomes.ended_us_too_often(photo, entry, s):
+        detail = f"faceblurd stopped unexpectedly {s.policy.max_attempts} times while working on this file"
+        return outcomes.held(photo, None, s, Reason.INTERRUPTED, detail)
     try:
         source = await held.enter_async_context(opened(photo, root))
     except FileNotFoundError:
         return Gone()
     except OSError as error:
         photo.attempts += 1
-        reason, detail = decide.reason_of(error.errno), error.strerror or str(error)
-        if reason is Reason.BEING_WRITTEN:
-            detail = "some program keeps the file to itself (it has a lease)"
-        return outcomes.failed(photo, None, s, reason, detail, now=now)
+        return outcomes.not_reached(photo, None, error, s, now=now)
     photo.first_look = now if photo.first_look is None else photo.first_look
     if Fingerprint.from_stat(source.st) != photo.fingerprint:
         return Again()
@@ -231,10 +187,10 @@ async def publish(photo: Photo, work: Work, result: Staged, root: Intake, s: Ser
         try:
             published = await root.run(partial(step, known=s.ledger.entry(*photo.key)))
         except OSError as error:
-            return unpublished(photo, work, error, s)
+            return outcomes.not_published(photo, work, error, s, now=_now())
         match published:
             case publisher.Newer():
-                return newer(photo)
+                return outcomes.newer(photo)
             case publisher.Published(fingerprint):
                 return outcomes.done(photo, work, report, s, target=fingerprint, digest=result.output_digest)
             case publisher.Occupied(digest):
@@ -247,54 +203,25 @@ async def publish(photo: Photo, work: Work, result: Staged, root: Intake, s: Ser
         step = partial(delivery.deliver, work, result, replace_others=not over.only, ours=over.only)
 
 
-def unpublished(photo: Photo, work: Work, error: OSError, s: Services) -> Result:
-    """Try again later; or leave a result that is in place, but may not survive a power cut, to recovery."""
-    detail = f"{work.target.absolute}: {error.strerror}"
-    if work.staging.placed:
-        work.is_unfinished = True
-        s.log.event("file.unfinished", path=photo.absolute, detail=detail)
-        return Gone(Reason.INTERRUPTED)
-    return outcomes.failed(photo, work, s, decide.reason_of(error.errno), detail, now=_now())
-
-
-def newer(photo: Photo) -> Again:
-    """Start over with a file that is not what was read: the newest wins."""
-    photo.attempts = 0
-    return Again()
-
-
 async def conclude(
-    photo: Photo, work: Work, result: Untouched | Abandoned | Refused | Lost, root: Intake, s: Services, *,
+    photo: Photo,
+    work: Work,
+    result: Untouched | Abandoned | Refused | Lost,
+    root: Intake,
+    s: Services,
     why_skipped: str,
-) -> Result:  # fmt: skip
+) -> Result:
     """Record what needs no publishing; a file that is no longer what was read is a new one."""
     stays = isinstance(result, Untouched | Abandoned) and why_skipped != decide.RELEASED
     look = partial(delivery.leave_as_it_is, keeps_user=photo.plan.keeps_attributes) if stays else delivery.as_read
     try:
         fingerprint = await root.run(partial(look, work))
     except OSError as error:
-        detail = error.strerror or str(error)
-        return outcomes.failed(photo, work, s, decide.reason_of(error.errno), detail, now=_now())
+        return outcomes.not_reached(photo, work, error, s, now=_now())
     if fingerprint is None:  # its hints came while it was in hand, and will not come again
-        return newer(photo)
+        return outcomes.newer(photo)
     photo.settling = replace(photo.settling, fingerprint=fingerprint)
-    match result:
-        case Untouched():
-            report = outcomes.report_of(photo, Outcome.CLEAN, result)
-            return outcomes.done(photo, work, report, s, target=fingerprint, digest=None)
-        case Abandoned():
-            return outcomes.skipped(photo, work, why_skipped, s)
-        case Refused(reason=Reason.CHANGED_MEANWHILE):
-            return newer(photo)
-        case Refused():
-            return outcomes.failed(
-                photo, work, s, result.reason, result.detail, now=_now(), retryable=result.retryable,
-                milliseconds=result.milliseconds,
-            )  # fmt: skip
-        case Lost():
-            return outcomes.failed(photo, work, s, result.reason, result.detail, now=_now())
-        case _:
-            assert_never(result)
+    return outcomes.unpublished(photo, work, result, s, now=_now(), why_skipped=why_skipped)
 
 
 def _now() -> float:

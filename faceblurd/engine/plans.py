@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from faceblurd import __version__
 from faceblurd.config.reach import Folder
-from faceblurd.engine.plan import Named, RetryPolicy, RootPlan
+from faceblurd.engine.model import Named, RetryPolicy, RootPlan
 from faceblurd.model import Mode
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from faceblurd.model import Reason, Watch
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from faceblurd.engine.plan import RootPlan
+    from faceblurd.engine.model import RootPlan
     from faceblurd.engine.services import Services
     from faceblurd.engine.thread import T, Thread
     from faceblurd.intake.filesystem import Look, RootIdentity
@@ -168,7 +168,7 @@ class Root(Intake):
             paths = await self._hints.take(HINTS_AT_ONCE)
             if self._hints.dropped:
                 self._hints.dropped = False
-                self._s.log.event("root.hints_lost", root=self.path, detail="too many at once: scanned instead")
+                self.services.log.event("root.hints_lost", root=self.path, detail="too many at once: scanned instead")
                 self.scan_soon()
             if self.available and self.deletions is not None:
                 self.deletions.hinted(paths)
@@ -226,7 +226,7 @@ class Root(Intake):
     async def _arrived(self, identity: RootIdentity) -> None:
         """Note which folders the root and its mirror are now, and finish or undo what a crash left there."""
         to = self._health.to_identity or identity
-        ledger = self._s.ledger
+        ledger = self.services.ledger
         ledger.enter(self.path, identity.mark)
         ledger.note_mounts({self.path: identity.mount_point, self.plan.to: to.mount_point})
         if self.deletions is not None:
@@ -330,19 +330,19 @@ class Root(Intake):
         if self.deletions is not None and finished.seen is not None:
             self.deletions.scanned(finished.seen)
         if self.deletions is not None and self.leftovers is None:
-            self.leftovers = await leftovers.search(self, self._s)
+            self.leftovers = await leftovers.search(self, self.services)
         self._scanned(finished)
 
     def _scanned(self, finished: Finished) -> None:
         """Tell of a finished walk when that is new; plan the next, and see whether every directory is watched."""
         self._scan, asked = None, self._next_scan
         before, self.last_scan = self.last_scan, replace(finished, seen=None)
-        self._s.log.event(
+        self.services.log.event(
             "root.scanned", root=self.path, directories=finished.directories, files=finished.files,
             errors=list(finished.errors[:5]), left_alone={left.why.value: left.count for left in finished.left},
         )  # fmt: skip
         if finished.unmatched and (before is None or before.unmatched != finished.unmatched):
-            self._s.log.event("root.exclude_unmatched", root=self.path, detail=list(finished.unmatched))
+            self.services.log.event("root.exclude_unmatched", root=self.path, detail=list(finished.unmatched))
         self.was_scanned = True
         self._next_scan = min(asked, _now() + self._judge(finished))
 
@@ -386,7 +386,7 @@ class Root(Intake):
             self.deletions.forget()
 
     def _tell(self, event: str, detail: str) -> None:
-        self._s.log.event(event, root=self.path, detail=detail)
+        self.services.log.event(event, root=self.path, detail=detail)
 
     def close(self) -> None:
         """Stop watching and scanning for good, and give up what is on its way."""

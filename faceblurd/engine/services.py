@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from faceblurd.engine.hooks import Hooks
-    from faceblurd.engine.plan import RetryPolicy
+    from faceblurd.engine.model import RetryPolicy
     from faceblurd.engine.turns import Turns
     from faceblurd.model import Report
     from faceblurd.outlet.ledger import Ledger

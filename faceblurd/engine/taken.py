@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from faceblurd.outlet import delivery
 
 if TYPE_CHECKING:
-    from faceblurd.engine.plan import RootPlan
+    from faceblurd.engine.model import RootPlan
     from faceblurd.engine.services import Services
 
 

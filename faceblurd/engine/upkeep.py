@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from faceblurd.engine.intake import Intake
-    from faceblurd.engine.plan import RootPlan
+    from faceblurd.engine.model import RootPlan
     from faceblurd.engine.services import Services
     from faceblurd.intake.scanner import Found
     from faceblurd.model import Fingerprint
@@ -109,10 +109,11 @@ class Upkeep:
     async def _bring_back(self) -> None:
         """Put files back that were moved away, where the cause was mended. In place, others would see them."""
         for one in self._s.quarantine.held():
-            if one.place is not None and one.entry.root == self._root.path:
-                if await self._root.run(partial(_put_back_if_mended, self._s.quarantine, one, self._root.plan)):
-                    self._s.quarantine.try_again(one)
-                    await self._root.hinted([one.entry.path])
+            is_ours = one.place is not None and one.entry.root == self._root.path
+            put_back = partial(_put_back_if_mended, self._s.quarantine, one, self._root.plan)
+            if is_ours and await self._root.run(put_back):
+                self._s.quarantine.try_again(one)
+                await self._root.hinted([one.entry.path])
 
 
 def remembered(s: Services) -> list[Entry]:

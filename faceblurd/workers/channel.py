@@ -30,7 +30,7 @@ class WorkerEnd:
     def __init__(self, end: socket.socket) -> None:
         """Own a connected socket. A plugin's child must not inherit it: the parent waits for its end."""
         end.set_inheritable(False)
-        end.setblocking(True)
+        end.settimeout(None)
         self._socket = end
         self._readable = select.poll()
         self._readable.register(end, select.POLLIN)

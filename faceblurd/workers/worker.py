@@ -50,7 +50,7 @@ class Worker:
         """Start the process. Raises OSError."""
         self._socket, theirs = socket.socketpair()
         with theirs:
-            self._socket.setblocking(False)
+            self._socket.settimeout(0)
             try:
                 # -P: a module in the current folder, which may be the photos', is none of ours
                 arguments = [sys.executable, "-P", "-c", _COMMAND, str(theirs.fileno())]
@@ -143,7 +143,10 @@ class Worker:
             raise BrokenPipeError("a worker takes nothing any more")
 
     async def _receive(self) -> messages.Message:
-        """Wait for a message. Raises TimeoutError, EOFError, OSError, ValueError for what no worker of ours would say."""
+        """Wait for a message.
+
+        Raises TimeoutError, EOFError, OSError, and ValueError for what no worker of ours would say.
+        """
         loop = asyncio.get_running_loop()
         async with asyncio.timeout_at(self._due):
             while not self._received:

@@ -1,15 +1,19 @@
-"""What is to be done with the photos of a root, as plain values made from the configuration."""
+"""The engine's own words: what is to be done with the photos of a root, and a photo on its way."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from faceblurd.model import MetadataPolicy, Mode
+from faceblurd.model import MetadataPolicy, Mode, State
 
 if TYPE_CHECKING:
+    import asyncio
+
+    from faceblurd.engine.turns import Ticket
     from faceblurd.intake.scanner import Selection
-    from faceblurd.model import Recipe
+    from faceblurd.model import Fingerprint, Recipe
+    from faceblurd.rules.settle import Settling
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,3 +74,43 @@ class RetryPolicy:
     backoff_seconds: float
     max_bytes: int
     waits_for_space: bool = True  # False for a single run: better to say so than to wait for room
+
+
+@dataclass(eq=False, slots=True)
+class Photo:
+    """A photo on its way: what others may ask of it. All else are local variables of its coroutine."""
+
+    plan: RootPlan
+    path: str
+    settling: Settling
+    ticket: Ticket
+    quiet_until: float
+    since: float = 0.0  # when a worker took it
+    attempts: int = 0  # on these very bytes
+    state: State = State.SETTLING
+    first_look: float | None = None  # when it was first opened: what it waits for a worker is not its writer's time
+    hint: asyncio.Future[Fingerprint] | None = None  # while it naps
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Root and path: what the photo is known by."""
+        return self.plan.path, self.path
+
+    @property
+    def absolute(self) -> str:
+        """The whole path."""
+        return f"{self.plan.path}/{self.path}"
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What it looked like when it was last looked at."""
+        return self.settling.fingerprint
+
+    @property
+    def in_hand(self) -> bool:
+        """Whether a worker has it, or its result is being published."""
+        return self.state in {State.WORKING, State.STAGED}
+
+    def overdue(self, now: float) -> bool:
+        """Tell whether it has been waited for longer than the root allows."""
+        return self.first_look is not None and now - self.first_look >= self.plan.settle_max_seconds

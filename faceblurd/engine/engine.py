@@ -133,6 +133,7 @@ class Engine:
         task = asyncio.get_running_loop().create_task(self._watched(coroutine))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: coroutine.close())  # of one that is cancelled before it began
 
     async def _watched(self, coroutine: Coroutine[None, None, None]) -> None:
         try:

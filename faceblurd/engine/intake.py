@@ -140,8 +140,11 @@ class Intake:
             return False
         if fresh and not photo.ticket.fresh:
             self.services.turns.promote(photo.ticket)
-        if photo.hint is not None and not photo.hint.done() and fingerprint != photo.fingerprint:
-            photo.hint.set_result(fingerprint)
+        if fingerprint != photo.fingerprint:
+            if photo.hint is None:
+                photo.was_hinted = True
+            elif not photo.hint.done():
+                photo.hint.set_result(fingerprint)
         return True
 
     def _verdict(self, path: str, fingerprint: Fingerprint) -> decide.Start | None:
@@ -183,10 +186,11 @@ class Intake:
                 photo.quiet_until = now
                 photo.settling = replace(photo.settling, still_since=later.first_seen)
         self.photos[path] = photo
-        self._tasks[path] = asyncio.get_running_loop().create_task(self._live(photo, fresh=fresh))
+        task = self._tasks[path] = asyncio.get_running_loop().create_task(self._live(photo))
+        task.add_done_callback(partial(self._left, photo, fresh))  # also of one that is cancelled before it began
         self.services.pool.ensure(1)  # a worker starts while the file settles
 
-    async def _live(self, photo: Photo, *, fresh: bool) -> None:
+    async def _live(self, photo: Photo) -> None:
         """Let a photo live. A bug costs this photo, which is held, and none of its siblings."""
         try:
             await live(photo, self, self.services)
@@ -194,9 +198,12 @@ class Intake:
             self.services.fail(error)
         except Exception as error:  # noqa: BLE001 - isolation point: one photo's coroutine
             self._hold_for_a_bug(photo, error)
-        finally:
-            self._places[fresh].release()
-            del self.photos[photo.path], self._tasks[photo.path]
+
+    def _left(self, photo: Photo, fresh: bool, task: asyncio.Task[None]) -> None:  # noqa: FBT001 - bound above
+        self._places[fresh].release()
+        del self.photos[photo.path], self._tasks[photo.path]
+        if photo.was_hinted and not task.cancelled():
+            self.point_at([photo.path])  # it changed after what was published was compared with what was read
 
     def _hold_for_a_bug(self, photo: Photo, error: Exception) -> None:
         detail = f"{type(error).__name__}: {error}"
@@ -323,9 +330,15 @@ class Intake:
 
     def errand(self, coroutine: Coroutine[None, None, None]) -> None:
         """Do something beside the photos; a ledger that cannot be written is everybody's trouble."""
-        task = asyncio.get_running_loop().create_task(self._do(coroutine))
+        task = self.spawn(coroutine)
         self._errands.add(task)
         task.add_done_callback(self._errands.discard)
+
+    def spawn(self, coroutine: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """Begin a task of which whoever runs the engine hears if it fails."""
+        task = asyncio.get_running_loop().create_task(self._do(coroutine))
+        task.add_done_callback(lambda _: coroutine.close())  # of one that is cancelled before it began
+        return task
 
     async def _do(self, step: Awaitable[None]) -> None:
         try:

@@ -90,6 +90,7 @@ class Photo:
     state: State = State.SETTLING
     first_look: float | None = None  # when it was first opened: what it waits for a worker is not its writer's time
     hint: asyncio.Future[Fingerprint] | None = None  # while it naps
+    was_hinted: bool = False  # while it did not: somebody has to look again when it has left
 
     @property
     def key(self) -> tuple[str, str]:

@@ -152,10 +152,9 @@ class Root(Intake):
 
     async def look_after(self) -> None:
         """Watch and scan the root, and look at it again and again, until cancelled."""
-        loop = asyncio.get_running_loop()
-        self._jobs.append(loop.create_task(self._do(self._take_hints())))
+        self._jobs.append(self.spawn(self._take_hints()))
         if self.deletions is not None:
-            self._jobs.append(loop.create_task(self._do(self.deletions.run())))
+            self._jobs.append(self.spawn(self.deletions.run()))
         while True:
             self._wake.clear()
             await self._look()
@@ -303,7 +302,7 @@ class Root(Intake):
         if watcher is not None and (watcher.problem or self.state is RootState.DEGRADED):
             await self._ask(watcher.watch_missing, seconds=WATCH_SECONDS)  # a limit was raised, a permission given
         if self.available:
-            self._scan = asyncio.get_running_loop().create_task(self._do(self._walk()))
+            self._scan = self.spawn(self._walk())
 
     async def _walk(self) -> None:
         """Walk the whole root, as there is room for its photos."""

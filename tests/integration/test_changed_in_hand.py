@@ -8,45 +8,32 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import virtual_time
-from faceblurd.engine.intake import Intake
-from faceblurd.engine.model import RootPlan
-from faceblurd.engine.services import Log
-from faceblurd.engine.thread import Inline
-from faceblurd.intake.scanner import Selection
+from desk import Desk, run
 from faceblurd.model import (
     Abandoned,
-    BlurSpec,
-    DetectionSpec,
     Entry,
     Fingerprint,
     Hashed,
-    Job,
-    Mode,
     Reason,
-    Recipe,
     Refused,
-    Report,
     State,
     Untouched,
 )
-from faceblurd.outlet.ledger import Ledger
 from faceblurd.workers.worker import Lost
-from stand_in_pool import StandInPool, at_rest, services
+from stand_in_pool import at_rest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from pathlib import Path
 
-    At = Callable[[Callable[["Desk"], Coroutine[Any, Any, None]]], None]
+    At = Callable[[Callable[[Desk], Coroutine[Any, Any, None]]], None]
 
-OLD, NEW = b"the bytes that the worker read", b"a newer upload, with a face"
+NEW = b"a newer upload, with a face"
 
 
 class Desk:
@@ -100,6 +87,12 @@ def at(tmp_path: Path) -> At:
         virtual_time.run(main())
 
     return run
+
+
+@pytest.fixture
+def at(tmp_path: Path) -> At:
+    """Run a test's coroutine with a desk."""
+    return lambda story: run(story, tmp_path) and None
 
 
 ANSWERS: list[Callable[[int], Any]] = [

@@ -1,0 +1,361 @@
+"""The life of a photo, to the second: a virtual clock, a stand-in worker, everything else real."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from desk import OLD, Desk, run
+from faceblurd.engine import intake, outcomes
+from faceblurd.engine.model import RetryPolicy
+from faceblurd.engine.photo import STILL_OPEN_SECONDS
+from faceblurd.engine.thread import RootThread
+from faceblurd.model import Hashed, Job, Mode, Reason, Refused, Region, Staged, State, Untouched
+from faceblurd.outlet import contents
+from faceblurd.rules import decide
+from faceblurd.workers.job import write_whole
+from faceblurd.workers.worker import Lost
+from stand_in_pool import at_rest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NEW = b"other bytes, and more of them than before"
+RESULT = b"a result that hides the face"
+
+
+def clean(question: Any) -> Any:
+    """Answer as a worker that finds no face."""
+    return Hashed(question.id, "digest") if isinstance(question, Job) else Untouched(0, 1)
+
+
+# --- settling
+
+
+def test_a_photo_is_taken_after_its_quiet_time_exactly(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        began = desk.now
+        await desk.root.hinted(["photo.jpg"])
+        await desk.next_job(0)
+        assert 2.0 <= desk.now - began < 2.02
+        await desk.answer(Hashed(desk.pool.jobs[0].id, "digest"), Untouched(desk.pool.jobs[0].id, 1))
+        assert [report.outcome.value for report in desk.reports] == ["clean"]
+
+    run(story, tmp_path, quiet_seconds=2.0)
+
+
+@pytest.mark.parametrize("hinted", [True, False])
+def test_a_photo_that_changes_is_quiet_from_then_on(tmp_path: Path, hinted: bool) -> None:
+    """With a hint, its quiet time starts at the change; without one, when it is looked at."""
+
+    async def story(desk: Desk) -> None:
+        began = desk.now
+        await desk.root.hinted(["photo.jpg"])
+        await asyncio.sleep(1.5)
+        desk.photo.write_bytes(NEW)
+        if hinted:
+            await desk.root.hinted(["photo.jpg"])
+        await desk.next_job(0)
+        wanted = 3.5 if hinted else 4.0
+        assert wanted <= desk.now - began < wanted + 0.02
+        assert desk.pool.jobs[0].fingerprint.size == len(NEW)
+
+    run(story, tmp_path, quiet_seconds=2.0)
+
+
+def test_a_hint_that_brings_nothing_new_does_not_prolong_the_quiet_time(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        began = desk.now
+        for _ in range(15):
+            await desk.root.hinted(["photo.jpg"])
+            await asyncio.sleep(0.1)
+        await desk.next_job(0)
+        assert 2.0 <= desk.now - began < 2.02
+
+    run(story, tmp_path, quiet_seconds=2.0)
+
+
+def test_a_photo_that_goes_while_it_settles_leaves_nothing(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        await desk.root.hinted(["photo.jpg"])
+        desk.photo.unlink()
+        await at_rest(desk.root)
+        assert (desk.pool.jobs, desk.reports, desk.told, desk.ledger.intents()) == ([], [], [], [])
+
+    run(story, tmp_path, quiet_seconds=2.0)
+
+
+@pytest.mark.parametrize(("quiet", "between"), [(0.0, STILL_OPEN_SECONDS), (5.0, 5.0)])
+def test_a_photo_that_is_still_open_is_looked_at_again_and_held_in_the_end(
+    tmp_path: Path, quiet: float, between: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[float] = []
+
+    def still_open(_fd: int) -> bool:
+        looks.append(asyncio.get_running_loop().time())
+        return True
+
+    async def story(desk: Desk) -> None:
+        monkeypatch.setattr(contents, "open_for_writing", still_open)
+        await desk.root.hinted(["photo.jpg"])
+        await at_rest(desk.root)
+        assert [report.reason for report in desk.reports] == [Reason.BEING_WRITTEN]
+        assert {round(later - one, 3) for one, later in zip(looks, looks[1:], strict=False)} == {between}
+        assert looks[-1] - looks[0] >= 12.0 > looks[-2] - looks[0]
+
+    run(story, tmp_path, quiet_seconds=quiet, settle_max_seconds=12.0, take_away_held=False)
+
+
+# --- trying again
+
+
+def test_attempts_are_further_and_further_apart_and_then_the_photo_is_held(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        times: list[float] = []
+        await desk.root.hinted(["photo.jpg"])
+        for number in range(4):
+            job = await desk.next_job(number)
+            times.append(desk.now)
+            await desk.answer(Lost(job.id, Reason.WORKER_CRASHED, "signal 9"))
+        await at_rest(desk.root)
+        assert [round(later - one) for one, later in zip(times, times[1:], strict=False)] == [10, 20, 40]
+        assert [report.reason for report in desk.reports] == [Reason.WORKER_CRASHED]
+        assert desk.told == ["file.retried"] * 3
+
+    run(story, tmp_path, policy=RetryPolicy(4, 10.0, 1 << 20), take_away_held=False)
+
+
+def test_a_photo_that_waits_for_a_try_takes_no_room_and_ignores_hints_that_bring_nothing_new(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        job = await desk.take_in_hand()
+        await desk.answer(Lost(job.id, Reason.WORKER_CRASHED, "signal 9"))
+        assert (len(desk.root.photos), len(desk.root.retries)) == (0, 1)
+        await desk.root.hinted(["photo.jpg"])
+        await asyncio.sleep(9.9)
+        assert len(desk.pool.jobs) == 1
+        await desk.next_job(1)
+
+    run(story, tmp_path, policy=RetryPolicy(4, 10.0, 1 << 20))
+
+
+def test_other_bytes_do_not_wait_for_the_old_ones_next_try(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        job = await desk.take_in_hand()
+        await desk.answer(Lost(job.id, Reason.WORKER_CRASHED, "signal 9"))
+        began = desk.now
+        desk.photo.write_bytes(NEW)
+        await desk.root.hinted(["photo.jpg"])
+        again = await desk.next_job(1)
+        assert desk.now - began < 0.1
+        await desk.answer(Lost(again.id, Reason.WORKER_CRASHED, "signal 9"))
+        assert desk.details[-1]["attempts"] == 1  # of these bytes
+        assert len(desk.root.retries) == 1
+
+    run(story, tmp_path, policy=RetryPolicy(4, 10.0, 1 << 20))
+
+
+def test_a_persons_retry_does_not_wait_for_the_next_try(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        job = await desk.take_in_hand()
+        await desk.answer(Lost(job.id, Reason.WORKER_CRASHED, "signal 9"))
+        held = desk.root.services.quarantine.retried()
+        desk.root.services.quarantine.try_again(held[0])
+        began = desk.now
+        await desk.root.hinted(["photo.jpg"])
+        await desk.next_job(1)
+        assert desk.now - began < 0.1
+
+    run(story, tmp_path, policy=RetryPolicy(4, 10.0, 1 << 20))
+
+
+def test_a_full_disk_costs_no_attempt_and_is_tried_for_as_long_as_it_takes(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        times: list[float] = []
+        await desk.root.hinted(["photo.jpg"])
+        for number in range(8):
+            job = await desk.next_job(number)
+            times.append(desk.now)
+            refused = Refused(job.id, Reason.NO_SPACE, "no space left", retryable=True, milliseconds=1)
+            await desk.answer(Hashed(job.id, "digest"), refused)
+        assert {round(later - one) for one, later in zip(times, times[1:], strict=False)} == {decide.DISK_SECONDS}
+        assert {fields["attempts"] for fields in desk.details} == {0}
+
+    run(story, tmp_path)
+
+
+# --- room
+
+
+def test_a_fresh_photo_does_not_wait_behind_a_backfill_that_fills_its_window(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "MAX_BACKFILL", 5)
+
+    async def story(desk: Desk) -> None:
+        desk.pool.idle = 0
+        for number in range(20):
+            (desk.photo.parent / f"old{number:02}.jpg").write_bytes(OLD)
+        names = sorted(path.name for path in desk.photo.parent.glob("old*"))
+        scan = asyncio.ensure_future(desk.root.hinted(names, fresh=False))
+        await asyncio.sleep(1)
+        assert (scan.done(), len(desk.root.photos)) == (False, 5)
+        await desk.root.hinted(["photo.jpg"])
+        await asyncio.sleep(1)
+        assert len(desk.root.photos) == 6
+        desk.pool.idle = 1
+        desk.pool.changed()
+        await scan
+        await at_rest(desk.root)
+        assert desk.pool.jobs[0].name.endswith("photo.jpg")  # fresh before backfill
+        assert [os.path.basename(job.name) for job in desk.pool.jobs[1:]] == names
+
+    run(story, tmp_path, answer=clean)
+
+
+# --- trouble
+
+
+def test_a_bug_costs_its_own_photo_which_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = outcomes.done
+
+    def done(photo: Any, *arguments: Any, **named: Any) -> Any:
+        if photo.path == "photo.jpg":
+            raise RuntimeError("a bug")
+        return real(photo, *arguments, **named)
+
+    async def story(desk: Desk) -> None:
+        monkeypatch.setattr(outcomes, "done", done)
+        (desk.photo.parent / "other.jpg").write_bytes(NEW)
+        await desk.root.hinted(["photo.jpg", "other.jpg"])
+        await at_rest(desk.root)
+        told = {os.path.basename(report.path): report.reason for report in desk.reports}
+        assert told == {"photo.jpg": Reason.INTERNAL_ERROR, "other.jpg": None}
+        assert desk.failures == []
+        assert desk.ledger.intents() == []
+
+    run(story, tmp_path, answer=clean, take_away_held=False)
+
+
+def test_a_ledger_that_cannot_be_written_is_nobodys_fault_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(desk: Desk) -> None:
+        def full(*_: Any) -> None:
+            raise sqlite3.OperationalError("database or disk is full")
+
+        job = await desk.take_in_hand()
+        monkeypatch.setattr(desk.ledger, "put", full)
+        await desk.answer(Hashed(job.id, "digest"), Untouched(job.id, 1))
+        assert [str(error) for error in desk.failures] == ["database or disk is full"]
+        assert desk.reports == []
+        assert desk.photo.read_bytes() == OLD
+
+    run(story, tmp_path)
+
+
+# --- cancelling
+
+
+class _Working:
+    """A worker that redacts at once."""
+
+    def __init__(self) -> None:
+        self.desk: Desk | None = None
+
+    def __call__(self, question: Any) -> Any:
+        assert self.desk is not None
+        pool = self.desk.pool
+        source_fd, staging_fd = pool.descriptors[-1]
+        if isinstance(question, Job):
+            return Hashed(question.id, contents.digest_of(source_fd))
+        digest = write_whole(staging_fd, RESULT, mtime_ns=None)
+        region = Region(1, 1, 2, 2, 1.0, "x")
+        return Staged(pool.jobs[-1].id, (region,), digest, len(RESULT), lossless=True, note="", milliseconds=1)
+
+
+@pytest.mark.parametrize("mode", [Mode.IN_PLACE, Mode.MIRROR])
+def test_cancelling_at_any_point_leaves_nothing_behind(tmp_path: Path, mode: Mode) -> None:
+    """500 photos in each mode, each cancelled after some steps of the loop; the thread is real, so points differ."""
+    chance, working = random.Random(7), _Working()
+    ends: set[str] = set()
+
+    async def story(desk: Desk) -> None:
+        working.desk = desk
+        await _warm_up(desk)
+        before = _descriptors()
+        for number in range(500):
+            content = f"photo {number}".encode()
+            desk.photo.write_bytes(content)
+            await desk.root.hinted(["photo.jpg"])
+            for _ in range(chance.randrange(60)):
+                await asyncio.sleep(0)
+            desk.root.cancel(in_hand=True)
+            while tasks := desk.root.tasks():
+                await asyncio.wait(tasks)
+            await desk.root.run(lambda: None)  # what was left to the thread has been done
+            assert desk.ledger.intents() == []
+            assert [path for path in tmp_path.rglob(".faceblurd-*")] == []
+            assert _descriptors() == before
+            ends.add(_end(desk, content))
+        assert ends == {"nothing", "published"}
+
+    run(story, tmp_path, mode=mode, thread=lambda: RootThread("files"), answer=working)
+
+
+async def _warm_up(desk: Desk) -> None:
+    await desk.root.hinted(["photo.jpg"])
+    await at_rest(desk.root)
+
+
+def _descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def _end(desk: Desk, content: bytes) -> str:
+    """Say how far a photo came: its result is there and recorded, or nothing is."""
+    entry = desk.ledger.entry(desk.plan.path, "photo.jpg")
+    target = desk.photo if desk.plan.in_place else desk.folder / "mirror" / "photo.jpg"
+    is_recorded = entry is not None and entry.state is State.PUBLISHED and entry.input_digest == _digest(content)
+    there = target.read_bytes()
+    if is_recorded:
+        assert there == RESULT
+        return "published"
+    assert there == (content if desk.plan.in_place else RESULT)
+    return "nothing"
+
+
+def _digest(content: bytes) -> str:
+    import hashlib
+
+    return hashlib.blake2b(content, digest_size=32).hexdigest()
+
+
+def test_a_newer_upload_right_after_the_exchange_is_not_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its only event comes while the photo before it is still being put down."""
+    working = _Working()
+
+    async def story(desk: Desk) -> None:
+        working.desk = desk
+        real = outcomes.commit
+
+        def commit(*arguments: Any, **named: Any) -> None:
+            real(*arguments, **named)
+            if len(desk.pool.jobs) == 1:
+                desk.photo.write_bytes(NEW)
+                desk.root.point_at(["photo.jpg"])
+
+        monkeypatch.setattr(outcomes, "commit", commit)
+        await desk.root.hinted(["photo.jpg"])
+        await desk.next_job(1)
+        await at_rest(desk.root)
+        assert len(desk.pool.jobs) == 2
+        assert _end(desk, NEW) == "published"
+
+    run(story, tmp_path, answer=working)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from faceblurd.model import MetadataPolicy, Mode, State
+from faceblurd.rules.decide import TRANSITIONS
 
 if TYPE_CHECKING:
     import asyncio
@@ -111,6 +112,12 @@ class Photo:
     def in_hand(self) -> bool:
         """Whether a worker has it, or its result is being published."""
         return self.state in {State.WORKING, State.STAGED}
+
+    def move(self, state: State) -> None:
+        """Go to another state. Raises AssertionError for a move that is not in the table: a bug."""
+        if state not in TRANSITIONS[self.state]:
+            raise AssertionError(f"illegal transition {self.state} -> {state}")
+        self.state = state
 
     def overdue(self, now: float) -> bool:
         """Tell whether it has been waited for longer than the root allows."""

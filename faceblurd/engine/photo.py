@@ -39,16 +39,17 @@ _jobs = count(1)
 async def live(photo: Photo, root: Intake, s: Services) -> None:
     """Take one photo from its first sighting to its outcome, and tell it. A retry is written down, and begins anew."""
     while isinstance(result := await attempt(photo, root, s), Again):
-        photo.state, photo.quiet_until = State.SETTLING, _now() + max(STILL_OPEN_SECONDS, photo.plan.quiet_seconds)
+        photo.move(State.SETTLING)
+        photo.quiet_until = _now() + max(STILL_OPEN_SECONDS, photo.plan.quiet_seconds)
     match result:
         case Gone():
             root.trouble(result.reason, photo.fingerprint.size)
         case Retry():
-            photo.state = State.RETRY
+            photo.move(State.RETRY)
             root.retry(photo, result.after_seconds)
             root.trouble(result.reason, photo.fingerprint.size)
         case End(entry, report):
-            photo.state = entry.state
+            photo.move(entry.state)
             if report is not None:
                 s.log.report(report)
                 s.plugins.file_finished(report)
@@ -61,7 +62,7 @@ async def attempt(photo: Photo, root: Intake, s: Services) -> Result:
     """Try once: settle, open, stage, work, publish."""
     if not await settled(photo, root, s):
         return Gone()
-    photo.state = State.QUEUED
+    photo.move(State.QUEUED)
     async with AsyncExitStack() as held:
         async with s.turns.turn(photo.ticket):
             work = await prepared(photo, root, s, held)
@@ -69,7 +70,7 @@ async def attempt(photo: Photo, root: Intake, s: Services) -> Result:
             return work
         result, why_skipped = await work_on(photo, work, root, s)
         if isinstance(result, Staged):
-            photo.state = State.STAGED
+            photo.move(State.STAGED)
             return await to_the_end(publish(photo, work, result, root, s))
         return await to_the_end(conclude(photo, work, result, root, s, why_skipped))
 
@@ -152,7 +153,8 @@ async def work_on(photo: Photo, work: Work, root: Intake, s: Services) -> tuple[
         next(_jobs), photo.absolute, plan.recipe, plan.mode, photo.fingerprint, work.mtime_ns, s.policy.max_bytes
     )  # fmt: skip
     async with s.pool.worker() as worker:
-        photo.state, photo.since = State.WORKING, _now()
+        photo.move(State.WORKING)
+        photo.since = _now()
         answer = await worker.begin(
             job, source_fd=work.source_fd, staging_fd=work.staging.fd, within_seconds=s.pool.limits.deadline_seconds
         )  # fmt: skip

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from decide_outlet import ANSWER, PARENT, WORKER, Job, Outlet
 
 from faceblurd.model import Entry, Fingerprint, Intent, Mode, Reason, Source, State
-from faceblurd.pipeline.waiting import Waiting
+from decide_waiting import Waiting
 from faceblurd.rules import decide, settle
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from decide_world import Inode, World
 
     from faceblurd.outlet.ledger import Ledger
-    from faceblurd.pipeline.files import File, RootPlan
+    from decide_waiting import File
+    from faceblurd.engine.model import RootPlan
 
     Steps = Generator[str, str, None]
 
@@ -123,7 +124,7 @@ class Daemon(Outlet):
             self._consider(*self.seen.pop(0))
 
     def _consider(self, path: str, fingerprint: Fingerprint, source: Source) -> None:
-        file = self.waiting.get(self.plan.path, path)
+        file = self.waiting.get(path)
         if file is not None:
             self.waiting.hinted(file, fingerprint, source, now=self.world.now)
             return

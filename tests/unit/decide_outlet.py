@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from decide_world import Inode, World
 
     from faceblurd.outlet.ledger import Ledger
-    from faceblurd.pipeline.files import File, RootPlan
+    from decide_waiting import File
+    from faceblurd.engine.model import RootPlan
 
     Steps = Generator[str, str, None]
     Plan = decide.Finish | decide.Redo | decide.Restore | decide.SetAside

@@ -22,7 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from faceblurd.intake.scanner import Selection
 from faceblurd.model import BlurSpec, DetectionSpec, Mode, Reason, Recipe, Source, State
 from faceblurd.outlet.ledger import Ledger
-from faceblurd.pipeline.files import RootPlan
+from faceblurd.engine.model import RootPlan
 from faceblurd.rules.decide import DONE
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ def test_every_room_uses_only_those_below_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["faceblurd.__main__", "faceblurd.cli", "faceblurd.daemon", "faceblurd.once", "faceblurd.workers.job"]
+    "module", ["faceblurd.__main__", "faceblurd.cli", "faceblurd.engine.daemon", "faceblurd.engine.once", "faceblurd.workers.job"]
 )
 def test_the_parent_process_loads_no_pixels(module: str) -> None:
     assert not _loaded_by(f"import {module}") & HEAVY
@@ -41,11 +41,11 @@ def test_help_is_quick_because_it_loads_nothing_it_does_not_use() -> None:
     code = "import sys; sys.argv = ['faceblurd', '--help']\nfrom faceblurd.__main__ import main\n"
     loaded = _loaded_by(f"{code}try:\n    main()\nexcept SystemExit as end:\n    assert not end.code")
     assert "click" in loaded
-    assert not loaded & {*HEAVY, "pydantic", "ruamel", "structlog", "watchdog", "sqlite3", "pluggy", "multiprocessing"}
+    assert not loaded & {*HEAVY, "pydantic", "ruamel", "structlog", "watchdog", "sqlite3", "pluggy", "asyncio"}
 
 
 def test_a_plain_run_loads_no_plugin_machinery() -> None:
-    assert not _loaded_by("import faceblurd.daemon") & {"pluggy"}
+    assert not _loaded_by("import faceblurd.engine.daemon") & {"pluggy"}
 
 
 def test_rules_and_vocabulary_load_nothing_from_outside() -> None:
@@ -74,6 +74,6 @@ def note(key):
     if caller.startswith("faceblurd"):
         raise SystemExit(f"{caller} reads {key}")
 os.environ = Environ(os.environ)
-import faceblurd.cli, faceblurd.daemon, faceblurd.workers.toolbox
+import faceblurd.cli, faceblurd.engine.daemon, faceblurd.workers.toolbox
 """
     _loaded_by(code)

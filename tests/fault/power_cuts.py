@@ -1,9 +1,9 @@
 """Run as a script in a mount namespace of its own: cuts the power of a loop-mounted ext4 at every step of a delivery.
 
-The real pipeline, ledger and publisher work on the disk (with `apart`, the ledger on another one), in a child; only the
+The real engine, ledger and publisher work on the disk (with `apart`, the ledger on another one), in a child; only the
 worker is a stand-in, so that no picture has to be decoded a hundred times. At its Nth call to the kernel or the ledger
 the child shuts the file system down (EXT4_IOC_SHUTDOWN) and dies; the parent unmounts, mounts, looks, restarts the
-pipeline, and looks again. N grows until the child gets to its end. Arguments: a folder, the mode, ways
+engine, and looks again. N grows until the child gets to its end. Arguments: a folder, the mode, ways
 (comma-separated), what happens to the journal.
 """
 
@@ -16,12 +16,18 @@ import shutil
 import struct
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from faceblurd.intake.errands import AtOnce
-from faceblurd.intake.inbox import Inbox
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import virtual_time
+from stand_in_pool import StandInPool, at_rest, services
+
+from faceblurd.engine.hooks import Hooks
+from faceblurd.engine.intake import Intake
+from faceblurd.engine.model import RootPlan
+from faceblurd.engine.thread import Inline
 from faceblurd.intake.scanner import Selection
 from faceblurd.model import (
     BlurSpec,
@@ -33,19 +39,12 @@ from faceblurd.model import (
     Mode,
     Recipe,
     Region,
-    Sighting,
-    Source,
     Staged,
     State,
 )
-from faceblurd.outlet import contents, recovery, renames
+from faceblurd.outlet import contents, delivery, recovery, renames
 from faceblurd.outlet import staging as staging_files
-from faceblurd.outlet.command_hook import CommandHook
 from faceblurd.outlet.ledger import Ledger
-from faceblurd.outlet.quarantine import Quarantine
-from faceblurd.pipeline import Parts, Patience, Pipeline, RootPlan
-from faceblurd.pipeline.finishing import Finishing
-from faceblurd.plugins.host import PluginHost
 from faceblurd.workers.job import write_whole
 
 if TYPE_CHECKING:
@@ -91,47 +90,35 @@ class Disk:
         fcntl.ioctl(fd, EXT4_IOC_SHUTDOWN, struct.pack("i", JOURNAL[journal]))
 
 
-class Pool:
-    """One worker that 'redacts' at once: hashes, asks, writes and syncs the staging file as the real one does."""
+class Engine:
+    """The engine's real parts around one photo, and a worker that redacts at once, as the real one does."""
 
-    idle, busy, restarts = 1, 0, 0
-
-    def __init__(self) -> None:
-        self.answers: list[Any] = []
-        self.in_hand: tuple[Job, int] | None = None
+    def __init__(self, disk: Disk, mode: Mode) -> None:
+        self.ledger, self.plan = Ledger(disk.state / "ledger"), plan_on(disk, mode)
+        self.pool = StandInPool(self._work)
+        hooks = Hooks(
+            ("/bin/false",), timeout_seconds=5, max_attempts=99, outbox=self.ledger, on_problem=lambda _detail: None
+        )  # fmt: skip
+        self.services = services(self.ledger, self.pool, disk.state, [self.plan], hooks=hooks)  # nothing runs the hook
         self.times = 0
 
-    def warm(self, wanted: int) -> None: ...
-
-    def submit(self, job: Job, *, source_fd: int, staging_fd: int) -> bool:
-        self.in_hand, self.idle = (job, staging_fd), 0
-        self.answers.append(Hashed(job.id, contents.digest_of(source_fd)))
-        return True
-
-    def answer(self, job_id: int, *, proceed: bool) -> None:
-        assert proceed, "nothing here is known yet"
-        assert self.in_hand is not None
-        job, staging_fd = self.in_hand
+    def _work(self, question: Any) -> Any:
+        source_fd, staging_fd = self.pool.descriptors[-1]
+        if isinstance(question, Job):
+            return Hashed(question.id, contents.digest_of(source_fd))
+        assert question, "nothing here is known yet"
         digest = write_whole(staging_fd, RESULT, mtime_ns=None)
-        self.answers.append(Staged(job.id, (Region(1, 1, 2, 2, 1.0, "x"),), digest, len(RESULT), True, "", 1))
         self.times += 1
+        job = self.pool.jobs[-1].id
+        return Staged(job, (Region(1, 1, 2, 2, 1.0, "x"),), digest, len(RESULT), lossless=True, note="", milliseconds=1)
 
-    def waitables(self) -> list[Any]:
-        return []
+    def run_to_the_end(self) -> None:
+        async def work() -> None:
+            root = Intake(self.plan, self.services, Inline())
+            await root.hinted(["photo.jpg"])
+            await at_rest(root)
 
-    def collect(self, _ready: object) -> list[Any]:
-        answers, self.answers = self.answers, []
-        if any(isinstance(answer, Staged) for answer in answers):
-            self.idle = 1
-        return answers
-
-    def expire(self) -> list[Any]:
-        return []
-
-    def next_due(self) -> float:
-        return 0.0
-
-    def close(self) -> None: ...
+        virtual_time.run(work())
 
 
 def plan_on(disk: Disk, mode: Mode) -> RootPlan:
@@ -141,28 +128,6 @@ def plan_on(disk: Disk, mode: Mode) -> RootPlan:
         Recipe("test", DetectionSpec((), None), BlurSpec()), Selection(("*.jpg",), ()), quiet_seconds=0.0,
         settle_max_seconds=60.0, hard_links_ok=False, keep_mtime=False, replace_others=False, take_away_held=False,
     )  # fmt: skip
-
-
-def open_pipeline(disk: Disk, mode: Mode) -> tuple[Pipeline, Pool, Ledger]:
-    ledger, pool = Ledger(disk.state / "ledger"), Pool()
-    hook = CommandHook(
-        ("/bin/false",), timeout_seconds=5, max_attempts=99, outbox=ledger, on_problem=lambda _detail: None
-    )  # fmt: skip
-    hook.tick = lambda _now: None  # type: ignore[method-assign]  # never due: the outbox is counted at the end
-    parts = Parts(
-        Inbox(), AtOnce(), ledger, pool, Quarantine(ledger, disk.state / "quarantine"),  # type: ignore[arg-type]  # a stand-in
-        PluginHost.load((), on_error=lambda *_: None), hook, time.monotonic, lambda _report: None,
-        lambda *_, **__: None,
-    )  # fmt: skip
-    return Pipeline(parts, [plan_on(disk, mode)], Patience(4, 0.1, 1 << 20)), pool, ledger
-
-
-def run_to_the_end(pipeline: Pipeline, root: str) -> None:
-    pipeline.sight(Sighting(root, "photo.jpg", Source.EVENT))
-    deadline = time.monotonic() + 300
-    while len(pipeline.waiting):
-        assert time.monotonic() < deadline, "the photo never had its outcome"
-        pipeline.step(0.01)
 
 
 def prepare(disk: Disk, mode: Mode, ways: list[str]) -> None:
@@ -201,7 +166,7 @@ def arm(at_step: Callable[[], None]) -> None:
     changing: list[tuple[Any, str]] = [
         (os, "link"), (os, "rename"), (os, "unlink"), (os, "fsync"), (os, "mkdir"), (os, "pwrite"), (os, "ftruncate"),
         (renames, "renameat2"), (staging_files, "_create"), (staging_files, "copy_attributes"), (Ledger, "begin"),
-        (Ledger, "put"), (Ledger, "end"), (Ledger, "outbox_add"), (Finishing, "close"),
+        (Ledger, "put"), (Ledger, "end"), (Ledger, "outbox_add"), (delivery.Work, "close"),
     ]  # fmt: skip
     for module, name in changing:
         setattr(module, name, point(getattr(module, name)))
@@ -261,10 +226,10 @@ def work_until(disk: Disk, mode: Mode, ways: list[str], step: int, journal: str,
         try:
             answer_as_others_do(ways)
             arm(at_step)
-            pipeline, _, ledger = open_pipeline(disk, mode)
-            recovery.recover(ledger)
+            engine = Engine(disk, mode)
+            recovery.recover(engine.ledger)
             if not recovering:
-                run_to_the_end(pipeline, f"{disk.top}/in")
+                engine.run_to_the_end()
             at_step()
         except BaseException as error:  # noqa: BLE001 - the child must never go on as a second parent
             sys.stderr.write(f"step {step}: {error!r}\n")
@@ -298,9 +263,10 @@ def look(disk: Disk, mode: Mode, ways: list[str], step: int) -> str:
 
 def restart(disk: Disk, mode: Mode, step: int) -> None:
     """Start again on what the power cut left, and work to the end."""
-    pipeline, pool, ledger = open_pipeline(disk, mode)
+    engine = Engine(disk, mode)
+    ledger = engine.ledger
     recovery.recover(ledger)
-    run_to_the_end(pipeline, f"{disk.top}/in")
+    engine.run_to_the_end()
     target = disk.photo if mode is Mode.IN_PLACE else disk.mirrored
     assert target.read_bytes() == RESULT, step
     entry = ledger.entry(f"{disk.top}/in", "photo.jpg")
@@ -308,10 +274,9 @@ def restart(disk: Disk, mode: Mode, step: int) -> None:
     assert (entry.state, entry.target) == (State.PUBLISHED, Fingerprint.from_stat(target.lstat())), step
     assert ledger.intents() == [], step
     assert ledger.outbox_next() is not None, f"{step}: the hook was never told"
-    assert pool.times <= 1, f"{step}: worked on {pool.times} times"
+    assert engine.times <= 1, f"{step}: worked on {engine.times} times"
     left = list(disk.top.rglob(".faceblurd-*"))
     assert left == [], f"{step}: {left}"
-    pipeline.abandon()
     ledger.close()
 
 

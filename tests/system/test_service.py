@@ -342,13 +342,13 @@ def test_a_worker_gives_the_memory_of_a_24_megapixel_photo_back(
 
 
 def _workers_resident_kb(pid: int) -> list[int]:
-    """Resident memory of the children that are workers (one more is multiprocessing's resource tracker)."""
+    """Resident memory of the children that are workers, in kB."""
     with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as children:
         found = children.read().split()
     sizes = []
     for child in found:
         with open(f"/proc/{child}/cmdline", encoding="utf-8") as words, open(f"/proc/{child}/status") as status:
-            if "spawn_main" in words.read():
+            if "faceblurd.workers.job" in words.read():
                 sizes.append(next(int(line.split()[1]) for line in status if line.startswith("VmRSS")))
     assert sizes, "no worker"
     return sizes
@@ -358,8 +358,8 @@ def _workers_resident_kb(pid: int) -> list[int]:
 def test_20000_finished_files_cost_no_read_and_little_time(
     one: Any, inbox: Path, tmp_path: Path, portraits: Any
 ) -> None:
-    from faceblurd import assembly
     from faceblurd.config import load_config
+    from faceblurd.engine.state import LEDGER_NAME
     from faceblurd.model import Entry, Fingerprint, State
     from faceblurd.outlet.ledger import Ledger
 
@@ -367,7 +367,7 @@ def test_20000_finished_files_cost_no_read_and_little_time(
     recipe = config.recipe_for(config.roots[0]).digest
     one.state_dir.mkdir()
     tmp_path.joinpath("out").mkdir()  # a mirror that is not there would be filled again
-    ledger = Ledger(one.state_dir / assembly.LEDGER_NAME)
+    ledger = Ledger(one.state_dir / LEDGER_NAME)
     with ledger.transaction():
         for number in range(20_000):
             path = inbox / str(number % 200) / f"p{number}.jpg"

@@ -108,13 +108,18 @@ class Daemon:
                 event.set()
 
     async def _unless_stopped(self, step: Coroutine[None, None, T]) -> T | None:
-        """Await a step, or give it up when a stop is asked for."""
+        """Await a step; give it up when a stop is asked for (None), or when the engine fails, which is raised."""
         under_way, stop = asyncio.ensure_future(step), asyncio.ensure_future(self._stop.wait())
+        waits: set[asyncio.Future[Any]] = {under_way, stop}
+        if self._engine is not None:
+            waits.add(self._engine.failed)
         try:
-            await asyncio.wait({under_way, stop}, return_when=asyncio.FIRST_COMPLETED)
-            if not under_way.done():
-                return None
-            return await under_way
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            if under_way.done():
+                return under_way.result()
+            if self._engine is not None and self._engine.failed.done():
+                self._engine.failed.result()
+            return None
         finally:
             under_way.cancel()
             stop.cancel()
@@ -252,11 +257,10 @@ class Daemon:
             raise FaceblurdError("state_dir cannot change while running", remedy="Restart the service for that")
         made, folders = self._made(config, planned, ledger), list["Mirror"]()
         try:
-            await made.pool.ready()
+            await self._unless_stopped(made.pool.ready())
             folders = await self._answered(partial(mirrors.make_folders, mirrors.calls_for(planned, ledger)))
-            await self._engine.drain(
-                self._config.workers.stop_seconds
-            )  # nothing refuses the configuration from here on
+            # Nothing refuses the configuration from here on.
+            await self._unless_stopped(self._engine.drain(self._config.workers.stop_seconds))
             mirrors.fill_new(folders, ledger)
         except BaseException:
             mirrors.undo(folders)

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 LONG = tuple(pytest.param(name, marks=pytest.mark.slow) for name in ("EIO", "EBUSY", "ETIMEDOUT", "ENOTCONN"))
 PATIENT = """
-    import faceblurd.intake.root
+    import faceblurd.engine.root
     from faceblurd.plugins.hookspecs import hookimpl
 
-    faceblurd.intake.root.STALLED_SECONDS = 3600.0
+    faceblurd.engine.root.STALLED_SECONDS = 3600.0
 
     @hookimpl
     def skip_candidate(path, size):

@@ -8,6 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import virtual_time
+from stand_in_pool import StandInPool, services
+
 from faceblurd.engine.intake import Intake
 from faceblurd.engine.model import RetryPolicy, RootPlan
 from faceblurd.engine.services import Log
@@ -15,7 +17,6 @@ from faceblurd.engine.thread import Inline
 from faceblurd.intake.scanner import Selection
 from faceblurd.model import BlurSpec, DetectionSpec, Job, Mode, Recipe, Report
 from faceblurd.outlet.ledger import Ledger
-from stand_in_pool import StandInPool, services
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

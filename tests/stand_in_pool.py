@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from faceblurd.engine.intake import Intake
 from faceblurd.engine.model import RetryPolicy, RootPlan
 from faceblurd.engine.services import Log, Services
-from faceblurd.engine.thread import Inline
 from faceblurd.engine.turns import Turns
 from faceblurd.outlet.quarantine import Quarantine
 from faceblurd.plugins.host import PluginHost
@@ -20,8 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from faceblurd.engine.hooks import Hooks
-    from faceblurd.engine.thread import Thread
-    from faceblurd.model import Hashed, Job, JobResult, Refused, Report
+    from faceblurd.model import Hashed, Job, JobResult, Refused
     from faceblurd.outlet.ledger import Ledger
     from faceblurd.workers.worker import Lost
 
@@ -57,10 +55,17 @@ class StandInPool:
         self.descriptors: list[tuple[int, int]] = []
         self.proceeded: list[bool] = []
         self.answers: asyncio.Queue[Any] = asyncio.Queue()
+        self.question: Any = None  # what waits for an answer: a job, or whether to go on with it
         self._answer = answer
 
     async def answered(self, question: Any) -> Any:
-        return await self.answers.get() if self._answer is None else self._answer(question)
+        if self._answer is not None:
+            return self._answer(question)
+        self.question = question
+        try:
+            return await self.answers.get()
+        finally:
+            self.question = None
 
     def ensure(self, wanted: int) -> None: ...
 

@@ -31,7 +31,14 @@ def test_every_room_uses_only_those_below_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["faceblurd.__main__", "faceblurd.cli", "faceblurd.engine.daemon", "faceblurd.engine.once", "faceblurd.workers.job"]
+    "module",
+    [
+        "faceblurd.__main__",
+        "faceblurd.cli",
+        "faceblurd.engine.daemon",
+        "faceblurd.engine.once",
+        "faceblurd.workers.job",
+    ],
 )
 def test_the_parent_process_loads_no_pixels(module: str) -> None:
     assert not _loaded_by(f"import {module}") & HEAVY

@@ -11,9 +11,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from faceblurd.outlet.command_hook import FIRST_RETRY_SECONDS, CommandHook, OutboxEntry, fire_once
 
 from faceblurd.model import Outcome, Reason, Region, Report
-from faceblurd.outlet.command_hook import FIRST_RETRY_SECONDS, CommandHook, OutboxEntry, fire_once
 from faceblurd.outlet.hook_process import payload_for
 from faceblurd.outlet.ledger import Ledger
 

@@ -8,12 +8,12 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
 from faceblurd.intake.errands import AtOnce
+from faceblurd.pipeline.companions import Companions
+
 from faceblurd.intake.scanner import Found
 from faceblurd.model import Entry, Fingerprint, State
 from faceblurd.outlet import companions
-from faceblurd.pipeline.companions import Companions
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
 from faceblurd.intake.errands import AtOnce, Lanes
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
 from desk import Desk, run
+from stand_in_pool import at_rest
+
 from faceblurd.model import (
     Abandoned,
     Entry,
@@ -25,7 +26,6 @@ from faceblurd.model import (
     Untouched,
 )
 from faceblurd.workers.worker import Lost
-from stand_in_pool import at_rest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -6,16 +6,16 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
 from faceblurd.intake.errands import AtOnce
-from faceblurd.intake.filesystem import RootIdentity
 from faceblurd.intake.inbox import Inbox
-from faceblurd.intake.scanner import Selection
-from faceblurd.model import BlurSpec, DetectionSpec, Entry, Fingerprint, Mode, Recipe, Sighting, Source, State
-from faceblurd.outlet.ledger import Ledger
 from faceblurd.pipeline.files import Parts, RootPlan
 from faceblurd.pipeline.housekeeping import MOST_MISSING, Housekeeping
 from faceblurd.pipeline.waiting import Waiting
+
+from faceblurd.intake.filesystem import RootIdentity
+from faceblurd.intake.scanner import Selection
+from faceblurd.model import BlurSpec, DetectionSpec, Entry, Fingerprint, Mode, Recipe, Sighting, Source, State
+from faceblurd.outlet.ledger import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

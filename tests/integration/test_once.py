@@ -6,12 +6,13 @@ import textwrap
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from faceblurd.pipeline import Patience, RootPlan
+
 from faceblurd import assembly, once
 from faceblurd.config import HooksConfig, WorkersConfig, builtin_recipe
 from faceblurd.intake.scanner import Selection
 from faceblurd.model import Mode, Report
 from faceblurd.outlet.ledger import Ledger
-from faceblurd.pipeline import Patience, RootPlan
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,13 +11,13 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from watchdog.observers import inotify_c
-
-from faceblurd.intake import root as root_module
 from faceblurd.intake.errands import AtOnce
 from faceblurd.intake.inbox import Inbox
 from faceblurd.intake.presence import CHECK_SECONDS
 from faceblurd.intake.root import Outside, Pace, RootState, RootWatch
+from watchdog.observers import inotify_c
+
+from faceblurd.intake import root as root_module
 from faceblurd.intake.scanner import Batch, Finished, Selection
 from faceblurd.model import Watch
 

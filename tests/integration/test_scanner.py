@@ -10,12 +10,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from faceblurd.intake.inbox import SCAN_BATCHES, Inbox
 
 from faceblurd.intake import heads
 from faceblurd.intake import inbox as inbox_module
 from faceblurd.intake.filesystem import RootIdentity
 from faceblurd.intake.heads import Heads
-from faceblurd.intake.inbox import SCAN_BATCHES, Inbox
 from faceblurd.intake.scanner import BATCH, Batch, Finished, Scan, Selection, survey, walk
 from faceblurd.model import Fingerprint, Sighting, Source
 from faceblurd.rules.filter import Why

@@ -13,19 +13,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from decide_outlet import ANSWER, PARENT, WORKER, Job, Outlet
+from decide_waiting import Waiting
 
 from faceblurd.model import Entry, Fingerprint, Intent, Mode, Reason, Source, State
-from decide_waiting import Waiting
 from faceblurd.rules import decide, settle
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from decide_waiting import File
     from decide_world import Inode, World
 
-    from faceblurd.outlet.ledger import Ledger
-    from decide_waiting import File
     from faceblurd.engine.model import RootPlan
+    from faceblurd.outlet.ledger import Ledger
 
     Steps = Generator[str, str, None]
 

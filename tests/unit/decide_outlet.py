@@ -20,11 +20,11 @@ from faceblurd.rules import decide
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from decide_waiting import File
     from decide_world import Inode, World
 
-    from faceblurd.outlet.ledger import Ledger
-    from decide_waiting import File
     from faceblurd.engine.model import RootPlan
+    from faceblurd.outlet.ledger import Ledger
 
     Steps = Generator[str, str, None]
     Plan = decide.Finish | decide.Redo | decide.Restore | decide.SetAside

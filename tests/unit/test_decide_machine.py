@@ -19,10 +19,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from faceblurd.engine.model import RootPlan
 from faceblurd.intake.scanner import Selection
 from faceblurd.model import BlurSpec, DetectionSpec, Mode, Reason, Recipe, Source, State
 from faceblurd.outlet.ledger import Ledger
-from faceblurd.engine.model import RootPlan
 from faceblurd.rules.decide import DONE
 
 if TYPE_CHECKING:

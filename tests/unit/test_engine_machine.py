@@ -18,21 +18,35 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from unittest import mock
 
 import pytest
+from desk import plan_of
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from stand_in_pool import StandInPool, services
+from virtual_time import VirtualLoop
 
-from desk import plan_of
 from faceblurd.engine.intake import Intake
 from faceblurd.engine.model import RetryPolicy
-from faceblurd.model import Hashed, Job, Mode, Reason, Recipe, Refused, Region, Staged, State, Untouched
-from faceblurd.model import BlurSpec, DetectionSpec
+from faceblurd.model import (
+    Abandoned,
+    BlurSpec,
+    DetectionSpec,
+    Hashed,
+    Job,
+    Mode,
+    Reason,
+    Recipe,
+    Refused,
+    Region,
+    Staged,
+    State,
+    Untouched,
+)  # fmt: skip
 from faceblurd.outlet import contents, renames
 from faceblurd.outlet import staging as staging_files
 from faceblurd.outlet.ledger import Ledger
 from faceblurd.workers.job import write_whole
-from stand_in_pool import StandInPool, at_rest, services
-from virtual_time import VirtualLoop
+from faceblurd.workers.worker import Lost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -133,7 +147,6 @@ class EngineMachine(RuleBasedStateMachine):
         self.ledger = Ledger(self.folder / "state" / "ledger")
         changes = {"mode": self.mode, "recipe": RECIPES[self.recipe], "quiet_seconds": QUIET, "take_away_held": False}
         self.plan = plan_of(self.folder, **changes)
-        self.asked: Job | None = None
         self.crash: asyncio.Future[None] = self.loop.create_future()
 
         async def make() -> Intake:
@@ -241,30 +254,23 @@ class EngineMachine(RuleBasedStateMachine):
         self._let_it_work()
         self._run(asyncio.sleep(0.01))
 
-    @precondition(lambda self: self.pool.busy)
+    @precondition(lambda self: self.pool.question is not None)
     @rule()
     def the_worker_dies(self) -> None:
-        from faceblurd.workers.worker import Lost
-
-        self.asked = None
         self.pool.answers.put_nowait(Lost(self.pool.jobs[-1].id, Reason.WORKER_CRASHED, "signal 9"))
         self._run(asyncio.sleep(0.01))
 
     def _let_it_work(self) -> None:
         """Answer as a worker would that has the photo in hand."""
-        if not self.pool.busy or not self.pool.jobs or not self.pool.answers.empty():
+        if self.pool.question is None:
             return
         job, (source_fd, staging_fd) = self.pool.jobs[-1], self.pool.descriptors[-1]
-        if self.asked is not job:
-            self.asked = job
+        if isinstance(self.pool.question, Job):
             self.pool.answers.put_nowait(Hashed(job.id, contents.digest_of(source_fd)))
-        elif len(self.pool.proceeded) == len([one for one in self.pool.jobs if one is not None]):
-            self.asked = None
+        else:
             self.pool.answers.put_nowait(self._worked(job, source_fd, staging_fd))
 
     def _worked(self, job: Job, source_fd: int, staging_fd: int) -> Any:
-        from faceblurd.model import Abandoned
-
         if not self.pool.proceeded[-1]:
             return Abandoned(job.id)
         content = os.pread(source_fd, 1000, 0).decode()

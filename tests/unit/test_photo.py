@@ -9,8 +9,9 @@ import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
 from desk import OLD, Desk, run
+from stand_in_pool import at_rest
+
 from faceblurd.engine import intake, outcomes
 from faceblurd.engine.model import RetryPolicy
 from faceblurd.engine.photo import STILL_OPEN_SECONDS
@@ -20,7 +21,6 @@ from faceblurd.outlet import contents
 from faceblurd.rules import decide
 from faceblurd.workers.job import write_whole
 from faceblurd.workers.worker import Lost
-from stand_in_pool import at_rest
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,9 +7,9 @@ import os
 from dataclasses import replace
 
 import pytest
+from faceblurd.intake.presence import CHECK_SECONDS, MOST_CHECK_SECONDS, ROOM_SECONDS, Presence
 
 from faceblurd.intake.filesystem import Look, RootIdentity
-from faceblurd.intake.presence import CHECK_SECONDS, MOST_CHECK_SECONDS, ROOM_SECONDS, Presence
 
 ROOT, TO = "/srv/photos", "/srv/blurred"
 DISK = RootIdentity(device=7, inode=2, mount_point="/srv", mark="a")

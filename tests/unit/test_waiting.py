@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from faceblurd.pipeline.files import File, RootPlan
+from faceblurd.pipeline.waiting import MOST_FRESH_IN_A_ROW, SPARE_TIMERS, STILL_OPEN_SECONDS, Waiting
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from faceblurd.intake.scanner import Selection
 from faceblurd.model import BlurSpec, DetectionSpec, Fingerprint, Mode, Recipe, Source, State
-from faceblurd.pipeline.files import File, RootPlan
-from faceblurd.pipeline.waiting import MOST_FRESH_IN_A_ROW, SPARE_TIMERS, STILL_OPEN_SECONDS, Waiting
 
 PLAN = RootPlan(
     "/r", Mode.MIRROR, "/out", Recipe("test", DetectionSpec((), None), BlurSpec()), Selection(("*",), ()),

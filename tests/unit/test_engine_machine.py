@@ -235,6 +235,21 @@ class EngineMachine(RuleBasedStateMachine):
     def something_will_happen(self, after: int, deed: str) -> None:
         self.deeds.append((after, deed))
 
+    @rule(
+        path=PATHS, kind=KINDS, after=st.integers(0, 24), deed=DEEDS | st.just("none"),
+        meanwhile=st.sampled_from(["none", "none", "over", "new", "gone", "touched", "back"]),
+    )  # fmt: skip
+    def a_life_to_the_end(self, path: str, kind: str, after: int, deed: str, meanwhile: str) -> None:
+        """An upload that is worked on at once; something happens at one of the points, or while a worker has it."""
+        self.people(path, "new", kind, heard=True)
+        if deed != "none":
+            self.deeds.append((after, deed))
+        self.time_passes(QUIET)
+        self.the_worker_goes_on()
+        self._do(meanwhile, path)
+        self.the_worker_goes_on()
+        self.deeds.clear()
+
     # --- time
 
     @rule(seconds=st.sampled_from([0.0, 0.5, 2.0, 6.0, 40.0]))
@@ -369,7 +384,7 @@ class MirrorMachine(EngineMachine):
     mode = Mode.MIRROR
 
 
-SETTINGS = settings(max_examples=int(os.environ.get("EX", "60")), stateful_step_count=40)
+SETTINGS = settings(max_examples=20, stateful_step_count=40)
 TestInPlace = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")(InPlaceMachine.TestCase)
 TestMirror = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")(MirrorMachine.TestCase)
 TestInPlace.settings = TestMirror.settings = SETTINGS

@@ -117,21 +117,24 @@ class TestBoth:
 
         run(story)
 
-    def test_nothing_of_a_call_is_kept_when_its_answer_is_there(self, thread: Thread) -> None:
+    @pytest.mark.parametrize("waits", [True, False], ids=["awaited", "for later"])
+    def test_nothing_of_a_call_is_kept_when_it_was_made(self, thread: Thread, *, waits: bool) -> None:
         """An open file or a photo's bytes would stay until the root's next call, which may be tomorrow."""
 
         async def story() -> None:
-            photo = Photo()
+            photo, made = Photo(), threading.Event()
             seen = weakref.ref(photo)
-            await thread.run(partial(id, photo))
-            assert len(await thread.run(partial(list, [photo]))) == 1
-            thread.later(partial(id, photo))
-            await thread.run(lambda: None)
+            if waits:
+                assert len(await thread.run(partial(list, [photo]))) == 1
+                made.set()
+            else:
+                thread.later(lambda photo=photo: photo and made.set())
             del photo
-            await asyncio.sleep(0)
-            gc.collect()
-            while seen() is not None and isinstance(thread, RootThread):  # its thread is about to let go
-                await asyncio.sleep(0.01)
+            await asyncio.to_thread(made.wait, SECONDS)
+            for _ in range(1000):
+                if seen() is None:
+                    break
+                await asyncio.sleep(0.01)  # its thread is about to let go
                 gc.collect()
             assert seen() is None
 

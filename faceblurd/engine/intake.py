@@ -140,8 +140,11 @@ class Intake:
             return False
         if fresh and not photo.ticket.fresh:
             self.services.turns.promote(photo.ticket)
-        if photo.hint is not None and not photo.hint.done() and fingerprint != photo.fingerprint:
-            photo.hint.set_result(fingerprint)
+        if fingerprint != photo.fingerprint:
+            if photo.hint is None:
+                photo.is_passed = True
+            elif not photo.hint.done():
+                photo.hint.set_result(fingerprint)
         return True
 
     def _verdict(self, path: str, fingerprint: Fingerprint) -> decide.Start | None:
@@ -197,6 +200,8 @@ class Intake:
         finally:
             self._places[fresh].release()
             del self.photos[photo.path], self._tasks[photo.path]
+        if photo.is_passed:  # maybe after the last comparison: its only hint has come
+            self.point_at([photo.path])
 
     def _hold_for_a_bug(self, photo: Photo, error: Exception) -> None:
         detail = f"{type(error).__name__}: {error}"

@@ -90,6 +90,7 @@ class Photo:
     state: State = State.SETTLING
     first_look: float | None = None  # when it was first opened: what it waits for a worker is not its writer's time
     hint: asyncio.Future[Fingerprint] | None = None  # while it naps
+    is_passed: bool = False  # other bytes were seen under its name while it did not nap
 
     @property
     def key(self) -> tuple[str, str]:

@@ -130,10 +130,10 @@ def family(pid: int) -> list[int]:
 
 
 def workers(pid: int) -> list[int]:
-    """List the worker processes of a daemon or a command (multiprocessing's resource tracker is among its family)."""
+    """List the worker processes of a daemon or a command."""
     found = []
     for each in family(pid):
         with contextlib.suppress(OSError), open(f"/proc/{each}/cmdline", "rb") as file:
-            if b"spawn_main" in file.read():
+            if b"faceblurd.workers.job" in file.read():
                 found.append(each)
     return found

@@ -1,6 +1,6 @@
 """What a command costs from a cold start: `faceblurd --help`, and `faceblurd blur` of one small photo.
 
-CPU seconds are user and system time of the command and all its children (a worker, multiprocessing's resource tracker).
+CPU seconds are user and system time of the command and all its children (a worker).
 The modules that took longest to import are listed for both, since a worker inherits `-X importtime`.
 """
 

@@ -225,9 +225,9 @@ def test_a_reload_in_which_the_state_disk_fills_up_is_made_after_the_pause(
 
 
 def workers(daemon: int) -> int:
-    """Count the worker processes of a daemon (one more child is multiprocessing's resource tracker)."""
+    """Count the worker processes of a daemon."""
     count = 0
     for child in Path(f"/proc/{daemon}/task/{daemon}/children").read_text().split():
         with suppress(FileNotFoundError):
-            count += "spawn_main" in Path(f"/proc/{child}/cmdline").read_text()
+            count += "faceblurd.workers.job" in Path(f"/proc/{child}/cmdline").read_text()
     return count

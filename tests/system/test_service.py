@@ -342,13 +342,13 @@ def test_a_worker_gives_the_memory_of_a_24_megapixel_photo_back(
 
 
 def _workers_resident_kb(pid: int) -> list[int]:
-    """Resident memory of the children that are workers (one more is multiprocessing's resource tracker)."""
+    """Resident memory of the children that are workers."""
     with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as children:
         found = children.read().split()
     sizes = []
     for child in found:
         with open(f"/proc/{child}/cmdline", encoding="utf-8") as words, open(f"/proc/{child}/status") as status:
-            if "spawn_main" in words.read():
+            if "faceblurd.workers.job" in words.read():
                 sizes.append(next(int(line.split()[1]) for line in status if line.startswith("VmRSS")))
     assert sizes, "no worker"
     return sizes

@@ -41,10 +41,10 @@ DEEDS = {
         import ctypes, resource; assert ctypes.CDLL(None).prctl(1, 9, 0, 0, 0) == 0
         resource.setrlimit(resource.RLIMIT_AS, (1 << 36, 1 << 36)); os.nice(1); os.sched_getaffinity(0)""",
     "spawned-workers-with-descriptors": """
-        import multiprocessing as mp; from multiprocessing.reduction import send_handle
-        context = mp.get_context("spawn"); ours, theirs = context.Pipe()
-        child = context.Process(target=os.getpid); child.start(); child.join(); assert child.exitcode == 0
-        pidfd = os.pidfd_open(os.getpid()); send_handle(ours, pidfd, os.getpid())""",
+        import socket, subprocess, sys; ours, theirs = socket.socketpair()
+        code = "import socket, sys; print(socket.recv_fds(socket.socket(fileno=int(sys.argv[1])), 1, 1)[1])"
+        child = subprocess.Popen([sys.executable, "-P", "-c", code, str(theirs.fileno())], pass_fds=[theirs.fileno()])
+        pidfd = os.pidfd_open(child.pid); socket.send_fds(ours, [b"x"], [pidfd]); assert child.wait() == 0""",
     "workers-in-their-sandbox": """
         import ctypes; from faceblurd.workers import landlock, sandbox; libc = ctypes.CDLL(None)
         assert libc.prctl(38, 1, 0, 0, 0) == 0; held = sandbox.enter(most_file_bytes=1 << 30)
@@ -58,7 +58,7 @@ DEEDS = {
         assert db.execute("PRAGMA journal_mode=WAL").fetchone() == ("wal",)
         db.execute("CREATE TABLE t (x)"); db.commit()""",
     "command-hook": """
-        from faceblurd.outlet.command_hook import fire_once; assert fire_once(["true"], {}, 9.0) == (0, "")
+        from faceblurd.outlet.hook_process import fire_once; assert fire_once(["true"], {}, 9.0) == (0, "")
         assert fire_once(["sleep", "60"], {}, 0.1)[0] == -9""",
     "notify": """
         from faceblurd.telemetry.sd_notify import Notifier; import socket

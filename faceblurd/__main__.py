@@ -1,4 +1,4 @@
-"""The entry point. Kept this small because every worker process imports it too (multiprocessing's spawn)."""
+"""The entry point. Kept this small: `startup.prepare` comes before any import that takes long."""
 
 from __future__ import annotations
 

@@ -246,6 +246,7 @@ class Daemon:
             self._reload.set()
             raise
         else:
+            self._write_status(ledger)  # whoever hears of it may look
             self._log.event("config.reloaded", roots=[plan.path for plan in self._plans])
         finally:
             self._notifier.ready()

@@ -2,8 +2,9 @@
 
 One coroutine a photo. What it holds is held by `async with`, and cancelling it (a stop, a root that has gone) puts all
 of that down: no staging file, no descriptor, no intent is left. A hint does not cancel it: it ends the photo's nap;
-during the work it costs nothing, since publishing compares. Whatever may hang is called in the root's own thread
-(`root.run`). Steps that must not be left half done run `to_the_end`. Decisions are pure (`rules.decide`, `.settle`).
+during the work, when publishing compares, it is kept for a look after the end. Whatever may hang is called in the
+root's own thread (`root.run`). Steps that must not be left half done run `to_the_end`. Decisions are pure
+(`rules.decide`, `.settle`).
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ returned. `to_the_end` is for steps that must not be left half done.
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from contextlib import suppress
 from queue import SimpleQueue
@@ -48,11 +49,14 @@ class RootThread:
         return await answer
 
     def later(self, call: Callable[[], object]) -> None:
-        """Have the call made; nobody hears of it."""
+        """Have the call made; of a bug in it hears whoever hears of those in threads, and the thread lives on."""
 
         def make() -> None:
-            with suppress(OSError):
-                call()
+            try:
+                with suppress(OSError):
+                    call()
+            except Exception:  # noqa: BLE001 - isolation point: without its thread the root would wait for ever
+                threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
 
         self._put(make)
 
@@ -77,6 +81,8 @@ def _make(call: Callable[[], T], answer: asyncio.Future[T], loop: asyncio.Abstra
         return
     try:
         result = call()
+    except StopIteration as error:  # no future takes it
+        _post(loop, answer, answer.set_exception, RuntimeError(f"{type(error).__name__} in a call"))
     except BaseException as error:  # noqa: BLE001 - isolation point: the thread lives on, the awaiting coroutine raises it
         _post(loop, answer, answer.set_exception, error)
     else:
@@ -123,5 +129,6 @@ async def to_the_end(step: Awaitable[T]) -> T:
         except asyncio.CancelledError:
             is_cancelled = True
     if is_cancelled and (task := asyncio.current_task()) is not None:
+        task.uncancel()  # it counts once: a timeout knows its own by that
         task.cancel()
     return under_way.result()

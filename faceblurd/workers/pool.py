@@ -85,21 +85,19 @@ class Pool:
         Raises SetupError when detectors, engines or plugins do not load any more.
         """
         worker = await self._lease()
-        self._leased.add(worker)
         try:
             yield worker
-        except BaseException:
-            worker.is_spent = True
-            raise
         finally:
-            self._leased.discard(worker)
             self._give_back(worker)
 
     async def _lease(self) -> Worker:
         if self.failure is not None:
             raise self.failure
-        if self._idle:
-            return self._take(next(iter(self._idle)))
+        for worker in list(self._idle):
+            if worker.is_quiet():
+                self._leased.add(self._take(worker))
+                return worker
+            self._died_idle(worker)
         waiting: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiting)
         self.ensure(0)
@@ -107,7 +105,7 @@ class Pool:
             return await waiting
         except asyncio.CancelledError:
             if waiting.done() and not waiting.cancelled() and waiting.exception() is None:
-                self._hand_on(waiting.result())
+                self._give_back(waiting.result())
             raise
         finally:
             with suppress(ValueError):
@@ -119,9 +117,11 @@ class Pool:
         return worker
 
     def _give_back(self, worker: Worker) -> None:
+        self._leased.discard(worker)
         if self._closed or worker.is_spent or worker.files >= self.limits.recycle_after_files:
-            self.restarts += worker.is_spent and not self._closed
+            self.restarts += worker.is_lost and not self._closed
             self._end(worker)
+            self.ensure(0)  # others may wait for one
             self._tell()
         else:
             self._hand_on(worker)
@@ -131,6 +131,7 @@ class Pool:
         while self._waiting:
             waiting = self._waiting.popleft()
             if not waiting.done():
+                self._leased.add(worker)  # at once: it counts, or another one would be started in its place
                 waiting.set_result(worker)
                 return
         loop = asyncio.get_running_loop()
@@ -149,6 +150,7 @@ class Pool:
 
     def _end(self, worker: Worker) -> None:
         worker.kill()
+        worker.close()
         self._spawn(self._reap(worker))
 
     async def _reap(self, worker: Worker) -> None:
@@ -192,7 +194,7 @@ class Pool:
                 return
             case messages.SetupFailed():
                 self._fail(SetupError(answer.message, remedy=answer.remedy))
-            case str():
+            case str() if not self._closed:
                 self.restarts += 1
                 self._not_started(answer)
         self._end(worker)
@@ -222,7 +224,7 @@ class Pool:
         Raises SetupError when one does not, FaceblurdError when the worker does not start.
         """
         self.ensure(1)
-        while not self._idle:
+        while not (self._idle or self._leased):
             if self.failure is not None:
                 raise self.failure
             if not self._starting:
@@ -248,9 +250,12 @@ class Pool:
         self._closed = True
         for worker in list(self._idle):
             self._end(self._take(worker))
-        for worker in self._alive:
+        alive, tasks = list(self._alive), list(self._tasks)
+        for worker in alive:
             worker.kill()
-        reaping = [asyncio.ensure_future(worker.reaped(REAP_SECONDS)) for worker in self._alive]
-        await asyncio.gather(*reaping)
-        for task in self._tasks:
+        await asyncio.gather(*(worker.reaped(REAP_SECONDS) for worker in alive))
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for worker in set(alive) - self._leased:
+            worker.close()

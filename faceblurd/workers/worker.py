@@ -15,7 +15,7 @@ import sys
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from faceblurd.model import Abandoned, Hashed, Reason, Refused, Staged, Untouched
 from faceblurd.workers import channel, messages
@@ -26,11 +26,16 @@ if TYPE_CHECKING:
     from faceblurd.model import Job, JobResult
     from faceblurd.workers.job import Setup
 
+A = TypeVar("A", bound="Hashed | JobResult")
 START_SECONDS = 60.0
 REAP_SECONDS = 0.2  # for a process that has been killed, or has closed its socket, to end
 _POLL_SECONDS = 0.02  # where the kernel has no pidfd (before 5.3, as on older NAS)
 _READ_BYTES = 1 << 16
 _SPENT = frozenset({Reason.OUT_OF_MEMORY, Reason.INTERNAL_ERROR})
+_BEGINS: tuple[type[Hashed | Refused], ...] = (Hashed, Refused)
+_ENDS: tuple[type[JobResult], ...] = (Staged, Untouched, Refused)
+_ABANDONS: tuple[type[JobResult], ...] = (Abandoned, Refused)
+_OUT_OF_TURN = "the worker spoke out of turn"
 _COMMAND = "import sys; from faceblurd.workers.job import main; main(int(sys.argv[1]))"
 
 
@@ -65,6 +70,7 @@ class Worker:
         self._due = 0.0
         self.files = 0
         self.is_spent = False  # it must get no other job
+        self.is_lost = False  # it did not do what it was asked for
 
     @property
     def pid(self) -> int:
@@ -75,21 +81,37 @@ class Worker:
         """Give the socket, which is readable when the worker speaks or has ended."""
         return self._socket.fileno()
 
+    def is_quiet(self) -> bool:
+        """Tell whether it has neither ended nor said more than it was asked for."""
+        if self._received or self._frames.has_part:
+            return False
+        try:
+            self._socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
     # --- start
 
     async def started(self) -> messages.Ready | messages.SetupFailed | str:
         """Wait until it can take a job; a text says why it cannot."""
-        self._due = asyncio.get_running_loop().time() + START_SECONDS
+        loop = asyncio.get_running_loop()
+        self._due = loop.time() + START_SECONDS
         try:
-            self._send(self._setup)
+            async with asyncio.timeout_at(self._due):
+                await loop.sock_sendall(self._socket, channel.pack(self._setup))  # recipes may have thousands of zones
             message = await self._receive()
         except TimeoutError:
             return f"it was not ready within {START_SECONDS:.0f} s"
-        except (EOFError, OSError, ValueError):
+        except (EOFError, OSError):
             return await self._how_it_ended()
-        if isinstance(message, messages.Ready | messages.SetupFailed):
+        except ValueError:
+            return _OUT_OF_TURN
+        if isinstance(message, messages.SetupFailed) or (isinstance(message, messages.Ready) and self.is_quiet()):
             return message
-        return "it spoke out of turn"
+        return _OUT_OF_TURN
 
     # --- a job
 
@@ -99,45 +121,40 @@ class Worker:
         """Hand over a job and its two open files; wait for the source's digest. All of it has `within_seconds`."""
         self._job, self._due = job, asyncio.get_running_loop().time() + within_seconds
         self.is_spent = True  # until its result is there
-        answer = await self._ask(messages.Order.of(job, self._setup.recipes), (source_fd, staging_fd))
-        return answer if isinstance(answer, Hashed | Refused | Lost) else self._lost_its_way(job)
+        order = messages.Order.of(job, self._setup.recipes)
+        return await self._ask(order, (source_fd, staging_fd), expects=_BEGINS)
 
     async def go_on(self, *, proceed: bool) -> JobResult | Lost:
         """Answer a `Hashed`: go on, or abandon the job. Wait for what becomes of it."""
-        assert self._job is not None  # noqa: S101 - `begin` gave its digest
-        job, answer = self._job, await self._ask(proceed)
-        if isinstance(answer, Hashed) or isinstance(answer, Abandoned) == proceed:
-            return self._lost_its_way(job)
-        return answer
+        return await self._ask(proceed, expects=_ENDS if proceed else _ABANDONS)
 
-    async def _ask(self, what: object, descriptors: Sequence[int] = ()) -> Hashed | JobResult | Lost:
-        assert self._job is not None  # noqa: S101 - `begin` has set it
-        job = self._job
+    async def _ask(self, what: object, descriptors: Sequence[int] = (), *, expects: tuple[type[A], ...]) -> A | Lost:
         try:
             self._send(what, descriptors)
             answer = await self._receive()
         except TimeoutError:
-            return Lost(job.id, Reason.DEADLINE, "took longer than workers.deadline_seconds")
+            return self._lost(Reason.DEADLINE, "took longer than workers.deadline_seconds")
         except (EOFError, OSError):
-            return Lost(job.id, Reason.WORKER_CRASHED, await self._how_it_ended())
+            return self._lost(Reason.WORKER_CRASHED, await self._how_it_ended())
         except ValueError:
-            return self._lost_its_way(job)
-        if not isinstance(answer, Hashed | Staged | Untouched | Abandoned | Refused) or answer.job != job.id:
-            return self._lost_its_way(job)
+            return self._lost(Reason.WORKER_CRASHED, _OUT_OF_TURN)
+        if not isinstance(answer, expects) or self._job is None or answer.job != self._job.id:
+            return self._lost(Reason.WORKER_CRASHED, _OUT_OF_TURN)
         if not isinstance(answer, Hashed):
             self._job = None
             self.files += 1
-            self.is_spent = bool(self._received) or (isinstance(answer, Refused) and answer.reason in _SPENT)
+            self.is_spent = not self.is_quiet() or (isinstance(answer, Refused) and answer.reason in _SPENT)
         return answer
 
-    @staticmethod
-    def _lost_its_way(job: Job) -> Lost:
-        return Lost(job.id, Reason.WORKER_CRASHED, "the worker spoke out of turn")
+    def _lost(self, reason: Reason, detail: str) -> Lost:
+        assert self._job is not None  # noqa: S101 - `begin` has set it
+        self.is_lost = True
+        return Lost(self._job.id, reason, detail)
 
     # --- the socket
 
-    def _send(self, what: object, descriptors: Sequence[int] = ()) -> None:
-        """Send an object whole; one that is not taken at once never will be."""
+    def _send(self, what: object, descriptors: Sequence[int]) -> None:
+        """Send something small whole; what is not taken at once never will be."""
         content = channel.pack(what)
         if socket.send_fds(self._socket, [content], descriptors) < len(content):
             raise BrokenPipeError("a worker takes nothing any more")
@@ -159,9 +176,14 @@ class Worker:
     # --- the end
 
     def kill(self) -> None:
-        """End it at once; `reaped` waits for it."""
+        """End it at once; `reaped` waits for it, and whoever waits for its answer hears of it."""
         with suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGKILL)
+        with suppress(OSError):  # closed
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Put down its socket; nobody may be waiting for its answer."""
         self._socket.close()
 
     async def _how_it_ended(self) -> str:

@@ -135,6 +135,37 @@ def test_a_file_that_did_not_change_has_its_outcome(at: At) -> None:
     at(story)
 
 
+@pytest.mark.parametrize("answer", ANSWERS, ids=["untouched", "skipped", "refused", "changed", "lost"])
+def test_a_newer_upload_after_the_last_comparison_is_worked_on_although_the_photo_is_still_on_its_way(
+    at: At, answer: Callable[[int], Any]
+) -> None:
+    async def story(desk: Desk) -> None:
+        job = await desk.take_in_hand()
+        live_on, uploaded = desk.root.ended, asyncio.Event()
+
+        async def upload(*_: Any) -> None:
+            if not uploaded.is_set():
+                uploaded.set()
+                desk.photo.write_bytes(NEW)
+                await desk.root.hinted(["photo.jpg"])  # its only event comes now
+
+        async def ended(entry: Entry) -> None:
+            await upload()
+            await live_on(entry)
+
+        desk.root.ended = ended  # type: ignore[method-assign]
+        await desk.answer(Hashed(job.id, "digest of the old"), answer(job.id))
+        await upload()  # where it is tried again
+        while len(desk.pool.jobs) == 1:
+            await asyncio.sleep(0.1)
+        assert desk.pool.jobs[1].fingerprint.size == len(NEW)
+        await desk.answer(Hashed(job.id + 1, "digest"), Untouched(job.id + 1, 1))
+        await at_rest(desk.root)
+        assert len(desk.pool.jobs) == 2
+
+    at(story)
+
+
 @pytest.fixture
 def named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Answer as the kernel does on a file system that has no O_TMPFILE: staging files have names."""

@@ -1,14 +1,15 @@
 """A plugin for coverage.py that measures workers: they may open no file once they are locked up, and end by kill -9.
 
-So each opens its data file before it starts to work, and what was measured is written before each message to the
-parent (whoever hears from a worker has its figures), and at its end, if it comes to one. `make coverage` puts this
-folder on PYTHONPATH.
+So each opens its data file before it starts to work, when it waits for what it is given, and what was measured is
+written before each message to the parent (whoever hears from a worker has its figures), and at its end, if it comes to
+one. `make coverage` puts this folder on PYTHONPATH.
 """
 
 from __future__ import annotations
 
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
+import atexit
+import socket
+import sys
 from typing import TYPE_CHECKING, Any
 
 from coverage import Coverage
@@ -18,19 +19,21 @@ if TYPE_CHECKING:
 
     from coverage.plugin_support import Plugins
 
+WORKER = "from faceblurd.workers.job import main"
+
 
 def coverage_init(_registry: Plugins, _options: dict[str, str]) -> None:
-    """Note the start of every process of multiprocessing."""
-    bootstrap = BaseProcess._bootstrap  # type: ignore[attr-defined]  # private: there is no hook in the child
+    """Be there when a worker first listens; in other processes there is nothing to do."""
+    if not any(WORKER in word for word in sys.orig_argv):
+        return
+    listen = socket.socket.recvmsg
 
-    def measured(process: BaseProcess, *arguments: Any, **options: Any) -> int:
-        write = _write_before_each_message()
-        try:
-            return int(bootstrap(process, *arguments, **options))
-        finally:
-            write()
+    def listen_first(end: socket.socket, *arguments: Any) -> Any:
+        socket.socket.recvmsg = listen  # type: ignore[method-assign]
+        atexit.register(_write_before_each_message())
+        return listen(end, *arguments)
 
-    BaseProcess._bootstrap = measured  # type: ignore[attr-defined]
+    socket.socket.recvmsg = listen_first  # type: ignore[method-assign]
 
 
 def _write_before_each_message() -> Callable[[], None]:
@@ -40,15 +43,15 @@ def _write_before_each_message() -> Callable[[], None]:
     collector, file = measuring._collector, measuring.get_data()._connect()
     file.__enter__()  # coverage closes its file after each outermost `with`: this one is never left
     file.execute_void("pragma journal_mode=memory")  # a journal would be a new file
-    send_bytes = Connection.send_bytes
+    send = socket.socket.sendall
 
     def write() -> None:
         collector.flush_data()
         file.con.commit()
 
-    def send_measured(connection: Connection, *arguments: Any, **options: Any) -> None:
+    def send_measured(end: socket.socket, *arguments: Any) -> None:
         write()
-        send_bytes(connection, *arguments, **options)
+        send(end, *arguments)
 
-    Connection.send_bytes = send_measured  # type: ignore[method-assign]
+    socket.socket.sendall = send_measured  # type: ignore[method-assign]
     return write

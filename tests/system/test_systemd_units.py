@@ -41,9 +41,10 @@ DEEDS = {
         import ctypes, resource; assert ctypes.CDLL(None).prctl(1, 9, 0, 0, 0) == 0
         resource.setrlimit(resource.RLIMIT_AS, (1 << 36, 1 << 36)); os.nice(1); os.sched_getaffinity(0)""",
     "spawned-workers-with-descriptors": """
-        import socket, subprocess, sys; ours, theirs = socket.socketpair(); pidfd = os.pidfd_open(os.getpid())
-        assert socket.send_fds(ours, [b"x"], [pidfd]) == 1; assert len(socket.recv_fds(theirs, 1, 2)[1]) == 1
-        assert subprocess.run([sys.executable, "-P", "-c", "pass"], pass_fds=[theirs.fileno()]).returncode == 0""",
+        import socket, subprocess, sys; ours, theirs = socket.socketpair()
+        code = "import socket, sys; print(socket.recv_fds(socket.socket(fileno=int(sys.argv[1])), 1, 1)[1])"
+        child = subprocess.Popen([sys.executable, "-P", "-c", code, str(theirs.fileno())], pass_fds=[theirs.fileno()])
+        pidfd = os.pidfd_open(child.pid); socket.send_fds(ours, [b"x"], [pidfd]); assert child.wait() == 0""",
     "workers-in-their-sandbox": """
         import ctypes; from faceblurd.workers import landlock, sandbox; libc = ctypes.CDLL(None)
         assert libc.prctl(38, 1, 0, 0, 0) == 0; held = sandbox.enter(most_file_bytes=1 << 30)

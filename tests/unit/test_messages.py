@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faceblurd.model import Abandoned, Hashed, Reason, Refused, Region, Staged, Untouched
-from faceblurd.workers.messages import Message, Ready, SetupFailed, decode, encode
+from faceblurd.workers.messages import MAX_BYTES, Frames, Message, Ready, SetupFailed, decode, encode, framed
 
 ints = st.integers(-(10**9), 10**9)
 texts = st.text(st.characters(), max_size=30)
@@ -98,3 +98,25 @@ def test_nesting_and_size_do_not_break_the_reader(raw: bytes) -> None:
 def test_a_pickle_is_not_loaded() -> None:
     with pytest.raises(ValueError):
         decode(b"\x80\x04\x95cposix\nsystem\n(S'true'\ntR.")
+
+
+@given(st.lists(st.binary(max_size=40), max_size=5), st.lists(st.integers(1, 20)))
+def test_messages_are_the_same_however_they_come_in_pieces(sent: list[bytes], sizes: list[int]) -> None:
+    frames, whole, received = Frames(), b"".join(map(framed, sent)), list[bytes]()
+    for size in [*sizes, len(whole)]:
+        piece, whole = whole[:size], whole[size:]
+        received += frames.feed(piece)
+    assert received == sent
+    assert not frames.has_part
+
+
+def test_a_piece_of_a_message_is_none_and_can_be_told_of() -> None:
+    frames = Frames()
+    assert list(frames.feed(framed(b"[1]") + b"\0\0")) == [b"[1]"]
+    assert frames.has_part
+
+
+@pytest.mark.parametrize("size", [MAX_BYTES + 1, -1, (1 << 31) - 1])
+def test_a_message_that_is_too_long_is_not_waited_for(size: int) -> None:
+    with pytest.raises(ValueError, match="bytes"):
+        list(Frames().feed(size.to_bytes(4, "big", signed=True)))

@@ -62,23 +62,6 @@ def test_a_pause_delays_the_first_look() -> None:
     assert waiting.next_due() == 40.0
 
 
-def test_fresh_files_come_before_the_backfill() -> None:
-    waiting = Waiting()
-    old = [_add(waiting, f"old{n}", Source.SCAN) for n in range(3)]
-    fresh = _add(waiting, "fresh")
-    _settle(waiting, 2.0)
-    assert [waiting.pop() for _ in range(4)] == [fresh, *old]
-
-
-def test_a_scanned_file_that_an_event_points_at_is_fresh() -> None:
-    waiting = Waiting()
-    _add(waiting, "old", Source.SCAN)
-    hinted = _add(waiting, "hinted", Source.SCAN)
-    waiting.hinted(hinted, ONE, Source.EVENT, now=1.0)
-    _settle(waiting, 2.0)
-    assert waiting.pop() is hinted
-
-
 def test_a_hint_with_a_new_fingerprint_starts_the_quiet_time_again() -> None:
     waiting = Waiting()
     file = _add(waiting)
@@ -185,50 +168,6 @@ def _take(waiting: Waiting, out: set[str]) -> bool:
     file.move(State.WORKING)
     out.add(file.path)
     return True
-
-
-# --- turns
-
-
-def _popped(waiting: Waiting) -> list[str]:
-    files = []
-    while (file := waiting.pop()) is not None:
-        files.append(file.plan.path + file.path)
-    return files
-
-
-def test_roots_take_turns_among_the_fresh_and_in_the_backfill() -> None:
-    waiting = Waiting()
-    for source, name in ((Source.SCAN, "old"), (Source.EVENT, "new")):
-        for root, count in (("/r", 3), ("/s", 1), ("/t", 2)):
-            for number in range(count):
-                _add(waiting, f"{name}{number}", source, root=root)
-    _settle(waiting, 2.0)
-    assert (waiting.queued, waiting.queued_of("/r"), waiting.queued_of("/s"), waiting.queued_of("/x")) == (12, 6, 2, 0)
-    turns = ["/r{}0", "/s{}0", "/t{}0", "/r{}1", "/t{}1", "/r{}2"]
-    assert _popped(waiting) == [turn.format(name) for name in ("new", "old") for turn in turns]
-
-
-def test_a_camera_that_uploads_for_ever_does_not_starve_the_backfill() -> None:
-    waiting = Waiting()
-    old = [_add(waiting, f"old{number}", Source.SCAN, root="/s") for number in range(2)]
-    order = []
-    for number in range(3 * MOST_FRESH_IN_A_ROW):
-        _add(waiting, f"new{number}", now=float(number))
-        _settle(waiting, number + 2.0)
-        order.append(waiting.pop())
-    places = [order.index(file) for file in old]
-    assert places == [MOST_FRESH_IN_A_ROW, 2 * MOST_FRESH_IN_A_ROW + 1]
-
-
-def test_a_file_of_the_backfill_that_an_event_points_at_becomes_fresh_and_stays_one() -> None:
-    waiting = Waiting()
-    first, hinted = (_add(waiting, name, Source.SCAN) for name in ("first", "hinted"))
-    _settle(waiting, 2.0)
-    waiting.hinted(hinted, ONE, Source.EVENT, now=2.0)
-    waiting.hinted(hinted, ONE, Source.EVENT, now=2.0)
-    assert waiting.queued == 2
-    assert [waiting.pop(), waiting.pop(), waiting.pop()] == [hinted, first, None]
 
 
 def test_a_file_that_is_hinted_at_for_hours_leaves_no_timers_behind() -> None:

@@ -170,6 +170,8 @@ class Engine:
     async def drain(self, seconds: float) -> None:
         """Begin nothing any more, and let workers finish what they have, for a while."""
         self.services.turns.close()
+        for one in self._intakes():
+            one.cancel(in_hand=False)
         until = asyncio.get_running_loop().time() + seconds
         while tasks := {task for one in self._intakes() for task in one.tasks_in_hand()}:
             left = until - asyncio.get_running_loop().time()

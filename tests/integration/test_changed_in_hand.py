@@ -36,59 +36,6 @@ if TYPE_CHECKING:
 NEW = b"a newer upload, with a face"
 
 
-class Desk:
-    """A root with one photo, an engine's real parts around it, and a worker that answers what the test puts in."""
-
-    def __init__(self, folder: Path) -> None:
-        (folder / "root").mkdir()
-        self.photo = folder / "root" / "photo.jpg"
-        self.photo.write_bytes(OLD)
-        self.ledger, self.pool, self.reports, self.told = Ledger(None), StandInPool(), list[Report](), list[str]()
-        self.plan = RootPlan(
-            str(folder / "root"), Mode.IN_PLACE, str(folder / "root"),
-            Recipe("test", DetectionSpec((), None), BlurSpec()), Selection(("*.jpg",), ()), quiet_seconds=0.0,
-            settle_max_seconds=60.0, hard_links_ok=False, keep_mtime=False, replace_others=False, take_away_held=True,
-        )  # fmt: skip
-        log = Log(self.reports.append, lambda event, **_: self.told.append(event))
-        self.root = Intake(self.plan, services(self.ledger, self.pool, folder, [self.plan], log=log), Inline())
-
-    async def take_in_hand(self) -> Job:
-        """Let the photo be handed to a worker."""
-        before = len(self.pool.jobs)
-        await self.root.hinted(["photo.jpg"])
-        while len(self.pool.jobs) == before:
-            await asyncio.sleep(0.1)
-        return self.pool.jobs[-1]
-
-    async def answer(self, *answers: Any) -> None:
-        """Let the worker answer, and the photo come as far as it does without the clock."""
-        for one in answers:
-            self.pool.answers.put_nowait(one)
-        for _ in range(100):
-            await asyncio.sleep(0)
-
-    async def close(self) -> None:
-        self.root.close()
-        if tasks := self.root.tasks():
-            await asyncio.wait(tasks)
-
-
-@pytest.fixture
-def at(tmp_path: Path) -> At:
-    """Run a test's coroutine with a desk."""
-
-    def run(test: Callable[[Desk], Coroutine[Any, Any, None]]) -> None:
-        async def main() -> None:
-            one = Desk(tmp_path)
-            with closing(one.ledger):
-                await test(one)
-                await one.close()
-
-        virtual_time.run(main())
-
-    return run
-
-
 @pytest.fixture
 def at(tmp_path: Path) -> At:
     """Run a test's coroutine with a desk."""

@@ -5,11 +5,9 @@ Owns nothing that runs on its own; whoever assembles also closes.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import signal
-import struct
 import time
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,7 +19,7 @@ from typing import TYPE_CHECKING
 from faceblurd import __version__
 from faceblurd.config.programs import no_way_to_run
 from faceblurd.config.reach import ANSWER_SECONDS, Folder, side_by_side
-from faceblurd.errors import AlreadyRunningError, FaceblurdError, SetupError
+from faceblurd.errors import FaceblurdError, SetupError
 from faceblurd.intake import mirror
 from faceblurd.intake.errands import AtOnce, Lanes
 from faceblurd.intake.inbox import Inbox
@@ -31,6 +29,7 @@ from faceblurd.outlet.command_hook import CommandHook
 from faceblurd.outlet.quarantine import Quarantine
 from faceblurd.pipeline import Named, Parts, Patience, Pipeline, RootPlan
 from faceblurd.plugins.host import PluginHost
+from faceblurd.state_files import QUARANTINE_NAME
 from faceblurd.workers import messages
 from faceblurd.workers.job import Setup
 from faceblurd.workers.pool import Limits, Pool
@@ -49,9 +48,6 @@ MEGABYTE = 1 << 20
 MTIME_STEP_NS = 2_000_000_000
 """How much newer than its original a result in place is: noticed by whatever backs up or syncs (FAT counts in steps of
 2 s), and older than whatever a person does to the original afterwards, on whichever device."""
-LEDGER_NAME = "ledger.sqlite3"
-QUARANTINE_NAME = "quarantine"
-_WHOLE_FILE = struct.pack("hhqqi0q", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)  # struct flock of fcntl(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,36 +271,3 @@ def no_worker(pool: Pool) -> FaceblurdError:
         f"a worker process does not start: {pool.why_not_started}",
         remedy="See what it wrote on stderr (of a service: journalctl -u faceblurd)",
     )
-
-
-def lock_state(state_dir: Path) -> int:
-    """Own the state directory as long as the returned descriptor is open. Raises AlreadyRunningError."""
-    try:
-        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fd = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise FaceblurdError(
-            f"state_dir {state_dir} cannot be used: {error.strerror}", remedy="Make it writable for this user"
-        ) from error
-    try:
-        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _WHOLE_FILE)  # which `is_running` can ask for without taking it
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # which older versions know
-    except OSError as error:
-        os.close(fd)
-        raise AlreadyRunningError(
-            f"another faceblurd uses {state_dir}", remedy="Stop it first, or give this one a state_dir of its own"
-        ) from error
-    return fd
-
-
-def is_running(state_dir: Path) -> bool:
-    """Tell whether a daemon owns the state directory. Takes no lock: a look must not be in the way of a start."""
-    try:
-        fd = os.open(state_dir / "lock", os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _WHOLE_FILE)
-    finally:
-        os.close(fd)
-    return int(struct.unpack_from("h", answer)[0]) != fcntl.F_UNLCK

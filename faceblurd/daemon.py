@@ -20,6 +20,7 @@ from faceblurd.errors import FaceblurdError, SetupError
 from faceblurd.intake.root import Pace
 from faceblurd.outlet import moving
 from faceblurd.outlet.ledger import BUSY_SECONDS, Ledger, is_full, is_locked
+from faceblurd.state_files import LEDGER_NAME, QUARANTINE_NAME, lock_state
 from faceblurd.telemetry.pulse import Pulse
 from faceblurd.telemetry.status import StatusFile
 
@@ -68,10 +69,10 @@ class Daemon:
 
     def run(self) -> None:
         """Run until SIGTERM or SIGINT. Raises FaceblurdError when it cannot start."""
-        lock = assembly.lock_state(self._config.state_dir)
+        lock = lock_state(self._config.state_dir)
         try:
             self._pulse = Pulse(self._config.state_dir)
-            self._run(Ledger(self._config.state_dir / assembly.LEDGER_NAME, busy_seconds=BUSY_SECONDS))
+            self._run(Ledger(self._config.state_dir / LEDGER_NAME, busy_seconds=BUSY_SECONDS))
         finally:
             os.close(lock)
         self._voice.tell("daemon.stopped")
@@ -110,7 +111,7 @@ class Daemon:
 
     def _recover(self) -> None:
         """Finish the moves of held files that a crash cut short; jobs are finished when their root is there."""
-        folder = self._config.state_dir / assembly.QUARANTINE_NAME
+        folder = self._config.state_dir / QUARANTINE_NAME
         within(ANSWER_SECONDS, partial(moving.recover, folder))
 
     def _assemble(self, config: Config, plans: list[RootPlan], ledger: Ledger) -> Assembly:

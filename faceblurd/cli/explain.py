@@ -28,9 +28,9 @@ def explain(paths: tuple[str, ...], config_path: Path | None, state_dir: Path | 
 
     Works while the daemon runs, and when it does not.
     """
-    from faceblurd.assembly import LEDGER_NAME  # noqa: PLC0415 - not needed for --help
-    from faceblurd.doctor import paths as doctor  # noqa: PLC0415 - same
+    from faceblurd.doctor import paths as doctor  # noqa: PLC0415 - not needed for --help
     from faceblurd.outlet.ledger import Ledger  # noqa: PLC0415 - same
+    from faceblurd.state_files import LEDGER_NAME  # noqa: PLC0415 - same
     from faceblurd.telemetry.logs import printable_line  # noqa: PLC0415 - same
 
     folder = state_dir_of(config_path, state_dir)

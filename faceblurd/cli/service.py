@@ -97,13 +97,14 @@ def scan(config_path: Path | None) -> int:
     from faceblurd.outlet import moving  # noqa: PLC0415 - same
     from faceblurd.outlet.ledger import Ledger, locks_are_told  # noqa: PLC0415 - same
     from faceblurd.outlet.quarantine import Quarantine  # noqa: PLC0415 - same
+    from faceblurd.state_files import LEDGER_NAME, QUARANTINE_NAME, lock_state  # noqa: PLC0415 - same
     from faceblurd.telemetry.status import StatusFile  # noqa: PLC0415 - same
 
     stop, config = Stop(), load(config_path)
     voice, plans = _voice(config), assembly.plans_for(config)
-    lock = assembly.lock_state(config.state_dir)
-    ledger = Ledger(config.state_dir / assembly.LEDGER_NAME)
-    folder = config.state_dir / assembly.QUARANTINE_NAME
+    lock = lock_state(config.state_dir)
+    ledger = Ledger(config.state_dir / LEDGER_NAME)
+    folder = config.state_dir / QUARANTINE_NAME
     within(ANSWER_SECONDS, lambda: moving.recover(folder))
     patience = replace(assembly.patience_of(config.workers), waits_for_space=False)
     made = assembly.assemble(

@@ -9,7 +9,6 @@ from pathlib import Path
 from platform import python_version, release
 from typing import TYPE_CHECKING, Final
 
-from faceblurd.assembly import LEDGER_NAME
 from faceblurd.config.programs import no_way_to_run
 from faceblurd.doctor.finding import Finding, Level, existing, no_way_to_write, space
 from faceblurd.doctor.roots import number_in
@@ -18,6 +17,7 @@ from faceblurd.imaging.detectors import runtime, weights
 from faceblurd.intake.filesystem import kind_under, tells_of_changes
 from faceblurd.model import Watch
 from faceblurd.outlet.rows import HEADER_BYTES, SCHEMA_VERSION, version_in
+from faceblurd.state_files import LEDGER_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

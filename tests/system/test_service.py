@@ -358,16 +358,16 @@ def _workers_resident_kb(pid: int) -> list[int]:
 def test_20000_finished_files_cost_no_read_and_little_time(
     one: Any, inbox: Path, tmp_path: Path, portraits: Any
 ) -> None:
-    from faceblurd import assembly
     from faceblurd.config import load_config
     from faceblurd.model import Entry, Fingerprint, State
     from faceblurd.outlet.ledger import Ledger
+    from faceblurd.state_files import LEDGER_NAME
 
     config = load_config(one.config_path, environ={})
     recipe = config.recipe_for(config.roots[0]).digest
     one.state_dir.mkdir()
     tmp_path.joinpath("out").mkdir()  # a mirror that is not there would be filled again
-    ledger = Ledger(one.state_dir / assembly.LEDGER_NAME)
+    ledger = Ledger(one.state_dir / LEDGER_NAME)
     with ledger.transaction():
         for number in range(20_000):
             path = inbox / str(number % 200) / f"p{number}.jpg"

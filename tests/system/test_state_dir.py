@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from faceblurd import assembly
+from faceblurd.state_files import is_running, lock_state
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,19 +24,19 @@ def test_a_look_whether_it_runs_is_never_in_the_way_of_a_start(tmp_path: Path) -
         look.start()
     try:
         for _ in range(300):
-            lock = assembly.lock_state(tmp_path)
-            assert assembly.is_running(tmp_path)
+            lock = lock_state(tmp_path)
+            assert is_running(tmp_path)
             os.close(lock)
     finally:
         stop.set()
         for look in looks:
             look.join()
-    assert not assembly.is_running(tmp_path)
+    assert not is_running(tmp_path)
 
 
 def _look_until(stop: threading.Event, state_dir: Path) -> None:
     while not stop.is_set():
-        assembly.is_running(state_dir)
+        is_running(state_dir)
 
 
 def test_a_newer_ledger_is_named_by_the_doctor_and_ends_run_and_scan_for_good(home: Any, command: Any) -> None:

@@ -26,6 +26,12 @@ def inbox(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def daemon(daemon: Callable[..., Any], cheapest: dict[str, Any]) -> Callable[..., Any]:
+    """Make daemons with the detector that costs least: hardly a file here is a photo."""
+    return lambda **config: daemon(**{**cheapest, **config})
+
+
+@pytest.fixture
 def one(daemon: Callable[..., Any], inbox: Path) -> Any:
     """A daemon with a file that was moved away."""
     made = daemon(

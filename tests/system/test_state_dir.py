@@ -57,11 +57,11 @@ def test_a_newer_ledger_is_named_by_the_doctor_and_ends_run_and_scan_for_good(ho
 
 @pytest.mark.slow
 def test_another_programs_lock_on_the_ledger_pauses_the_daemon_for_as_long_as_it_lasts(
-    daemon: Any, tmp_path: Path, portraits: Any
+    daemon: Any, cheapest: Any, tmp_path: Path, portraits: Any
 ) -> None:
     (tmp_path / "in").mkdir()
     root = {"path": str(tmp_path / "in"), "mode": "mirror", "to": str(tmp_path / "out"), "quiet_seconds": 0.1}
-    one = daemon(recipe="fast", workers={"count": 1}, roots=[root])
+    one = daemon(**cheapest, workers={"count": 1}, roots=[root])
     one.start()
     backup = sqlite3.connect(one.state_dir / "ledger.sqlite3", isolation_level=None)
     with closing(backup):

@@ -128,7 +128,7 @@ def lands(path: bytes, wait: Callable[..., Any]) -> None:
     wait(lambda: os.path.exists(path), what=repr(path))
 
 
-@pytest.mark.parametrize("log_format", ["json", "console"])
+@pytest.mark.parametrize("log_format", ["json", pytest.param("console", marks=pytest.mark.slow)])
 def test_no_name_forges_a_line_or_reaches_a_terminal(
     place: Callable[..., Place], photo: bytes, wait_until: Callable[..., Any], log_format: str
 ) -> None:
@@ -188,6 +188,7 @@ def test_blur_as_json_and_as_text_shows_no_raw_bytes(tmp_path: Path, photo: byte
         put(in_bytes(tmp_path / "in", b"bad " + name[-240:]), b"no photo")
     for more in ([], ["--json"]):
         line = [COMMAND, "blur", str(tmp_path / "in"), "--to", str(tmp_path / f"out{len(more)}"), *more]
+        line += ["--recipe", "classic"]  # starts soonest
         done = subprocess.run(line, capture_output=True, check=False, timeout=300)
         assert done.returncode == 3, done.stderr
         for text in (done.stdout.decode(), done.stderr.decode()):

@@ -33,6 +33,12 @@ def inbox(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def daemon(daemon: Callable[..., Any], cheapest: dict[str, Any]) -> Callable[..., Any]:
+    """Make daemons with the detector that costs least; the first test here has the one of most people."""
+    return lambda **config: daemon(**{**cheapest, **config})
+
+
+@pytest.fixture
 def one(daemon: Callable[..., Any], tmp_path: Path, inbox: Path) -> Any:
     root = {"path": str(inbox), "mode": "mirror", "to": str(tmp_path / "out"), "quiet_seconds": 0.2}
     return daemon(roots=[root], workers={"retry_seconds": 0.5, "max_attempts": 2})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from typing import TYPE_CHECKING, Any
@@ -67,8 +68,7 @@ def test_a_read_only_disk_is_waited_for(
     before = _names(disk)
     namespace.run("mount", "-o", "remount,ro", disk.path)
     service.start()
-    told = service.state / "status.json"
-    service.wait_for(lambda: told.exists() and told.read_text().count("Read-only file system") >= 2, what="the reason")
+    service.wait_for(lambda: json.dumps(service.status()).count("Read-only file system") >= 2, what="the reason")
     assert _names(disk) == before
     namespace.run("mount", "-o", "remount,rw", disk.path)
     service.wait_for(lambda: len(service.lines("file.published")) == 2, what="the work, once it may be done")

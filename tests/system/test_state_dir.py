@@ -84,7 +84,7 @@ def test_where_no_worker_starts_a_command_ends_with_the_workers_own_error(
     root = home.root("in", to="out")
     (tmp_path / "in" / "a.jpg").write_bytes(b"a photo")
     arguments = [str(tmp_path / "in"), "--to", str(tmp_path / "out")]
-    arguments = arguments if name == "blur" else ["--config", str(home.write(root))]
+    arguments = arguments if name == "blur" else ["--config", str(home.write(root, detection={}))]
     done = command(name, *arguments, env={**os.environ, "PYTHONPATH": str(tmp_path / "broken")})
     assert done.returncode == 78
     assert "a worker does not start: libGL.so.1: no such file" in done.stderr

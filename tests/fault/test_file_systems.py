@@ -157,7 +157,9 @@ def test_a_result_has_the_originals_owner_mode_and_attributes_in_place_its_acl_b
     assert (st.st_uid, stat.S_IMODE(st.st_mode), st.st_mtime) == (OWNER, 0o4640, MTIME)
 
 
-@pytest.mark.parametrize(("kind", "policy"), [("ext4", "now"), ("exfat", "keep"), ("exfat", "now")])
+@pytest.mark.parametrize(
+    ("kind", "policy"), [("ext4", "now"), ("exfat", "keep"), pytest.param("exfat", "now", marks=pytest.mark.slow)]
+)
 def test_the_time_of_a_result_is_the_originals_or_that_of_its_making(
     place: Any, new_service: Any, portraits: Any, kind: str, policy: str
 ) -> None:

@@ -2,7 +2,7 @@
 
 Owns how lines look and the names of events. Must never log pixels (only plain values pass `_plain_value`), and never
 raise: a full disk under the log must not stop the daemon. structlog draws lines for people, and is imported for those
-only: it takes a sixth of a daemon's start, and 4 MB. And without rich, which it would use for tracebacks with local
+only: it takes a tenth of a daemon's start, and 4 MB. And without rich, which it would use for tracebacks with local
 variables, that is, with pixels.
 """
 

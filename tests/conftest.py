@@ -24,10 +24,14 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 COMMAND = str(Path(sys.executable).with_name("faceblurd"))
+# pydantic looks through all installed packages for plugins of its own, in every process: 8 ms here, and there are none.
+os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")  # examples that take long are no fault, but a busy machine's
 PATIENCE_SECONDS = 240.0
 """How long anything is waited for, however busy the machine is; shorter than a rescan, which could come to the help."""
+CHEAPEST = {"recipe": "fast", "detection": {"detectors": [{"kind": "haar"}]}}
+"""What a test sets that is not about the search: a worker without networks starts in two thirds of the time."""
 DONE = {"file.published", "file.clean", "file.quarantined"}
 
 
@@ -111,6 +115,12 @@ def faceblurd(*arguments: str, around: Sequence[str] = (), **options: Any) -> su
     """Run the installed command to its end."""
     command = [*around, COMMAND, *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False, **options)
+
+
+@pytest.fixture(scope="session")
+def cheapest() -> dict[str, Any]:
+    """Give the settings of detectors that cost least."""
+    return CHEAPEST
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,15 @@ def test_help_is_quick_because_it_loads_nothing_it_does_not_use() -> None:
     loaded = _loaded_by(f"{code}try:\n    main()\nexcept SystemExit as end:\n    assert not end.code")
     assert "click" in loaded
     assert not loaded & {*HEAVY, "pydantic", "ruamel", "structlog", "watchdog", "sqlite3", "pluggy", "asyncio"}
+
+
+@pytest.mark.parametrize("command", [["status"], ["health"], ["quarantine", "list"]])
+def test_what_is_asked_every_half_minute_loads_no_daemon(command: list[str], tmp_path: Path) -> None:
+    sqlite3.connect(tmp_path / "ledger.sqlite3").close()
+    code = f"import sys; sys.argv = ['faceblurd', *{command}, '--state-dir', {str(tmp_path)!r}]\nimport faceblurd.cli"
+    loaded = _loaded_by(f"{code}\ntry:\n    faceblurd.cli.run_command()\nexcept SystemExit: pass")
+    assert "sqlite3" in loaded
+    assert not loaded & {*HEAVY, "pydantic", "ruamel", "structlog", "watchdog", "multiprocessing"}
 
 
 def test_a_plain_run_loads_no_plugin_machinery() -> None:

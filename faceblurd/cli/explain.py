@@ -28,9 +28,9 @@ def explain(paths: tuple[str, ...], config_path: Path | None, state_dir: Path | 
 
     Works while the daemon runs, and when it does not.
     """
-    from faceblurd.doctor import paths as doctor  # noqa: PLC0415 - same
-    from faceblurd.engine.state import LEDGER_NAME  # noqa: PLC0415 - not needed for --help
+    from faceblurd.doctor import paths as doctor  # noqa: PLC0415 - not needed for --help
     from faceblurd.outlet.ledger import Ledger  # noqa: PLC0415 - same
+    from faceblurd.state_files import LEDGER_NAME  # noqa: PLC0415 - same
     from faceblurd.telemetry.logs import printable_line  # noqa: PLC0415 - same
 
     folder = state_dir_of(config_path, state_dir)
@@ -55,8 +55,8 @@ def explain(paths: tuple[str, ...], config_path: Path | None, state_dir: Path | 
 
 def _places(config_path: Path | None, state_dir: Path) -> list[Place]:
     """Take the roots from the config; without one, from what a running `faceblurd run --watch` says of itself."""
-    from faceblurd.doctor.paths import Place  # noqa: PLC0415 - same
     from faceblurd.engine.plans import plan_for  # noqa: PLC0415 - not needed for --help
+    from faceblurd.doctor.paths import Place  # noqa: PLC0415 - same
 
     if config_path is not None:
         config = load(config_path)

@@ -26,9 +26,9 @@ def quarantine() -> None:
 
 
 def _open(config_path: Path | None, state_dir: Path | None) -> Quarantine:
-    from faceblurd.engine.state import LEDGER_NAME, QUARANTINE_NAME, is_running  # noqa: PLC0415 - not needed for --help
-    from faceblurd.outlet.ledger import Ledger  # noqa: PLC0415 - same
+    from faceblurd.outlet.ledger import Ledger  # noqa: PLC0415 - not needed for --help
     from faceblurd.outlet.quarantine import Quarantine  # noqa: PLC0415 - same
+    from faceblurd.state_files import LEDGER_NAME, QUARANTINE_NAME, is_running  # noqa: PLC0415 - same
 
     directory = state_dir_of(config_path, state_dir)
     if not (directory / LEDGER_NAME).exists():

@@ -36,8 +36,8 @@ def redo(config_path: Path | None, state_dir: Path | None, roots: tuple[str, ...
     """
     if not roots and not paths:
         raise UsageError("nothing to do again", remedy="Give PATHS, or --root DIR")
-    from faceblurd.engine.state import LEDGER_NAME, is_running  # noqa: PLC0415 - not needed for --help
-    from faceblurd.outlet.ledger import Ledger, locks_are_told  # noqa: PLC0415 - same
+    from faceblurd.outlet.ledger import Ledger, locks_are_told  # noqa: PLC0415 - not needed for --help
+    from faceblurd.state_files import LEDGER_NAME, is_running  # noqa: PLC0415 - same
 
     directory = state_dir_of(config_path, state_dir)
     if not (directory / LEDGER_NAME).exists():

@@ -94,10 +94,10 @@ def scan(config_path: Path | None) -> int:
         raise UsageError("no config", remedy="Give --config FILE")
     from faceblurd.config.reach import ANSWER_SECONDS, within  # noqa: PLC0415 - not needed for --help
     from faceblurd.engine import plans, running  # noqa: PLC0415 - same
-    from faceblurd.engine.state import LEDGER_NAME, QUARANTINE_NAME, lock_state  # noqa: PLC0415 - same
     from faceblurd.outlet import moving  # noqa: PLC0415 - same
     from faceblurd.outlet.ledger import Ledger  # noqa: PLC0415 - same
     from faceblurd.outlet.quarantine import Quarantine  # noqa: PLC0415 - same
+    from faceblurd.state_files import LEDGER_NAME, QUARANTINE_NAME, lock_state  # noqa: PLC0415 - same
 
     stop, config = Stop(), load(config_path)
     log, planned = _log(config), plans.plans_for(config)

@@ -61,10 +61,10 @@ def gather(state_dir: Path) -> dict[str, Any]:
 
     Looks at nothing outside of the state directory: a root may lie on a share that does not answer.
     """
-    from faceblurd.engine.state import LEDGER_NAME, QUARANTINE_NAME, is_running  # noqa: PLC0415 - not needed for --help
-    from faceblurd.model import State  # noqa: PLC0415 - same
+    from faceblurd.model import State  # noqa: PLC0415 - not needed for --help
     from faceblurd.outlet.ledger import Ledger  # noqa: PLC0415 - same
     from faceblurd.outlet.quarantine import Quarantine  # noqa: PLC0415 - same
+    from faceblurd.state_files import LEDGER_NAME, QUARANTINE_NAME, is_running  # noqa: PLC0415 - same
     from faceblurd.telemetry.status import read_status  # noqa: PLC0415 - same
 
     live = read_status(state_dir)

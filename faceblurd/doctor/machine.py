@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Final
 from faceblurd.config.programs import no_way_to_run
 from faceblurd.doctor.finding import Finding, Level, existing, no_way_to_write, space
 from faceblurd.doctor.roots import number_in
-from faceblurd.engine.state import LEDGER_NAME
 from faceblurd.errors import FaceblurdError, LedgerVersionError
 from faceblurd.imaging.detectors import runtime, weights
 from faceblurd.intake.filesystem import kind_under, tells_of_changes
 from faceblurd.model import Watch
 from faceblurd.outlet.rows import HEADER_BYTES, SCHEMA_VERSION, version_in
+from faceblurd.state_files import LEDGER_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -19,11 +19,11 @@ from faceblurd.config.reach import ANSWER_SECONDS, within
 from faceblurd.engine import account, mirrors, plans, running
 from faceblurd.engine.engine import Engine
 from faceblurd.engine.root import Pace
-from faceblurd.engine.state import LEDGER_NAME, QUARANTINE_NAME, lock_state
 from faceblurd.engine.thread import RootThread
 from faceblurd.errors import FaceblurdError
 from faceblurd.outlet import moving
 from faceblurd.outlet.ledger import BUSY_SECONDS, Ledger, is_full, is_locked
+from faceblurd.state_files import LEDGER_NAME, QUARANTINE_NAME, lock_state
 from faceblurd.telemetry.pulse import Pulse
 from faceblurd.telemetry.status import StatusFile
 

@@ -19,12 +19,12 @@ from faceblurd.engine.intake import Intake
 from faceblurd.engine.plans import MEGABYTE, terms_of
 from faceblurd.engine.root import Root
 from faceblurd.engine.services import Log, Services
-from faceblurd.engine.state import QUARANTINE_NAME
 from faceblurd.engine.thread import RootThread
 from faceblurd.engine.turns import Turns
 from faceblurd.model import State
 from faceblurd.outlet.quarantine import Quarantine
 from faceblurd.plugins.host import PluginHost
+from faceblurd.state_files import QUARANTINE_NAME
 from faceblurd.workers.job import Setup
 from faceblurd.workers.pool import Limits, Pool
 

@@ -54,7 +54,7 @@ class SecondLook:
 
     @classmethod
     def open(cls, detection: DetectionSpec, others: Sequence[Detector]) -> SecondLook:
-        """Open the recipe's networks anew; `others` (of plugins) join as they are. Raises SetupError."""
+        """Open what tells at a glance, by the recipe; `others` (of plugins) join as they are. Raises SetupError."""
         return cls([*(open_glance(spec) for spec in detection.detectors), *others])
 
     @staticmethod

@@ -1,9 +1,9 @@
 """The log: one canonical line per file, JSON unless somebody watches on a terminal.
 
-Owns the configuration of structlog and the names of events. Must never log pixels (only plain values pass `_plain`),
-and never raise: a full disk under the log must not stop the daemon. structlog takes 0.13 s and 17 MB to import, 0.08 s
-and 13 MB without rich, which it would only use for tracebacks with local variables, that is, with pixels. So it is
-imported at the first line, and without rich.
+Owns how lines look and the names of events. Must never log pixels (only plain values pass `_plain_value`), and never
+raise: a full disk under the log must not stop the daemon. structlog draws lines for people, and is imported for those
+only: it takes a tenth of a daemon's start, and 4 MB. And without rich, which it would use for tracebacks with local
+variables, that is, with pixels.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import json
 import logging
 import re
 import sys
+import traceback
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from math import isfinite
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,14 +22,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from faceblurd.model import Outcome, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, MutableMapping
+    from collections.abc import Callable, Iterator
     from types import ModuleType
     from typing import TextIO
 
     from faceblurd.model import Report
 
     Format = Literal["auto", "json", "console"]
-    EventDict = MutableMapping[str, Any]
+    Fields = dict[str, Any]
+    LineOf = Callable[[Fields], str]
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 EVENTS = {
@@ -51,6 +54,9 @@ UNSAFE = re.compile(
     "\ud800-\udfff]"  # lone surrogates: a name's bytes that are no UTF-8, which no encoder takes
 )
 """What a file's name must not bring into a log: it could forge lines or hide parts of them."""
+
+
+_writer: _Writer | None = None
 
 
 class Logger:
@@ -79,10 +85,8 @@ class Logger:
         self._write("error", event, fields)
 
     def _write(self, level: str, event: str, fields: dict[str, object]) -> None:
-        structlog = _structlog()
-        if not structlog.is_configured():
-            configure_logging()
-        getattr(structlog.get_logger(), level)(event, logger=self.name, **fields)
+        writer = _writer or configure_logging()
+        writer.write(level, {"logger": self.name, **fields, "event": event, "level": level})
 
 
 def get_logger(name: str) -> Logger:
@@ -90,26 +94,15 @@ def get_logger(name: str) -> Logger:
     return Logger(name)
 
 
-def configure_logging(*, format: Format = "auto", level: str = "info", stream: TextIO | None = None) -> None:  # noqa: A002 - the config key's name
+def configure_logging(*, format: Format = "auto", level: str = "info", stream: TextIO | None = None) -> _Writer:  # noqa: A002 - the config key's name
     """Log to `stream` (default stderr) from `level` on; `auto` is console on a terminal, else JSON."""
-    structlog = _structlog()
+    global _writer  # noqa: PLW0603 - a process has one log
     stream = sys.stderr if stream is None else stream
     console = format == "console" or (format == "auto" and stream.isatty())
-    last = _console(structlog, colors=stream.isatty()) if console else [_render_json]
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            _plain,
-            *last,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=lambda *_: _Writer(stream),
-        cache_logger_on_first_use=False,  # a reload may change level and format
-    )
+    _writer = _Writer(stream, _console(colors=stream.isatty()) if console else _json_line, LEVELS[level])
     # It says of its own accord, as plain text between our lines, what the root says with its name.
     logging.getLogger("watchdog").setLevel(logging.CRITICAL)
+    return _writer
 
 
 def log_report(report: Report) -> None:
@@ -127,35 +120,41 @@ def log_event(event: str, **fields: object) -> None:
 
 
 class _Writer:
-    """What structlog calls with a rendered line; a line that cannot be written is lost, and nothing else."""
+    """Writes lines from a level on; one that cannot be written is lost, and nothing else."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO, line_of: LineOf, least: int) -> None:
+        self._stream, self._line_of, self._least = stream, line_of, least
 
-    def msg(self, line: str) -> None:
+    def write(self, level: str, fields: Fields) -> None:
+        if LEVELS[level] < self._least:
+            return
+        fields["timestamp"] = datetime.now(tz=UTC).isoformat().replace("+00:00", "Z")
+        if fields.pop("exc_info", None):
+            fields["exception"] = traceback.format_exc().rstrip("\n")
+        line = self._line_of({key: _plain_value(value) for key, value in fields.items()})
         with suppress(OSError, ValueError):  # ValueError: the stream is closed
             encoding = getattr(self._stream, "encoding", None) or "utf-8"
             self._stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
             self._stream.flush()
 
-    debug = info = warning = error = critical = msg
 
-
-def _console(structlog: ModuleType, *, colors: bool) -> list[Any]:
-    renderer = structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
-    return [_escape_all, renderer]
-
-
-def _render_json(_logger: object, _method: str, event_dict: EventDict) -> str:
+def _json_line(fields: Fields) -> str:
     """Render one line. Unsafe characters stand inside JSON strings only, so JSON's own escape keeps their value."""
-    text = json.dumps(event_dict, ensure_ascii=False, separators=(", ", ": "))
+    text = json.dumps(fields, ensure_ascii=False, separators=(", ", ": "))
     return UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def _escape_all(_logger: object, _method: str, event_dict: EventDict) -> EventDict:
+def _console(*, colors: bool) -> LineOf:
+    """Give what renders a line for people."""
+    dev = _structlog_dev()
+    renderer = dev.ConsoleRenderer(colors=colors, exception_formatter=dev.plain_traceback)
+    return lambda fields: str(renderer(None, str(fields["level"]), _all_escaped(fields)))
+
+
+def _all_escaped(fields: Fields) -> Fields:
     """Escape every text for a terminal; each line of a traceback gets a margin that no message can forge."""
-    escaped: EventDict = {key: _escaped(value) for key, value in event_dict.items()}
-    if isinstance(trace := event_dict.get("exception"), str):
+    escaped: Fields = {key: _escaped(value) for key, value in fields.items()}
+    if isinstance(trace := fields.get("exception"), str):
         escaped["exception"] = "\n".join(f"  | {_escaped(line)}" for line in trace.split("\n"))
     return escaped
 
@@ -163,10 +162,6 @@ def _escape_all(_logger: object, _method: str, event_dict: EventDict) -> EventDi
 def _escaped(value: object) -> object:
     """Escape texts (what is nested is shown as its repr, which escapes as well)."""
     return printable_line(value) if isinstance(value, str) else value
-
-
-def _plain(_logger: object, _method: str, event_dict: EventDict) -> EventDict:
-    return {key: _plain_value(value) for key, value in event_dict.items()}
 
 
 def _plain_value(value: object) -> object:
@@ -201,13 +196,11 @@ def printable_line(text: str) -> str:
     return UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), printable_text(text))
 
 
-def _structlog() -> ModuleType:
-    if (loaded := sys.modules.get("structlog")) is not None:
-        return loaded
+def _structlog_dev() -> ModuleType:
     with _without_rich():
-        import structlog  # noqa: PLC0415 - see the module docstring
+        from structlog import dev  # noqa: PLC0415 - see the module docstring
 
-    return structlog
+    return dev
 
 
 @contextmanager

@@ -99,7 +99,7 @@ def _webp(
     lossless: bool = True,
 ) -> bytes:
     out = io.BytesIO()
-    Image.fromarray(main[:, :, ::-1]).save(out, "WEBP", lossless=lossless)
+    Image.fromarray(main[:, :, ::-1]).save(out, "WEBP", lossless=lossless, method=0)
     plain = out.getvalue()[12:]
     size = struct.pack("<I", main.shape[1] - 1)[:3] + struct.pack("<I", main.shape[0] - 1)[:3]
     chunks = [(b"VP8X", b"\x2c\0\0\0" + size), (b"ICCP", ICC)]
@@ -232,5 +232,5 @@ def _in_avif(main: npt.NDArray[Any]) -> Iterator[Leak]:
     ):
         out = io.BytesIO()
         plain = block.replace(b"\x01\x12\0\3", b"\x01\x28\0\3")  # Pillow writes all of it anew for an orientation
-        Image.fromarray(main[:, :, ::-1]).save(out, "AVIF", exif=plain, xmp=packet, icc_profile=ICC, speed=8)
+        Image.fromarray(main[:, :, ::-1]).save(out, "AVIF", exif=plain, xmp=packet, icc_profile=ICC, speed=10)
         yield Leak(f"AVIF {name}.avif", out.getvalue(), secret, f"{lost}|{coded}")

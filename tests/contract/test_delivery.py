@@ -1,11 +1,12 @@
 """A crash at every step of a delivery: the original or the finished result is there, whole, and nothing else.
 
 A child process delivers and kills itself with SIGKILL before or after its Nth call to the kernel or the ledger; the
-parent recovers. N grows until the child gets to its end.
+parent recovers. N grows until the child gets to its end. The children are forks of one process that loaded it all.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -23,12 +24,13 @@ from faceblurd.outlet.publisher import Occupied, Published
 from faceblurd.outlet.staging import Target
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 ORIGINAL, RESULT, OLD_RESULT, UPLOAD = b"the original", b"the result", b"an older result", b"a newer upload"
 
 CHILD = r"""
-import errno, os, signal, sys
+import errno, json, os, signal, sys, traceback
 from pathlib import Path
 from faceblurd.model import Fingerprint, Mode, Staged
 from faceblurd.outlet import contents, delivery, renames
@@ -36,7 +38,7 @@ from faceblurd.outlet import staging as staging_files
 from faceblurd.outlet.ledger import Ledger
 from faceblurd.outlet.staging import Target
 
-root, mode, ways, last_step = sys.argv[1], Mode(sys.argv[2]), sys.argv[3].split(","), int(sys.argv[4])
+root, mode, ways, last_step = "", Mode.MIRROR, [], -1
 steps, armed = 0, False
 
 def point(function):
@@ -53,8 +55,7 @@ def point(function):
             steps += 1
     return wrapped
 
-ledger = Ledger(Path(root, "ledger"))
-real_open, real_renameat2 = os.open, renames.renameat2
+real_open = os.open
 
 def without_tmpfile(path, flags, *arguments, **named):
     if flags & os.O_TMPFILE == os.O_TMPFILE:
@@ -73,37 +74,55 @@ def after_an_upload(*arguments):
         os.replace(f"{root}/upload", f"{root}/in/photo.jpg")
     real_renameat2(*arguments)
 
-if "upload" in ways:
-    renames.renameat2 = after_an_upload
-if "named" in ways:
-    os.open = without_tmpfile
-if "plain" in ways:
-    renames.renameat2 = without_exchange
-for module, name in ((os, "link"), (os, "rename"), (os, "unlink"), (os, "fsync"), (renames, "renameat2"),
-                     (staging_files, "_create"), (Ledger, "begin"), (os, "mkdir")):
-    setattr(module, name, point(getattr(module, name)))
+def prepare():
+    if "upload" in ways:
+        renames.renameat2 = after_an_upload
+    if "named" in ways:
+        os.open = without_tmpfile
+    if "plain" in ways:
+        renames.renameat2 = without_exchange
+    for module, name in ((os, "link"), (os, "rename"), (os, "unlink"), (os, "fsync"), (renames, "renameat2"),
+                         (staging_files, "_create"), (Ledger, "begin"), (os, "mkdir")):
+        setattr(module, name, point(getattr(module, name)))
 
-source_fd = os.open(f"{root}/in/photo.jpg", os.O_RDONLY)
-fingerprint = Fingerprint.from_stat(os.fstat(source_fd))
-to = f"{root}/in" if mode is Mode.IN_PLACE else f"{root}/out"
-armed = True
-target = Target(to, "photo.jpg")
-intent = delivery.intend(ledger, delivery.Origin(f"{root}/in", "photo.jpg", fingerprint, "R", 1), target)
-work = delivery.stage(intent, mode=mode, target=target, source_fd=source_fd)
-work.digest = contents.digest_of(source_fd)
-os.pwrite(work.staging.fd, b"the result", 0)
-os.fsync(work.staging.fd)
-staged = Staged(1, (), contents.digest_of(work.staging.fd), 10, True, "", 1)
-delivery.write_down(ledger, work, staged, payload="{}")
-delivery.deliver(work, staged, known=ledger.entry(f"{root}/in", "photo.jpg"), replace_others="replace" in ways)
-work.close()
-print("the end")
+def deliver():
+    global armed
+    ledger = Ledger(Path(root, "ledger"))
+    source_fd = os.open(f"{root}/in/photo.jpg", os.O_RDONLY)
+    fingerprint = Fingerprint.from_stat(os.fstat(source_fd))
+    to = f"{root}/in" if mode is Mode.IN_PLACE else f"{root}/out"
+    armed = True
+    target = Target(to, "photo.jpg")
+    intent = delivery.intend(ledger, delivery.Origin(f"{root}/in", "photo.jpg", fingerprint, "R", 1), target)
+    work = delivery.stage(intent, mode=mode, target=target, source_fd=source_fd)
+    work.digest = contents.digest_of(source_fd)
+    os.pwrite(work.staging.fd, b"the result", 0)
+    os.fsync(work.staging.fd)
+    staged = Staged(1, (), contents.digest_of(work.staging.fd), 10, True, "", 1)
+    delivery.write_down(ledger, work, staged, payload="{}")
+    delivery.deliver(work, staged, known=ledger.entry(f"{root}/in", "photo.jpg"), replace_others="replace" in ways)
+    work.close()
+
+for line in sys.stdin:
+    root, mode, ways, last_step = json.loads(line)
+    mode, ways, last_step = Mode(mode), ways.split(","), int(last_step)
+    child = os.fork()
+    if child == 0:
+        try:
+            prepare()
+            deliver()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
 @dataclass
 class Desk:
     root: Path
+    parent: subprocess.Popen[str]
 
     @property
     def photo(self) -> Path:
@@ -118,13 +137,13 @@ class Desk:
 
     def crash(self, mode: Mode, ways: str, step: int) -> bool:
         """Deliver in a child that dies at `step`; False when it got to its end first."""
-        arguments = [sys.executable, "-c", CHILD, str(self.root), mode.value, ways, str(step)]
-        child = subprocess.run(arguments, capture_output=True, text=True, check=False)
-        if child.returncode == 0:
-            assert "the end" in child.stdout
-            return False
-        assert child.returncode == -signal.SIGKILL, child.stderr
-        return True
+        assert self.parent.stdin is not None
+        assert self.parent.stdout is not None
+        self.parent.stdin.write(json.dumps([str(self.root), mode.value, ways, step]) + "\n")
+        self.parent.stdin.flush()
+        code = int(self.parent.stdout.readline())
+        assert code in {0, -signal.SIGKILL}
+        return code != 0
 
     def recovered(self) -> tuple[Entry | None, int]:
         """Recover; give the entry, and how many hook calls are owed."""
@@ -143,12 +162,20 @@ class Desk:
         return list(self.root.rglob(".faceblurd-*"))
 
 
+@pytest.fixture(scope="module")
+def parent() -> Iterator[subprocess.Popen[str]]:
+    """Start the process whose forks deliver and die."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", CHILD], stdin=pipe, stdout=pipe, text=True) as process:
+        yield process
+
+
 @pytest.fixture
-def fresh(tmp_path: Path) -> Desk:
+def fresh(tmp_path: Path, parent: subprocess.Popen[str]) -> Desk:
     (tmp_path / "in").mkdir()
     (tmp_path / "out").mkdir()
     (tmp_path / "in" / "photo.jpg").write_bytes(ORIGINAL)
-    return Desk(tmp_path)
+    return Desk(tmp_path, parent)
 
 
 def _reset(desk: Desk) -> None:

@@ -189,9 +189,9 @@ def namespace() -> Iterator[Namespace]:
 
 
 @pytest.fixture
-def daemon(daemon: Callable[..., Any]) -> Callable[..., Any]:
-    """Make daemons as everywhere, but with the recipe that costs least: what is tested here is not the search."""
-    return lambda **config: daemon(**{"recipe": "fast", **config})
+def daemon(daemon: Callable[..., Any], cheapest: dict[str, Any]) -> Callable[..., Any]:
+    """Make daemons as everywhere, but with the detector that costs least: what is tested here is not the search."""
+    return lambda **config: daemon(**{**cheapest, **config})
 
 
 @pytest.fixture
@@ -236,7 +236,7 @@ def new_disk(tmp_path: Path, namespace: Namespace) -> Iterator[Callable[..., Dis
 
 @pytest.fixture
 def new_service(
-    tmp_path: Path, namespace: Namespace, wait_until: Callable[..., Any]
+    tmp_path: Path, namespace: Namespace, wait_until: Callable[..., Any], cheapest: dict[str, Any]
 ) -> Iterator[Callable[..., Service]]:
     """Make a daemon for some roots, not started yet; it ends with the test.
 
@@ -247,7 +247,7 @@ def new_service(
 
     def make(*roots: dict[str, Any], powers: bool = True, **workers: Any) -> Service:
         quick = {"quiet_seconds": 0.2, "rescan_seconds": 1}
-        config = {"recipe": "fast", "roots": [quick | root for root in roots], "workers": {"count": 1, **workers}}
+        config = {**cheapest, "roots": [quick | root for root in roots], "workers": {"count": 1, **workers}}
         powerless = [] if powers else ["setpriv", "--inh-caps=-all", "--bounding-set=-all", "--"]
         made.append(Service(tmp_path, [*namespace.inside, *powerless], wait_until, config))
         return made[-1]

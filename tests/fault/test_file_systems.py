@@ -27,7 +27,6 @@ def slow(kind: str) -> Any:
 
 
 WITH_OWNERS = ("ext4", *map(slow, ("xfs", "btrfs", "tmpfs", "overlay")), "share")
-WITHOUT_OWNERS = ("exfat",)
 OUTCOMES = ("file.published", "file.clean", "file.skipped", "file.retried", "file.quarantined")
 SHARES = {"share": "", "exchanging": "exchange", "careless": "careless", "caseless": "ignore-case"}
 SHARES |= {"cloud": "link=EIO", "poor cloud": "link=EIO flags=EIO"}
@@ -82,7 +81,7 @@ def _all(place: Place) -> dict[str, tuple[int, int, bytes]]:
     return found
 
 
-@pytest.mark.parametrize("kind", [*WITH_OWNERS, *WITHOUT_OWNERS, *map(slow, LESSER)])
+@pytest.mark.parametrize("kind", ["share", "exfat", *map(slow, ("ext4", "xfs", "btrfs", "tmpfs", "overlay", *LESSER))])
 def test_photos_are_published_once_and_again_when_they_are_overwritten(
     place: Any, new_service: Any, portraits: Any, face_is_hidden: Callable[[bytes], bool], kind: str
 ) -> None:
@@ -158,7 +157,9 @@ def test_a_result_has_the_originals_owner_mode_and_attributes_in_place_its_acl_b
     assert (st.st_uid, stat.S_IMODE(st.st_mode), st.st_mtime) == (OWNER, 0o4640, MTIME)
 
 
-@pytest.mark.parametrize(("kind", "policy"), [("ext4", "now"), ("exfat", "keep"), ("exfat", "now")])
+@pytest.mark.parametrize(
+    ("kind", "policy"), [("ext4", "now"), ("exfat", "keep"), pytest.param("exfat", "now", marks=pytest.mark.slow)]
+)
 def test_the_time_of_a_result_is_the_originals_or_that_of_its_making(
     place: Any, new_service: Any, portraits: Any, kind: str, policy: str
 ) -> None:

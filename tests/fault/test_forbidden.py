@@ -77,28 +77,31 @@ def test_a_read_only_disk_is_waited_for(
     assert (disk.seen / "mirrored" / "photo.jpg").read_bytes() == photo
 
 
-@pytest.mark.parametrize(
-    ("what", "flag"), [("in/photo.jpg", "i"), ("in/photo.jpg", "a"), ("in", "i"), ("in", "a"), ("out", "i")]
-)
 def test_an_immutable_file_or_folder_is_held(
-    disk: Any, flagged: Any, new_service: Any, portraits: Any, face_is_hidden: Any, what: str, flag: str
+    disk: Any, flagged: Any, new_service: Any, portraits: Any, face_is_hidden: Callable[[bytes], bool]
 ) -> None:
-    roots, photo = _roots(disk), portraits(1)[0]
-    service = new_service(roots[what == "out"], max_attempts=2, retry_seconds=0.1)
-    source = disk.seen / ("mirrored" if what == "out" else "in") / "photo.jpg"
-    source.write_bytes(photo)
+    """Each in a root of its own: a photo, its folder, and the folder of results, immutable or only appended to."""
+    photo, cases = portraits(1)[0], {"photo-i": "photo", "photo-a": "photo", "in-i": "in", "in-a": "in", "out-i": "out"}
+    roots = []
+    for name, what in cases.items():
+        (disk.seen / name).mkdir()
+        (disk.seen / name / "photo.jpg").write_bytes(photo)
+        mirror = {"mode": "mirror", "to": f"{disk.path}/{name} results"}
+        roots.append({"path": f"{disk.path}/{name}", **(mirror if what == "out" else {"mode": "in_place"})})
+    (disk.seen / "out-i results").mkdir()
     before = _names(disk)
-    flagged(disk.seen / what, flag)
+    for name, what in cases.items():
+        path = {"photo": f"{name}/photo.jpg", "in": name, "out": f"{name} results"}[what]
+        flagged(disk.seen / path, name[-1])
+    service = new_service(*roots, max_attempts=2, retry_seconds=0.1)
     service.start()
-    assert _held(service, 1) == {"no_permission"}
+    assert _held(service, len(cases)) == {"no_permission"}
     assert service.stop() == 0
-    assert source.read_bytes() == photo
+    assert {(disk.seen / name / "photo.jpg").read_bytes() for name in cases} == {photo}
+    # What has got a name in a folder that is only appended to cannot lose it: the results of both attempts.
     left = _names(disk) - before
-    if (what, flag) == ("in", "a"):  # what has got a name there cannot lose it: the results of both attempts
-        assert len(left) == 2
-        assert all(face_is_hidden((disk.seen / name).read_bytes()) for name in left)
-    else:
-        assert left == set()
+    assert len(left) == 2
+    assert all(name.startswith("in-a/") and face_is_hidden((disk.seen / name).read_bytes()) for name in left)
 
 
 @pytest.mark.parametrize("what", ["sticky", "closed"])
@@ -125,24 +128,28 @@ def test_another_users_photos_in_a_sticky_or_closed_folder_are_held(
     assert _names(disk) == before
 
 
-@pytest.mark.parametrize("what", ["a folder", "a link"])
-def test_a_target_that_is_no_file_is_held_and_not_replaced(
-    disk: Any, new_service: Any, portraits: Any, what: str
-) -> None:
-    service, photo = new_service(_roots(disk)[1] | {"existing": "replace"}), portraits(1)[0]
-    (disk.seen / "mirrored" / "photo.jpg").write_bytes(photo)
-    elsewhere = disk.seen / "elsewhere"
-    elsewhere.write_bytes(b"kept")
-    if what == "a link":
-        (disk.seen / "out" / "photo.jpg").symlink_to("../elsewhere")
-    else:
-        (disk.seen / "out" / "photo.jpg").mkdir()
-        elsewhere = elsewhere.rename(disk.seen / "out" / "photo.jpg" / "within")
+def test_a_target_that_is_no_file_is_held_and_not_replaced(disk: Any, new_service: Any, portraits: Any) -> None:
+    photo, mirrored = portraits(1)[0], {"a folder": disk.seen / "a folder", "a link": disk.seen / "a link"}
+    for path in mirrored.values():
+        path.mkdir()
+        path.with_name(f"{path.name} out").mkdir()
+        (path / "photo.jpg").write_bytes(photo)
+    (disk.seen / "elsewhere").write_bytes(b"kept")
+    (disk.seen / "a link out" / "photo.jpg").symlink_to("../elsewhere")
+    (disk.seen / "a folder out" / "photo.jpg").mkdir()
+    (disk.seen / "a folder out" / "photo.jpg" / "within").write_bytes(b"kept")
     before = _names(disk)
+    roots = [
+        {"path": f"{disk.path}/{name}", "mode": "mirror", "to": f"{disk.path}/{name} out", "existing": "replace"}
+        for name in mirrored
+    ]
+    service = new_service(*roots)
     service.start()
-    assert _held(service, 1) == {"target_exists"}
+    assert _held(service, 2) == {"target_exists"}
     assert service.stop() == 0
     assert _names(disk) == before
-    assert elsewhere.read_bytes() == b"kept"
-    assert (disk.seen / "out" / "photo.jpg").is_symlink() is (what == "a link")
-    assert (disk.seen / "mirrored" / "photo.jpg").read_bytes() == photo
+    for kept in ("elsewhere", "a folder out/photo.jpg/within"):
+        assert (disk.seen / kept).read_bytes() == b"kept"
+    assert (disk.seen / "a link out" / "photo.jpg").is_symlink()
+    assert (disk.seen / "a folder out" / "photo.jpg").is_dir()
+    assert {(path / "photo.jpg").read_bytes() for path in mirrored.values()} == {photo}

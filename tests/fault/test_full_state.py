@@ -33,10 +33,10 @@ def state(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def daemon(tmp_path: Path, state: Path) -> Iterator[subprocess.Popen[bytes]]:
+def daemon(tmp_path: Path, state: Path, cheapest: dict[str, Any]) -> Iterator[subprocess.Popen[bytes]]:
     """A daemon whose state directory is a disk of 2 MB that only it sees."""
     root = {"path": str(tmp_path / "in"), "mode": "mirror", "to": str(tmp_path / "out"), "quiet_seconds": 0.1}
-    config = {"state_dir": str(state), "recipe": "fast", "roots": [root], "workers": {"count": 1}}
+    config = {"state_dir": str(state), **cheapest, "roots": [root], "workers": {"count": 1}}
     (tmp_path / "in").mkdir()
     (tmp_path / "config.yaml").write_text(json.dumps(config))
     script = 'mount -t tmpfs -o size=2m none "$1" && exec "$2" run --config "$3"'

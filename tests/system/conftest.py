@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class Home:
     """A state directory, folders, and scans over them."""
 
-    def __init__(self, folder: Path, command: Callable[..., Any]) -> None:
-        self.folder, self._command = folder, command
+    def __init__(self, folder: Path, command: Callable[..., Any], cheapest: dict[str, Any]) -> None:
+        self.folder, self._command, self._cheapest = folder, command, cheapest
 
     def root(self, name: str, to: str = "", **settings: Any) -> dict[str, Any]:
         (self.folder / name).mkdir(exist_ok=True)
@@ -25,7 +25,7 @@ class Home:
 
     def write(self, *roots: dict[str, Any], **settings: Any) -> Path:
         """Write a config of these roots."""
-        config = {"state_dir": str(self.folder / "state"), "recipe": "fast", "roots": roots, **settings}
+        config = {"state_dir": str(self.folder / "state"), **self._cheapest, "roots": roots, **settings}
         config.setdefault("workers", {"count": 1})
         path = self.folder / "config.yaml"
         path.write_text(json.dumps(config))
@@ -52,5 +52,5 @@ class Home:
 
 
 @pytest.fixture
-def home(tmp_path: Path, command: Callable[..., Any]) -> Home:
-    return Home(tmp_path, command)
+def home(tmp_path: Path, command: Callable[..., Any], cheapest: dict[str, Any]) -> Home:
+    return Home(tmp_path, command, cheapest)

@@ -18,14 +18,14 @@ TAGS = "user.xdg.tags"
 
 
 @pytest.fixture
-def catch_up(tmp_path: Path, command: Command) -> Callable[..., Any]:
+def catch_up(tmp_path: Path, command: Command, cheapest: dict[str, Any]) -> Callable[..., Any]:
     """Run `faceblurd scan` over one root; gives what it said."""
 
     def run(mode: str, **settings: Any) -> Any:
         root = {"path": str(tmp_path / "in"), "mode": mode, "quiet_seconds": 0.1, **settings}
         if mode == "mirror":
             root["to"] = str(tmp_path / "out")
-        config = {"state_dir": str(tmp_path / "state"), "recipe": "fast", "workers": {"count": 1}, "roots": [root]}
+        config = {"state_dir": str(tmp_path / "state"), **cheapest, "workers": {"count": 1}, "roots": [root]}
         (tmp_path / "config.yaml").write_text(json.dumps(config))
         return command("scan", "--config", str(tmp_path / "config.yaml"))
 

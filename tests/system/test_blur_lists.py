@@ -19,10 +19,10 @@ COMMAND = str(Path(sys.executable).with_name("faceblurd"))
 
 @pytest.fixture
 def blur(command: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
-    """Run `blur --json` in the test's folder; give how it ended, and its objects by path."""
+    """Run `blur --json` in the test's folder, by what starts soonest; give how it ended, and its objects by path."""
 
     def run(*arguments: str, **options: Any) -> Any:
-        done = command("blur", *arguments, "--recipe", "fast", "--json", cwd=tmp_path, **options)
+        done = command("blur", *arguments, "--recipe", "classic", "--json", cwd=tmp_path, **options)
         said = [json.loads(line) for line in done.stdout.splitlines()]
         return done, {os.path.relpath(one["path"], tmp_path): one for one in said}
 
@@ -45,7 +45,7 @@ def results(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("between", ["\n", "\0"])
+@pytest.mark.parametrize("between", ["\n", pytest.param("\0", marks=pytest.mark.slow)])
 def test_a_vanished_path_in_a_list_is_reported_and_the_others_are_done(
     blur: Any, photos: Any, tmp_path: Path, between: str
 ) -> None:
@@ -82,7 +82,10 @@ def test_a_folder_that_vanishes_under_the_walk_costs_the_others_nothing(blur: An
     assert {said["b"]["reason"], said["c/y.jpg"]["reason"]} == {"vanished"}
 
 
-@pytest.mark.parametrize(("paths", "replace"), [(("a/x.jpg", "b/x.jpg"), ()), (("a", "b"), ("--replace",))])
+@pytest.mark.parametrize(
+    ("paths", "replace"),
+    [(("a/x.jpg", "b/x.jpg"), ()), pytest.param(("a", "b"), ("--replace",), marks=pytest.mark.slow)],
+)
 def test_one_result_never_takes_the_place_of_another_one_of_the_run(
     blur: Any, photos: Any, tmp_path: Path, paths: tuple[str, ...], replace: tuple[str, ...]
 ) -> None:

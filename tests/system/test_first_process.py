@@ -138,7 +138,10 @@ def test_a_reader_that_went_away_ends_a_command_without_a_traceback() -> None:
     assert said == b""
 
 
-@pytest.mark.parametrize("arguments", [["status"], ["quarantine", "list"], ["run", "--watch", "in", "--to", "out"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["status"], pytest.param(["quarantine", "list"], marks=pytest.mark.slow), ["run", "--watch", "in", "--to", "out"]],
+)
 def test_a_user_without_a_home_is_told_what_to_give(arguments: list[str], tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     stranger = ["unshare", "--user", "--map-user=54321"]

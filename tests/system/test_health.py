@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def one(daemon: Callable[..., Any], tmp_path: Path) -> Any:
+def one(daemon: Callable[..., Any], tmp_path: Path, cheapest: dict[str, Any]) -> Any:
     (tmp_path / "in").mkdir()
     root = {
         "path": str(tmp_path / "in"), "mode": "mirror", "to": str(tmp_path / "out"), "quiet_seconds": 0.1,
         "rescan_seconds": 1,
     }  # fmt: skip
-    return daemon(roots=[root], recipe="fast")
+    return daemon(roots=[root], **cheapest)
 
 
 @pytest.mark.slow
@@ -80,7 +80,9 @@ def test_a_pulse_is_heard_in_a_deep_folder_and_over_what_a_killed_one_left(tmp_p
     assert list(deep.iterdir()) == []
 
 
-@pytest.mark.parametrize("kind", ["missing", "no permission", "not in PATH"])
+@pytest.mark.parametrize(
+    "kind", ["missing", *(pytest.param(one, marks=pytest.mark.slow) for one in ("no permission", "not in PATH"))]
+)
 def test_a_hook_that_cannot_run_is_named_by_check_config_doctor_and_the_log(
     one: Any, tmp_path: Path, kind: str
 ) -> None:

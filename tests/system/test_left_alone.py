@@ -22,8 +22,8 @@ ORDINARY = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"] if os
 class Place:
     """An inbox with one small photo to put into it, its mirror, and the command."""
 
-    def __init__(self, folder: Path, photo: bytes, command: Callable[..., Any]) -> None:
-        self.folder, self._photo, self._command = folder, photo, command
+    def __init__(self, folder: Path, photo: bytes, command: Callable[..., Any], detectors: dict[str, Any]) -> None:
+        self.folder, self._photo, self._command, self._detectors = folder, photo, command, detectors
         self.inbox, self.out, self.config = folder / "in", folder / "out", folder / "config.yaml"
         self.inbox.mkdir()
 
@@ -37,7 +37,7 @@ class Place:
         if mode == "mirror":
             root["to"] = str(self.out)
         workers = {"count": 1}
-        content = {"state_dir": str(self.folder / "state"), "recipe": "fast", "workers": workers, "roots": [root]}
+        content = {"state_dir": str(self.folder / "state"), **self._detectors, "workers": workers, "roots": [root]}
         self.config.write_text(json.dumps(content), encoding="utf-8")
 
     def run(self, *arguments: str, around: list[str] | None = None) -> Any:
@@ -59,8 +59,8 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path, portraits: Any, command: Callable[..., Any]) -> Place:
-    return Place(tmp_path, portraits(1)[0], command)
+def place(tmp_path: Path, portraits: Any, command: Callable[..., Any], cheapest: dict[str, Any]) -> Place:
+    return Place(tmp_path, portraits(1)[0], command, cheapest)
 
 
 def _event(done: Any, name: str) -> list[dict[str, Any]]:
@@ -103,10 +103,12 @@ def test_a_photo_that_nobody_has_looked_at_yet_waits(place: Place) -> None:
     assert place.explain(place.inbox / "x.jpg")[0]["outcome"] == "waiting"
 
 
-def test_a_photo_of_an_odd_name_that_arrives_is_seen_at_once(daemon: Any, tmp_path: Path, portraits: Any) -> None:
+def test_a_photo_of_an_odd_name_that_arrives_is_seen_at_once(
+    daemon: Any, cheapest: Any, tmp_path: Path, portraits: Any
+) -> None:
     (tmp_path / "in").mkdir()
     root = {"path": str(tmp_path / "in"), "mode": "mirror", "to": str(tmp_path / "out"), "quiet_seconds": 0.2}
-    one = daemon(roots=[{**root, "rescan_seconds": 3600}], recipe="fast", workers={"count": 1})
+    one = daemon(roots=[{**root, "rescan_seconds": 3600}], **cheapest, workers={"count": 1})
     one.start()
     one.wait_for(lambda: one.lines("root.scanned"), what="the first scan")
     (tmp_path / "in" / "README").write_text("no photo")

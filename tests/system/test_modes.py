@@ -31,11 +31,13 @@ def _open_to_others(folder: Path) -> Iterator[str]:
 
 
 def test_nothing_in_the_state_directory_is_open_to_others(
-    daemon: Callable[..., Any], tmp_path: Path, portraits: Any, open_umask: None
+    daemon: Callable[..., Any], cheapest: Any, tmp_path: Path, portraits: Any, open_umask: None
 ) -> None:
     inbox = tmp_path / "in"
     inbox.mkdir()
-    one = daemon(roots=[{"path": str(inbox), "mode": "in_place", "quiet_seconds": 0.1, "on_failure": "hold"}])
+    one = daemon(
+        roots=[{"path": str(inbox), "mode": "in_place", "quiet_seconds": 0.1, "on_failure": "hold"}], **cheapest
+    )
     one.state_dir.mkdir(mode=0o755)  # somebody made it beforehand, and left it open
     for name in ("ledger.sqlite3", "ledger.sqlite3-wal"):
         (one.state_dir / name).touch(mode=0o644)  # of an older version
@@ -49,8 +51,10 @@ def test_nothing_in_the_state_directory_is_open_to_others(
     assert list(_open_to_others(one.state_dir)) == []
 
 
-def test_a_state_directory_that_is_made_is_closed(daemon: Callable[..., Any], tmp_path: Path, open_umask: None) -> None:
+def test_a_state_directory_that_is_made_is_closed(
+    daemon: Callable[..., Any], cheapest: Any, tmp_path: Path, open_umask: None
+) -> None:
     (tmp_path / "in").mkdir()
-    one = daemon(roots=[{"path": str(tmp_path / "in"), "mode": "in_place"}])
+    one = daemon(roots=[{"path": str(tmp_path / "in"), "mode": "in_place"}], **cheapest)
     one.start()
     assert stat.S_IMODE(one.state_dir.stat().st_mode) == 0o700

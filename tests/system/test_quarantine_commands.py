@@ -26,6 +26,12 @@ def inbox(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def daemon(daemon: Callable[..., Any], cheapest: dict[str, Any]) -> Callable[..., Any]:
+    """Make daemons with the detector that costs least: hardly a file here is a photo."""
+    return lambda **config: daemon(**{**cheapest, **config})
+
+
+@pytest.fixture
 def one(daemon: Callable[..., Any], inbox: Path) -> Any:
     """A daemon with a file that was moved away."""
     made = daemon(
@@ -77,7 +83,7 @@ def test_a_released_file_stays_through_events_scans_touches_restarts_and_recipes
     one.wait_for(lambda: [line["detail"] for line in one.lines("file.skipped")] == ["released"], what="the touch")
     one.stop()
     config = json.loads(one.config_path.read_text())
-    one.write_config({**config, "recipe": "fast"})
+    one.write_config({**config, "recipe": "balanced"})
     one.start()
     _wait_for_scans(one)
     assert len(one.lines("file.quarantined")) == 1
@@ -141,7 +147,7 @@ def test_one_file_that_cannot_go_back_keeps_no_other_from_it(one: Any, inbox: Pa
 
 
 def test_a_held_file_that_a_crash_left_in_its_root_is_moved_by_the_next_scan(
-    daemon: Callable[..., Any], inbox: Path
+    daemon: Callable[..., Any], cheapest: dict[str, Any], inbox: Path
 ) -> None:
     """Also a file that was held while the root said `leave`."""
     root = {"path": str(inbox), "mode": "in_place", "quiet_seconds": 0.1}
@@ -151,7 +157,7 @@ def test_a_held_file_that_a_crash_left_in_its_root_is_moved_by_the_next_scan(
     made.wait_for(lambda: made.lines("file.quarantined"), what="the quarantine")
     made.stop()
     assert (inbox / "b.jpg").exists()
-    made.write_config({"roots": [{**root, "on_failure": "hold"}]})
+    made.write_config({**cheapest, "roots": [{**root, "on_failure": "hold"}]})
     made.start()
     made.wait_for(lambda: not (inbox / "b.jpg").exists(), what="the move")
     assert Path(_held(made)[0]["lies"]).read_bytes() == NO_PHOTO

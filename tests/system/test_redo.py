@@ -67,11 +67,11 @@ def test_in_place_our_own_results_stay_as_they_are(home: Any, portraits: Any) ->
     assert photo.read_bytes() == finished
 
 
-def test_a_running_daemon_does_it_at_once(daemon: Any, tmp_path: Any, portraits: Any) -> None:
+def test_a_running_daemon_does_it_at_once(daemon: Any, cheapest: Any, tmp_path: Any, portraits: Any) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.jpg").write_bytes(portraits(1)[0])
     root = {"path": str(tmp_path / "in"), "mode": "mirror", "to": str(tmp_path / "out"), "quiet_seconds": 0.1}
-    one = daemon(recipe="fast", workers={"count": 1}, roots=[{**root, "rescan_seconds": 3600}])
+    one = daemon(**cheapest, workers={"count": 1}, roots=[{**root, "rescan_seconds": 3600}])
     one.start()
     result = tmp_path / "out" / "a.jpg"
     one.wait_for(lambda: one.lines("file.published"), what="the photo")

@@ -33,6 +33,12 @@ def inbox(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def daemon(daemon: Callable[..., Any], cheapest: dict[str, Any]) -> Callable[..., Any]:
+    """Make daemons with the detector that costs least; the first test here has the one of most people."""
+    return lambda **config: daemon(**{**cheapest, **config})
+
+
+@pytest.fixture
 def one(daemon: Callable[..., Any], tmp_path: Path, inbox: Path) -> Any:
     root = {"path": str(inbox), "mode": "mirror", "to": str(tmp_path / "out"), "quiet_seconds": 0.2}
     return daemon(roots=[root], workers={"retry_seconds": 0.5, "max_attempts": 2})
@@ -359,9 +365,10 @@ def test_20000_finished_files_cost_no_read_and_little_time(
     one: Any, inbox: Path, tmp_path: Path, portraits: Any
 ) -> None:
     from faceblurd.config import load_config
-    from faceblurd.engine.state import LEDGER_NAME
+    from faceblurd.state_files import LEDGER_NAME
     from faceblurd.model import Entry, Fingerprint, State
     from faceblurd.outlet.ledger import Ledger
+    from faceblurd.state_files import LEDGER_NAME
 
     config = load_config(one.config_path, environ={})
     recipe = config.recipe_for(config.roots[0]).digest

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from faceblurd.engine import state
+from faceblurd.state_files import is_running, lock_state
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,19 +24,19 @@ def test_a_look_whether_it_runs_is_never_in_the_way_of_a_start(tmp_path: Path) -
         look.start()
     try:
         for _ in range(300):
-            lock = state.lock_state(tmp_path)
-            assert state.is_running(tmp_path)
+            lock = lock_state(tmp_path)
+            assert is_running(tmp_path)
             os.close(lock)
     finally:
         stop.set()
         for look in looks:
             look.join()
-    assert not state.is_running(tmp_path)
+    assert not is_running(tmp_path)
 
 
 def _look_until(stop: threading.Event, state_dir: Path) -> None:
     while not stop.is_set():
-        state.is_running(state_dir)
+        is_running(state_dir)
 
 
 def test_a_newer_ledger_is_named_by_the_doctor_and_ends_run_and_scan_for_good(home: Any, command: Any) -> None:
@@ -57,11 +57,11 @@ def test_a_newer_ledger_is_named_by_the_doctor_and_ends_run_and_scan_for_good(ho
 
 @pytest.mark.slow
 def test_another_programs_lock_on_the_ledger_pauses_the_daemon_for_as_long_as_it_lasts(
-    daemon: Any, tmp_path: Path, portraits: Any
+    daemon: Any, cheapest: Any, tmp_path: Path, portraits: Any
 ) -> None:
     (tmp_path / "in").mkdir()
     root = {"path": str(tmp_path / "in"), "mode": "mirror", "to": str(tmp_path / "out"), "quiet_seconds": 0.1}
-    one = daemon(recipe="fast", workers={"count": 1}, roots=[root])
+    one = daemon(**cheapest, workers={"count": 1}, roots=[root])
     one.start()
     backup = sqlite3.connect(one.state_dir / "ledger.sqlite3", isolation_level=None)
     with closing(backup):
@@ -84,7 +84,7 @@ def test_where_no_worker_starts_a_command_ends_with_the_workers_own_error(
     root = home.root("in", to="out")
     (tmp_path / "in" / "a.jpg").write_bytes(b"a photo")
     arguments = [str(tmp_path / "in"), "--to", str(tmp_path / "out")]
-    arguments = arguments if name == "blur" else ["--config", str(home.write(root))]
+    arguments = arguments if name == "blur" else ["--config", str(home.write(root, detection={}))]
     done = command(name, *arguments, env={**os.environ, "PYTHONPATH": str(tmp_path / "broken")})
     assert done.returncode == 78
     assert "a worker does not start: libGL.so.1: no such file" in done.stderr

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from faceblurd.errors import SetupError
-from faceblurd.imaging.detectors import Detector, onnx_graph, open_detectors, open_glance, vote, weights
+from faceblurd.imaging.detectors import Detector, onnx_graph, open_detectors, open_glance, runtime, vote, weights
 from faceblurd.imaging.detectors.haar import cascade_path
 from faceblurd.imaging.detectors.search import Search
 from faceblurd.model import DetectionSpec, HaarSpec, NetworksSpec, Sensitivity
@@ -159,6 +159,7 @@ def test_weights_that_are_missing_or_others_are_refused(
     (tmp_path / one.file).write_bytes(content[:-1] + b"!")
     with pytest.raises(weights.WeightsError, match="not the file"):
         weights.read(one)
+    runtime.opened.cache_clear()
     with pytest.raises(SetupError) as raised:
         opened(NetworksSpec())
     assert "docs/install.md" in raised.value.remedy

@@ -79,7 +79,18 @@ def exif(orientation: int, embedded: bytes = b"") -> bytes:
 
 def make(kind: str, pixels: npt.NDArray[Any] | None = None, *, sampling: str = "4:2:0", **options: Any) -> bytes:
     """Let the format's own library write a picture; `pixels`: gray, BGR or BGRA."""
-    array = photo() if pixels is None else pixels
+    if pixels is None and not options:
+        return photo_as(kind, sampling)
+    return written(kind, photo() if pixels is None else pixels, sampling, **options)
+
+
+@cache
+def photo_as(kind: str, sampling: str) -> bytes:
+    """Write `photo()`, once in each way: most tests ask for it."""
+    return written(kind, photo(), sampling)
+
+
+def written(kind: str, array: npt.NDArray[Any], sampling: str, **options: Any) -> bytes:
     out = io.BytesIO()
     if kind == "heif":
         mode = {2: "L", 3: "BGR"}[array.ndim] + ("A" if array.ndim == 3 and array.shape[2] == 4 else "")

@@ -267,7 +267,7 @@ def drawn_by_opacity(bgr: npt.NDArray[Any], ink: int) -> npt.NDArray[np.uint8]:
     return np.dstack([np.full((*gray.shape, 3), ink, np.uint8), alpha])
 
 
-@pytest.mark.parametrize("ink", [0, 255])
+@pytest.mark.parametrize("ink", [0, pytest.param(255, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", STILLS)
 def test_a_face_drawn_by_opacity_alone_is_found(kind: str, ink: int, astronaut: npt.NDArray[Any]) -> None:
     out, (name, options) = io.BytesIO(), STILLS[kind]

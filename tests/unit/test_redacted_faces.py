@@ -55,7 +55,7 @@ def faces_of(picture: npt.NDArray[Any], detectors: list[Detector]) -> list[Regio
     return faces
 
 
-@pytest.mark.parametrize("by", [0.5, 1.0])
+@pytest.mark.parametrize("by", [0.5, pytest.param(1.0, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("shape", Shape)
 @pytest.mark.parametrize("method", [BlurMethod.AVERAGE_POOL, BlurMethod.MOSAIC, BlurMethod.SOLID])
 def test_a_face_that_was_painted_over_is_not_found_again(

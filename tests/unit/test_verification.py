@@ -37,7 +37,7 @@ def encoded(pixels: npt.NDArray[Any], kind: str) -> bytes:
     return cv2.imencode(f".{kind}", pixels)[1].tobytes()
 
 
-@pytest.mark.parametrize("kind", ["jpg", "png"])
+@pytest.mark.parametrize("kind", ["jpg", pytest.param("png", marks=pytest.mark.slow)])  # and of textures, below
 @pytest.mark.parametrize(("method", "shape"), WAYS)
 def test_a_redacted_file_passes(astronaut: npt.NDArray[Any], method: BlurMethod, shape: Shape, kind: str) -> None:
     blur = BlurSpec(method=method, shape=shape)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from faceblurd.imaging.detectors import weights
-from faceblurd.imaging.detectors.runtime import Network
+from faceblurd.imaging.detectors.runtime import opened
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -26,7 +26,7 @@ class Centerface:
 
     def __init__(self) -> None:
         """Load it. Raises SetupError with the remedy."""
-        self._network = Network(weights.CENTERFACE, outputs=_OUTPUTS, red_first=True)
+        self._network = opened(weights.CENTERFACE, outputs=_OUTPUTS, red_first=True)
 
     def boxes(self, bgr: npt.NDArray[Any], *, floor: float) -> npt.NDArray[np.float32]:
         """Return rows (x, y, width, height, score) of what scores at `floor` or more, in pixels of `bgr`."""

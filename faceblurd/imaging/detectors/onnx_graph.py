@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
+    Parts = list[bytes | memoryview]  # of a message, in their order: joined once, at the end
+
 _MODEL_GRAPH: Final = 7
 _INITIALIZER, _INPUT, _OUTPUT, _VALUE_INFO = 5, 11, 12, 13  # of a GraphProto
 _TENSOR_NAME: Final = 8
@@ -26,57 +28,56 @@ def prepared(model: bytes, *, outputs: Collection[str]) -> bytes:
     Files that list their weights as inputs, too, keep a runtime from folding them: twice the time. Raises ValueError
     for what is no ONNX model with one picture as its input.
     """
-    return _rewritten(memoryview(model), _MODEL_GRAPH, lambda graph: _graph(graph, outputs))
+    return b"".join(_rewritten(memoryview(model), _MODEL_GRAPH, lambda graph: _graph(graph, outputs)))
 
 
-def _graph(graph: memoryview, outputs: Collection[str]) -> bytes:
-    weights = {_text(body, _TENSOR_NAME) for number, body in _messages(graph) if number == _INITIALIZER}
-    inputs = [_text(body, _NAME) for number, body in _messages(graph) if number == _INPUT]
+def _graph(graph: memoryview, outputs: Collection[str]) -> Parts:
+    fields = list(_fields(graph))
+    weights = {_text(body, _TENSOR_NAME) for number, _, body in fields if number == _INITIALIZER}
+    inputs = [_text(body, _NAME) for number, _, body in fields if number == _INPUT]
     pictures = [name for name in inputs if name not in weights]
-    known = {_text(body, _NAME) for number, body in _messages(graph) if number == _OUTPUT}
+    known = {_text(body, _NAME) for number, _, body in fields if number == _OUTPUT}
     if len(pictures) != 1 or not known.issuperset(outputs):
         raise ValueError(f"inputs {pictures[:3]}, outputs {sorted(known)[:12]}: not the network that is expected")
-    parts: list[bytes | memoryview] = []
-    for number, whole, body in _fields(graph):
-        if number == _VALUE_INFO or (number == _INPUT and _text(body, _NAME) in weights):
-            continue
+    parts: Parts = []
+    for number, whole, body in fields:
         if number == _OUTPUT:
-            name = _text(body, _NAME)
-            parts += [_field(_OUTPUT, _shaped(body, ()))] if name in outputs else []
+            parts += _field(_OUTPUT, _shaped(body, ())) if _text(body, _NAME) in outputs else []
         elif number == _INPUT:
-            parts.append(_field(_INPUT, _shaped(body, (1, 3, "height", "width"))))
-        else:
+            picture = _text(body, _NAME) == pictures[0]
+            parts += _field(_INPUT, _shaped(body, (1, 3, "height", "width"))) if picture else []
+        elif number != _VALUE_INFO:
             parts.append(whole)
-    return b"".join(parts)
+    return parts
 
 
-def _shaped(value_info: memoryview, shape: tuple[int | str, ...]) -> bytes:
+def _shaped(value_info: memoryview, shape: tuple[int | str, ...]) -> Parts:
     """Give an input or output another shape, of numbers and of names for what is open; empty: one that follows."""
-    sizes = b"".join(_field(_DIMENSION, _dimension(size)) for size in shape)
+    sizes = [part for size in shape for part in _field(_DIMENSION, [_dimension(size)])]
 
-    def tensor(body: memoryview) -> bytes:
-        rest = b"".join(whole for number, whole, _ in _fields(body) if number != _SHAPE)
-        return rest + (_field(_SHAPE, sizes) if shape else b"")
+    def tensor(body: memoryview) -> Parts:
+        rest: Parts = [whole for number, whole, _ in _fields(body) if number != _SHAPE]
+        return [*rest, *(_field(_SHAPE, sizes) if shape else [])]
 
     return _rewritten(value_info, _TYPE, lambda body: _rewritten(body, _TENSOR_TYPE, tensor))
 
 
 def _dimension(size: int | str) -> bytes:
-    return _varint(1 << 3 | _VARINT) + _varint(size) if isinstance(size, int) else _field(2, size.encode())
+    if isinstance(size, int):
+        return _varint(1 << 3 | _VARINT) + _varint(size)
+    return b"".join(_field(2, [size.encode()]))
 
 
-def _rewritten(message: memoryview, wanted: int, change: Callable[[memoryview], bytes]) -> bytes:
+def _rewritten(message: memoryview, wanted: int, change: Callable[[memoryview], Parts]) -> Parts:
     """Change the sub-messages with this number."""
-    parts = (_field(number, change(body)) if number == wanted else whole for number, whole, body in _fields(message))
-    return b"".join(parts)
-
-
-def _messages(message: memoryview) -> Iterator[tuple[int, memoryview]]:
-    return ((number, body) for number, _, body in _fields(message))
+    parts: Parts = []
+    for number, whole, body in _fields(message):
+        parts += _field(number, change(body)) if number == wanted else [whole]
+    return parts
 
 
 def _text(message: memoryview, wanted: int) -> str:
-    return next((bytes(body).decode() for number, body in _messages(message) if number == wanted), "")
+    return next((bytes(body).decode() for number, _, body in _fields(message) if number == wanted), "")
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, memoryview, memoryview]]:
@@ -102,8 +103,8 @@ def _fields(message: memoryview) -> Iterator[tuple[int, memoryview, memoryview]]
         yield key >> 3, message[start:position], body
 
 
-def _field(number: int, body: bytes | memoryview) -> bytes:
-    return _varint(number << 3 | _BYTES) + _varint(len(body)) + bytes(body)
+def _field(number: int, body: Parts) -> Parts:
+    return [_varint(number << 3 | _BYTES), _varint(sum(map(len, body))), *body]
 
 
 def _varint(value: int) -> bytes:

@@ -7,6 +7,7 @@ opened.
 from __future__ import annotations
 
 import os
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from faceblurd.errors import SetupError
@@ -45,6 +46,12 @@ class Network:
         for channel in range(3):
             planes[0, 2 - channel if self._red_first else channel, :height, :width] = bgr[:, :, channel]
         return self._session.run(self._outputs, {self._input: planes}), planes.shape[3]
+
+
+@cache
+def opened(which: weights.Weights, *, outputs: tuple[str, ...], red_first: bool) -> Network:
+    """Open a network once in a process: every recipe, and the second look, run the same one. Raises SetupError."""
+    return Network(which, outputs=outputs, red_first=red_first)
 
 
 def _session(model: bytes, outputs: Sequence[str], which: weights.Weights) -> Any:  # noqa: ANN401 - untyped

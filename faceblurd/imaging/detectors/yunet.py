@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from faceblurd.imaging.detectors import weights
-from faceblurd.imaging.detectors.runtime import Network
+from faceblurd.imaging.detectors.runtime import opened
 from faceblurd.imaging.geometry import clip
 from faceblurd.model import Region
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _LIKELY, _DOUBLE = 0.4, 0.3  # for `Glance`
 _STRIDES: Final = (8, 16, 32)
-_OUTPUTS: Final = [f"{kind}_{stride}" for kind in ("cls", "obj", "bbox") for stride in _STRIDES]
+_OUTPUTS: Final = tuple(f"{kind}_{stride}" for kind in ("cls", "obj", "bbox") for stride in _STRIDES)
 
 
 class Yunet:
@@ -31,7 +31,7 @@ class Yunet:
 
     def __init__(self) -> None:
         """Load it. Raises SetupError with the remedy."""
-        self._network = Network(weights.YUNET, outputs=_OUTPUTS, red_first=False)
+        self._network = opened(weights.YUNET, outputs=_OUTPUTS, red_first=False)
 
     def boxes(self, bgr: npt.NDArray[Any], *, floor: float) -> npt.NDArray[np.float32]:
         """Return rows (x, y, width, height, score) of what scores at `floor` or more, in pixels of `bgr`."""

@@ -1,4 +1,7 @@
-"""The state directory: what lies in it, and who owns it."""
+"""What lies in the state directory, and who owns it.
+
+A module of its own, since `status`, `health` and `quarantine` ask for no more: they run often, and on weak machines.
+"""
 
 from __future__ import annotations
 

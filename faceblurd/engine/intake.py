@@ -121,17 +121,23 @@ class Intake:
 
     async def consider(self, path: str, fingerprint: Fingerprint, *, fresh: bool) -> None:
         """Take a file on that is there, unless it is done, held, or on its way already; waits for room."""
-        places = self._places[fresh]
-        while not self._is_known(path, fingerprint, fresh=fresh):
-            start = self._verdict(path, fingerprint)
-            if start is None or not self.available:
-                return
-            is_full = places.locked()
-            await places.acquire()
-            if not is_full:
-                self._begin(path, fingerprint, start, fresh=fresh)
-                return
-            places.release()  # while this waited, the file may have come, been done or been held: once more
+        start, places = self._start_for(path, fingerprint, fresh=fresh), self._places[fresh]
+        if start is None:
+            return
+        is_full = places.locked()
+        await places.acquire()
+        if is_full:  # while this waited, the file may have come, been done or been held
+            start = self._start_for(path, fingerprint, fresh=fresh)
+        if start is None:
+            places.release()
+        else:
+            self._begin(path, fingerprint, start, fresh=fresh)
+
+    def _start_for(self, path: str, fingerprint: Fingerprint, *, fresh: bool) -> decide.Start | None:
+        if self._is_known(path, fingerprint, fresh=fresh):
+            return None
+        start = self._verdict(path, fingerprint)
+        return start if self.available else None
 
     def _is_known(self, path: str, fingerprint: Fingerprint, *, fresh: bool) -> bool:
         """Tell whether a photo is on its way already; tell it what was seen."""

@@ -325,12 +325,16 @@ class Root(Intake):
         finally:
             stopped = True
             thread.close()
-        await self._upkeep.scanned(day, is_whole=not finished.errors)
         if self.deletions is not None and finished.seen is not None:
             self.deletions.scanned(finished.seen)
+        await self._do(self._see_to_the_rest(day, is_whole=not finished.errors))
+        self._scanned(finished)
+
+    async def _see_to_the_rest(self, day: int | None, *, is_whole: bool) -> None:
+        """Look after held files and leftovers. If the root goes meanwhile, the scan has ended all the same."""
+        await self._upkeep.scanned(day, is_whole=is_whole)
         if self.deletions is not None and self.leftovers is None:
             self.leftovers = await leftovers.search(self, self.services)
-        self._scanned(finished)
 
     def _scanned(self, finished: Finished) -> None:
         """Tell of a finished walk when that is new; plan the next, and see whether every directory is watched."""

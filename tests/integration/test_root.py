@@ -23,7 +23,7 @@ from faceblurd.engine.root import Pace, RootState
 from faceblurd.engine.thread import Inline, RootThread
 from faceblurd.intake import hints
 from faceblurd.intake.watcher import Watcher
-from faceblurd.model import Reason, Watch
+from faceblurd.model import Entry, Fingerprint, Reason, State, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -493,6 +493,32 @@ def test_a_scan_that_is_asked_for_during_a_scan_follows_it(
         assert desk.now < RESCAN_SECONDS / 2
 
     scanned(story, threads=lambda name: walker if name.startswith("scan of") else Inline())
+
+
+def test_a_scan_ends_although_the_root_went_when_its_held_files_were_looked_at(
+    slow: At, folders: tuple[Path, Path]
+) -> None:
+    """Else it would be under way for ever, and none would follow."""
+
+    async def story(desk: Desk, share: SlowThread) -> None:
+        desk.ledger.put(Entry(desk.root.path, "held.jpg", State.QUARANTINED, "R", Fingerprint(1, 2, 3, 4, 5)))
+        desk.root.scan_soon()
+        await desk.at_once()
+        share.answer(1)  # it is there, and scanned
+        await desk.at_once()
+        assert desk.root.scanning
+        folders[0].rename(folders[0].with_name("elsewhere"))
+        share.answer(1)
+        await desk.at_once()
+        folders[0].with_name("elsewhere").rename(folders[0])
+        assert (desk.root.scanning, len(desk.scans)) == (False, 2)
+        assert desk.ledger.entry(desk.root.path, "held.jpg") is not None, "nothing was seen of it"
+        share.slow = False
+        desk.root.scan_soon()
+        await desk.until(lambda: len(desk.scans) == 3)
+        assert desk.ledger.entry(desk.root.path, "held.jpg") is None
+
+    slow(story)
 
 
 MOUNTS = """

@@ -20,7 +20,7 @@ from faceblurd.engine.deletions import Deletions
 from faceblurd.engine.health import CHECK_SECONDS, RootHealth
 from faceblurd.engine.intake import Intake
 from faceblurd.engine.upkeep import Upkeep
-from faceblurd.intake.filesystem import Places, look, tells_of_changes
+from faceblurd.intake.filesystem import Look, Places, look, tells_of_changes
 from faceblurd.intake.heads import Heads
 from faceblurd.intake.hints import Hints
 from faceblurd.intake.scanner import BATCH, Finished, Walk
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from faceblurd.engine.model import RootPlan
     from faceblurd.engine.services import Services
     from faceblurd.engine.thread import T, Thread
-    from faceblurd.intake.filesystem import Look, RootIdentity
+    from faceblurd.intake.filesystem import RootIdentity
 
 STALLED_SECONDS = 20.0  # a disk that sleeps is there after 10
 WATCH_SECONDS = 600.0  # to start watching 200,000 directories on a cold disk
@@ -187,7 +187,10 @@ class Root(Intake):
             self.stalled = False
 
     async def _look(self) -> None:
-        seen = await self._ask(partial(look, self._places_of), seconds=STALLED_SECONDS)
+        try:
+            seen = await self._ask(partial(look, self._places_of), seconds=STALLED_SECONDS)
+        except OSError as error:  # of a symlink on the way to it
+            seen = Look(error, error, "", 0)
         if why_not := self._health.check(seen, _now()):
             full = self._health.is_full and why_not == self._health.no_room
             self._suspend(why_not, state=RootState.FULL if full else RootState.SUSPENDED)

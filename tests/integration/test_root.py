@@ -19,6 +19,7 @@ from watchdog.observers import inotify_c
 
 from faceblurd.engine import root as root_module
 from faceblurd.engine.health import CHECK_SECONDS
+from faceblurd.engine.model import Named
 from faceblurd.engine.root import Pace, RootState
 from faceblurd.engine.thread import Inline, RootThread
 from faceblurd.intake import hints
@@ -493,6 +494,29 @@ def test_a_scan_that_is_asked_for_during_a_scan_follows_it(
         assert desk.now < RESCAN_SECONDS / 2
 
     scanned(story, threads=lambda name: walker if name.startswith("scan of") else Inline())
+
+
+def test_a_name_that_cannot_be_followed_suspends_the_root_until_it_can(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link of the config, on a share that answers with errors."""
+    link = folders[0].with_name("link")
+    link.symlink_to(folders[0])
+
+    def stale(path: Any, **_: Any) -> str:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), path)
+
+    async def main() -> None:
+        desk = Desk(*folders, named=Named(str(link), str(folders[1])))
+        await desk.until(lambda: desk.root.state is RootState.WATCHING)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "readlink", stale)
+            await desk.until(lambda: desk.root.state is RootState.SUSPENDED)
+            assert desk.root.problems == (f"{link} cannot be reached: {os.strerror(errno.ESTALE)}",)
+        await desk.until(lambda: desk.root.state is RootState.WATCHING)
+        await desk.close()
+
+    virtual_time.run(main())
 
 
 def test_a_scan_ends_although_the_root_went_when_its_held_files_were_looked_at(

@@ -86,7 +86,7 @@ class Root(Intake):
         self._scan: asyncio.Task[None] | None = None
         self._next_scan = 0.0
         self._failures = 0
-        self._is_short = False
+        self._is_short = self._is_settling_in = False
         self._wake = asyncio.Event()
         self._jobs: list[asyncio.Task[None]] = []
 
@@ -118,7 +118,8 @@ class Root(Intake):
     @property
     def alive(self) -> bool:
         """Whether the root is watched, is about to be, or rightly is not: for the service's watchdog."""
-        return self.state is not RootState.WATCHING or (self._watcher is not None and self._watcher.healthy)
+        is_watched = self._watcher is not None and self._watcher.healthy
+        return self.state is not RootState.WATCHING or self._is_settling_in or is_watched
 
     @property
     def to_device(self) -> int | None:
@@ -201,7 +202,11 @@ class Root(Intake):
     async def _is_here(self, identity: RootIdentity, seen: Look) -> None:
         is_known = identity == self._health.identity
         if not (is_known and self._is_seen_to):
-            await self._settle_in(identity, seen.kind)
+            self._is_settling_in = True
+            try:
+                await self._settle_in(identity, seen.kind)
+            finally:
+                self._is_settling_in = False
         if self._is_seen_to or self._is_unwatched:
             await self._see_to_scans()
 

@@ -496,6 +496,23 @@ def test_a_scan_that_is_asked_for_during_a_scan_follows_it(
     scanned(story, threads=lambda name: walker if name.startswith("scan of") else Inline())
 
 
+def test_a_root_that_is_being_watched_anew_is_no_reason_to_end_the_service(slow: At) -> None:
+    """To start watching 200,000 directories takes longer than systemd's watchdog waits."""
+
+    async def story(desk: Desk, share: SlowThread) -> None:
+        assert desk.root._watcher is not None
+        desk.root._watcher._listener.on_queue_overflow()  # type: ignore[union-attr]
+        await desk.turn()
+        assert not desk.root.alive, "nobody has seen to it yet"
+        share.answer(1)  # it is looked at; its new watcher starts, and that takes its time
+        await desk.at_once()
+        assert desk.root.alive
+        await desk.pause(root_module.WATCH_SECONDS - 1)
+        assert (desk.root.state, desk.root.alive) == (RootState.WATCHING, True)
+
+    slow(story)
+
+
 def test_a_name_that_cannot_be_followed_suspends_the_root_until_it_can(
     folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,7 +28,7 @@ from faceblurd.intake.watcher import Watcher
 from faceblurd.model import Reason, Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from faceblurd.engine.model import RootPlan
     from faceblurd.engine.services import Services
@@ -174,9 +174,9 @@ class Root(Intake):
                 self.deletions.hinted(paths)
             await self.hinted(paths)
 
-    async def _ask(self, call: Callable[[], T], *, seconds: float) -> T:
-        """Make a call; while it takes longer than some seconds, the root does not answer, and is suspended."""
-        asked = asyncio.ensure_future(self.run(call))
+    async def _ask(self, question: Awaitable[T], *, seconds: float) -> T:
+        """Await what the root's thread does; if that takes longer, the root does not answer, and is suspended."""
+        asked = asyncio.ensure_future(question)
         try:
             if not (await asyncio.wait({asked}, timeout=seconds))[0]:
                 self.stalled = True
@@ -189,7 +189,7 @@ class Root(Intake):
 
     async def _look(self) -> None:
         try:
-            seen = await self._ask(partial(look, self._places_of), seconds=STALLED_SECONDS)
+            seen = await self._ask(self.run(partial(look, self._places_of)), seconds=STALLED_SECONDS)
         except OSError as error:  # of a symlink on the way to it
             seen = Look(error, error, "", 0)
         if why_not := self._health.check(seen, _now()):
@@ -238,7 +238,7 @@ class Root(Intake):
         ledger.note_mounts({self.path: identity.mount_point, self.plan.to: to.mount_point})
         if self.deletions is not None:
             self.deletions.entered(identity)
-        await self.recover()
+        await self._ask(self.recover(), seconds=STALLED_SECONDS)
 
     def _go_by_scans(self, identity: RootIdentity, why: str) -> None:
         self._stop_watching()
@@ -256,7 +256,7 @@ class Root(Intake):
         """Start the new watcher *before* the old one stops, then scan: nothing falls between."""
         watcher, error = Watcher(self.path, self.plan.selection, self._hints.put), None
         try:
-            await self._ask(watcher.start, seconds=WATCH_SECONDS)
+            await self._ask(self.run(watcher.start), seconds=WATCH_SECONDS)
         except OSError as failure:
             error = failure
         except asyncio.CancelledError:
@@ -308,7 +308,9 @@ class Root(Intake):
             return
         self._next_scan = inf  # unless another one is asked for meanwhile
         if watcher is not None and (watcher.problem or self.state is RootState.DEGRADED):
-            await self._ask(watcher.watch_missing, seconds=WATCH_SECONDS)  # a limit was raised, a permission given
+            await self._ask(
+                self.run(watcher.watch_missing), seconds=WATCH_SECONDS
+            )  # a limit was raised, a permission given
         if self.available:
             self._scan = self.spawn(self._walk())
 

@@ -24,7 +24,7 @@ from faceblurd.engine.root import Pace, RootState
 from faceblurd.engine.thread import Inline, RootThread
 from faceblurd.intake import hints
 from faceblurd.intake.watcher import Watcher
-from faceblurd.model import Entry, Fingerprint, Reason, State, Watch
+from faceblurd.model import Entry, Fingerprint, Intent, Reason, State, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -511,6 +511,29 @@ def test_a_root_that_is_being_watched_anew_is_no_reason_to_end_the_service(slow:
         assert (desk.root.state, desk.root.alive) == (RootState.WATCHING, True)
 
     slow(story)
+
+
+def test_a_root_that_does_not_answer_while_it_is_recovered_is_suspended(folders: tuple[Path, Path]) -> None:
+    share = SlowThread()
+    share.slow = True
+
+    async def main() -> None:
+        desk = Desk(*folders, threads=lambda name: share if name.startswith("files of") else Inline())
+        nowhere = Fingerprint(1, 2, 3, 4, 5)
+        desk.ledger.begin(Intent("t", str(folders[0]), "a.jpg", f"{folders[1]}/a.jpg", None, nowhere, "R", 1))
+        await desk.at_once()
+        share.answer(1)  # it is there, and what a crash left is looked at
+        await desk.pause(root_module.STALLED_SECONDS - 1)
+        assert (desk.root.state, desk.root.stalled) == (RootState.STARTING, False)
+        await desk.pause(1)
+        assert (desk.root.state, desk.root.stalled) == (RootState.SUSPENDED, True)
+        share.recover()
+        await desk.at_once()
+        assert (desk.root.state, desk.root.stalled) == (RootState.WATCHING, False)
+        assert desk.told == ["root.suspended", "file.recovered", "root.resumed"]
+        await desk.close()
+
+    virtual_time.run(main())
 
 
 def test_a_name_that_cannot_be_followed_suspends_the_root_until_it_can(

@@ -73,3 +73,52 @@ def test_one_that_came_while_it_waited_for_room_takes_no_second_place(
         await desk.close()
 
     virtual_time.run(main())
+
+
+def test_a_scan_waits_for_room_goes_on_when_there_is_some_and_ends_with_its_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "MAX_BACKFILL", 2)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out").mkdir()
+    for number in range(5):
+        (tmp_path / "in" / f"{number}.jpg").write_bytes(b"x")
+
+    async def main() -> None:
+        desk = Desk(tmp_path / "in", tmp_path / "out")
+        root = desk.root
+        await desk.until(lambda: root.photos)
+        await desk.pause(600)
+        assert set(root.photos) == {"0.jpg", "1.jpg"}
+        assert root.scanning
+        root.cancel(in_hand=True)  # they have their outcomes
+        await desk.pause(600)
+        assert set(root.photos) == {"2.jpg", "3.jpg"}
+        assert root.scanning
+        assert desk.scans == []
+        (tmp_path / "out").rmdir()
+        await desk.until(lambda: root.is_away)
+        assert not root.scanning
+        assert root.photos == {}
+        assert desk.scans == [], "it did not see the end"
+        await desk.close()
+
+    virtual_time.run(main())
+
+
+def test_fresh_photos_have_room_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "MAX_BACKFILL", 1)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out").mkdir()
+    for number in range(3):
+        (tmp_path / "in" / f"{number}.jpg").write_bytes(b"x")
+
+    async def main() -> None:
+        desk = Desk(tmp_path / "in", tmp_path / "out")
+        await desk.until(lambda: desk.root.photos)
+        (tmp_path / "in" / "new.jpg").write_bytes(b"x")
+        await desk.until(lambda: "new.jpg" in desk.root.photos)
+        assert set(desk.root.photos) == {"0.jpg", "new.jpg"}
+        await desk.close()
+
+    virtual_time.run(main())

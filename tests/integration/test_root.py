@@ -24,7 +24,7 @@ from faceblurd.engine.root import Pace, RootState
 from faceblurd.engine.thread import Inline, RootThread
 from faceblurd.intake import hints
 from faceblurd.intake.watcher import Watcher
-from faceblurd.model import Entry, Fingerprint, Intent, Reason, State, Watch
+from faceblurd.model import Entry, Fingerprint, Intent, Mode, Reason, State, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -583,6 +583,56 @@ def test_a_scan_ends_although_the_root_went_when_its_held_files_were_looked_at(
         assert desk.ledger.entry(desk.root.path, "held.jpg") is None
 
     slow(story)
+
+
+def test_a_scan_of_a_root_that_has_just_gone_says_so_and_nothing_follows_from_what_it_did_not_see(
+    scanned: At, folders: tuple[Path, Path]
+) -> None:
+    walker = SlowThread()
+
+    async def story(desk: Desk) -> None:
+        walker.slow = True
+        desk.root.scan_soon()
+        await desk.at_once()
+        folders[0].rename(folders[0].with_name("elsewhere"))
+        walker.recover()
+        await desk.at_once()
+        assert len(desk.scans) == 2
+        assert desk.root.last_scan is not None
+        assert "No such file" in desk.root.last_scan.errors[0]
+        assert desk.root.deletions is not None
+        assert desk.root.deletions.idle
+
+    scanned(story, threads=lambda name: walker if name.startswith("scan of") else Inline())
+
+
+def test_a_scan_finds_that_a_photo_is_gone_where_the_root_has_a_mirror(at: At, folders: tuple[Path, Path]) -> None:
+    async def story(desk: Desk) -> None:
+        await desk.until(lambda: desk.scans)
+        for name in ("there.jpg", "gone.jpg"):
+            for folder in folders:
+                (folder / name).write_bytes(b"x")
+            source, target = (Fingerprint.from_stat((folder / name).lstat()) for folder in folders)
+            to, recipe = str(folders[1]), desk.root.plan.recipe.digest
+            desk.ledger.put(Entry(desk.root.path, name, State.PUBLISHED, recipe, source, "in", "out", target, to=to))
+        (folders[0] / "gone.jpg").unlink()
+        desk.root.scan_soon()
+        await desk.pause(root_module.SCANNED_RESCAN_SECONDS / 2)
+        assert len(desk.scans) == 2
+        assert os.listdir(folders[1]) == ["there.jpg"]
+        assert "file.withdrawn" in desk.told
+
+    at(story, pace=Pace(RESCAN_SECONDS, Watch.SCAN), follow_deletions=True, quiet_seconds=1.0)
+
+
+def test_in_place_there_is_nothing_to_withdraw(folders: tuple[Path, Path]) -> None:
+    async def main() -> None:
+        desk = Desk(folders[0], folders[0], mode=Mode.IN_PLACE)
+        await desk.until(lambda: desk.scans)
+        assert desk.root.deletions is None
+        await desk.close()
+
+    virtual_time.run(main())
 
 
 MOUNTS = """

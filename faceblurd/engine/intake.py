@@ -72,6 +72,7 @@ class Intake:
         self._in_hand: set[str] = set()  # tokens of intents that are being carried out: recovery leaves them alone
         self._postponed: set[str] = set()  # tokens of intents of which that was said
         self._stuck: dict[str, str | None] = {}  # held files that could not be moved away, and why
+        self._is_closed = False
         self._recovery: asyncio.TimerHandle | None = None
 
     @property
@@ -146,6 +147,8 @@ class Intake:
             return False
         if fresh and not photo.ticket.fresh:
             self.services.turns.promote(photo.ticket)
+        if self._tasks[path].cancelling():  # given up with its root, which is back
+            photo.was_hinted = True
         if fingerprint != photo.fingerprint:
             if photo.hint is None:
                 photo.was_hinted = True
@@ -205,10 +208,10 @@ class Intake:
         except Exception as error:  # noqa: BLE001 - isolation point: one photo's coroutine
             self._hold_for_a_bug(photo, error)
 
-    def _left(self, photo: Photo, fresh: bool, task: asyncio.Task[None]) -> None:  # noqa: FBT001 - bound above
+    def _left(self, photo: Photo, fresh: bool, _task: asyncio.Task[None]) -> None:  # noqa: FBT001 - bound above
         self._places[fresh].release()
         del self.photos[photo.path], self._tasks[photo.path]
-        if photo.was_hinted and not task.cancelled():
+        if photo.was_hinted and not self._is_closed:
             self.point_at([photo.path])  # it changed after what was published was compared with what was read
 
     def _hold_for_a_bug(self, photo: Photo, error: Exception) -> None:
@@ -373,6 +376,7 @@ class Intake:
 
     def close(self) -> None:
         """Cancel everything, and take nothing on any more."""
+        self._is_closed = True
         self.cancel(in_hand=True)
         for errand in self._errands:
             errand.cancel()

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -154,6 +155,33 @@ def test_lost_events_bring_a_new_watcher_and_a_scan(at: At, folders: tuple[Path,
         (folders[0] / "a.jpg").write_bytes(b"x")
         await desk.until(lambda: "a.jpg" in desk.found and not desk.root.scanning)
         assert desk.root.alive
+
+    at(story)
+
+
+def _inotify_descriptors() -> int:
+    links = []
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):
+            links.append(os.readlink(f"/proc/self/fd/{name}"))
+    return links.count("anon_inode:inotify")
+
+
+def test_a_watcher_that_is_not_needed_any_more_is_stopped(at: At, folders: tuple[Path, Path]) -> None:
+    """A user has 128 of the kernel's instances."""
+    before = _inotify_descriptors()
+
+    async def story(desk: Desk) -> None:
+        await desk.until(lambda: desk.root.available)
+        assert _inotify_descriptors() == before + 1
+        for _ in range(3):
+            desk.root._watcher._listener.on_queue_overflow()  # type: ignore[union-attr]
+            await desk.turn()
+        assert desk.told == ["root.rewatched"] * 3
+        assert _inotify_descriptors() == before + 1
+        folders[0].rename(folders[0].with_name("away"))
+        await desk.until(lambda: desk.root.is_away)
+        assert _inotify_descriptors() == before
 
     at(story)
 

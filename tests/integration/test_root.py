@@ -24,6 +24,7 @@ from faceblurd.engine.model import Named
 from faceblurd.engine.root import Pace, RootState
 from faceblurd.engine.thread import Inline, RootThread
 from faceblurd.intake import hints
+from faceblurd.intake.scanner import Walk
 from faceblurd.intake.watcher import Watcher
 from faceblurd.model import Entry, Fingerprint, Intent, Mode, Reason, State, Watch
 
@@ -611,6 +612,38 @@ def test_a_scan_ends_although_the_root_went_when_its_held_files_were_looked_at(
         assert desk.ledger.entry(desk.root.path, "held.jpg") is None
 
     slow(story)
+
+
+def test_the_walk_of_a_root_that_went_away_ends_at_the_next_folder(
+    at: At, folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has a thread of its own, which would read a huge tree to its end for nothing."""
+    for name in "abc":
+        (folders[0] / name).mkdir()
+    read: list[str] = []
+    is_in_a, may_go_on, entries = threading.Event(), threading.Event(), Walk._entries
+
+    def slow_entries(walk: Walk, directory: str) -> list[os.DirEntry[str]]:
+        read.append(directory)
+        if directory == "a":
+            is_in_a.set()
+            assert may_go_on.wait(300)
+        return entries(walk, directory)
+
+    monkeypatch.setattr(Walk, "_entries", slow_entries)
+
+    async def story(desk: Desk) -> None:
+        name = f"scan of {folders[0]}"
+        await desk.until(is_in_a.is_set)
+        assert desk.root.scanning
+        folders[1].rmdir()
+        await desk.until(lambda: desk.root.is_away)
+        may_go_on.set()
+        await desk.until(lambda: name not in {thread.name for thread in threading.enumerate()}, "the thread's end")
+        assert read == ["", "a"]
+        assert desk.scans == []
+
+    at(story, threads=lambda name: RootThread(name) if name.startswith("scan of") else Inline())
 
 
 def test_a_scan_of_a_root_that_has_just_gone_says_so_and_nothing_follows_from_what_it_did_not_see(

@@ -178,6 +178,7 @@ def test_a_root_by_scans_alone_is_scanned_every_minute_at_least(at: At, rescan_s
 def test_a_single_run_scans_once(at: At) -> None:
     async def story(desk: Desk) -> None:
         began = desk.now
+        assert desk.root.is_busy, "nothing was looked at yet"
         await desk.pause(1000)
         assert desk.scans == [began]
         assert not desk.root.is_busy
@@ -320,6 +321,8 @@ def test_photos_of_a_root_that_does_not_answer_are_given_up_also_those_that_work
         await desk.pause(0.001)
         assert desk.root.stalled
         assert desk.pool.busy == 0
+        assert desk.root.tasks_in_hand()
+        assert not desk.root.is_busy, "they keep no single scan from its end"
         assert all(task.cancelling() for task in desk.root._tasks.values()), "they end as soon as it answers"
         share.answer(1)  # it is there again; what was given up is put down one by one, while it is scanned
         await desk.at_once()

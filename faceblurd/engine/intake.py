@@ -73,6 +73,7 @@ class Intake:
         self._postponed: set[str] = set()  # tokens of intents of which that was said
         self._stuck: dict[str, str | None] = {}  # held files that could not be moved away, and why
         self._is_closed = False
+        self._recovering = asyncio.Lock()
         self._recovery: asyncio.TimerHandle | None = None
 
     @property
@@ -318,10 +319,11 @@ class Intake:
 
     async def recover(self) -> None:
         """Finish or undo what a crash left below this root, but not what is in hand now."""
-        for job in recovery.unfinished(self.services.ledger):
-            if job.intent.root == self.path and job.intent.token not in self._in_hand:
-                cleared = await self.run(partial(recovery.clear_up, job))
-                await self._recovered(cleared)
+        async with self._recovering:
+            for job in recovery.unfinished(self.services.ledger):
+                if job.intent.root == self.path and job.intent.token not in self._in_hand:
+                    cleared = await self.run(partial(recovery.clear_up, job))
+                    await self._recovered(cleared)
 
     async def _recovered(self, cleared: recovery.ClearedUp) -> None:
         intent = cleared.job.intent

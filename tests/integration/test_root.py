@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import errno
 import os
@@ -563,6 +564,22 @@ def test_a_root_that_does_not_answer_while_it_is_recovered_is_suspended(folders:
         await desk.close()
 
     virtual_time.run(main())
+
+
+def test_what_a_crash_left_is_recovered_once_however_many_ask_for_it(slow: At, folders: tuple[Path, Path]) -> None:
+    """A disk that failed and a root that came back, at the same time: the hook must not be called twice."""
+
+    async def story(desk: Desk, share: SlowThread) -> None:
+        nowhere = Fingerprint(1, 2, 3, 4, 5)
+        desk.ledger.begin(Intent("t", str(folders[0]), "a.jpg", f"{folders[1]}/a.jpg", None, nowhere, "R", 1))
+        both = [asyncio.ensure_future(desk.root.recover()) for _ in range(2)]
+        await desk.at_once()
+        share.recover()
+        await asyncio.wait(both)
+        assert desk.told == ["file.recovered"]
+        assert desk.ledger.intents() == []
+
+    slow(story)
 
 
 def test_a_name_that_cannot_be_followed_suspends_the_root_until_it_can(

@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from faceblurd.intake.inbox import SCAN_BATCHES, Inbox
 
 from faceblurd.intake import heads
 from faceblurd.intake import hints as hints_module

@@ -7,7 +7,6 @@ import os
 from dataclasses import replace
 
 import pytest
-from faceblurd.intake.presence import CHECK_SECONDS, MOST_CHECK_SECONDS, ROOM_SECONDS, Presence
 
 from faceblurd.engine.health import CHECK_SECONDS, MOST_CHECK_SECONDS, ROOM_SECONDS, RootHealth
 from faceblurd.intake.filesystem import Look, RootIdentity

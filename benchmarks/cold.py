@@ -1,7 +1,7 @@
 """What a command costs from a cold start: `faceblurd --help`, and `faceblurd blur` of one small photo.
 
 CPU seconds are user and system time of the command and all its children (a worker).
-The modules that took longest to import are listed for both, since a worker inherits `-X importtime`.
+The modules that took longest to import are listed for both, since a worker inherits PYTHONPROFILEIMPORTTIME.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ def cost(command: Sequence[str]) -> dict[str, float]:
 
 def imports(command: Sequence[str], most: int) -> list[tuple[str, float, float]]:
     """Return the modules that took longest: name, own milliseconds, milliseconds with what they import."""
-    timed = subprocess.run((sys.executable, "-X", "importtime", *command[1:]), capture_output=True, check=False)
+    env = {**os.environ, "PYTHONPROFILEIMPORTTIME": "1"}
+    timed = subprocess.run(command, env=env, capture_output=True, check=False)
     found = []
     for line in timed.stderr.decode("utf-8", "replace").splitlines():
         fields = line.removeprefix("import time:").split("|")

@@ -49,7 +49,7 @@ def _fill(ledger: Ledger, rows: int) -> None:
 
 
 def _one_more(ledger: Ledger, number: int, rng: random.Random) -> None:
-    """Do what the pipeline does with the ledger for one photo that arrives."""
+    """Do what the engine does with the ledger for one photo that arrives."""
     entry = _entry(number, rng)
     ledger.entry(ROOT, entry.path)
     ledger.begin(Intent(str(number), ROOT, entry.path, f"{TO}/{entry.path}", None, entry.source, RECIPE, 1))

@@ -72,6 +72,8 @@ class Intake:
         self._in_hand: set[str] = set()  # tokens of intents that are being carried out: recovery leaves them alone
         self._postponed: set[str] = set()  # tokens of intents of which that was said
         self._stuck: dict[str, str | None] = {}  # held files that could not be moved away, and why
+        self._is_closed = False
+        self._recovering = asyncio.Lock()
         self._recovery: asyncio.TimerHandle | None = None
 
     @property
@@ -121,17 +123,23 @@ class Intake:
 
     async def consider(self, path: str, fingerprint: Fingerprint, *, fresh: bool) -> None:
         """Take a file on that is there, unless it is done, held, or on its way already; waits for room."""
-        places = self._places[fresh]
-        while not self._is_known(path, fingerprint, fresh=fresh):
-            start = self._verdict(path, fingerprint)
-            if start is None or not self.available:
-                return
-            is_full = places.locked()
-            await places.acquire()
-            if not is_full:
-                self._begin(path, fingerprint, start, fresh=fresh)
-                return
-            places.release()  # while this waited, the file may have come, been done or been held: once more
+        start, places = self._start_for(path, fingerprint, fresh=fresh), self._places[fresh]
+        if start is None:
+            return
+        is_full = places.locked()
+        await places.acquire()
+        if is_full:  # while this waited, the file may have come, been done or been held
+            start = self._start_for(path, fingerprint, fresh=fresh)
+        if start is None:
+            places.release()
+        else:
+            self._begin(path, fingerprint, start, fresh=fresh)
+
+    def _start_for(self, path: str, fingerprint: Fingerprint, *, fresh: bool) -> decide.Start | None:
+        if self._is_known(path, fingerprint, fresh=fresh):
+            return None
+        start = self._verdict(path, fingerprint)
+        return start if self.available else None
 
     def _is_known(self, path: str, fingerprint: Fingerprint, *, fresh: bool) -> bool:
         """Tell whether a photo is on its way already; tell it what was seen."""
@@ -140,6 +148,8 @@ class Intake:
             return False
         if fresh and not photo.ticket.fresh:
             self.services.turns.promote(photo.ticket)
+        if self._tasks[path].cancelling():  # given up with its root, which is back
+            photo.was_hinted = True
         if fingerprint != photo.fingerprint:
             if photo.hint is None:
                 photo.was_hinted = True
@@ -199,10 +209,10 @@ class Intake:
         except Exception as error:  # noqa: BLE001 - isolation point: one photo's coroutine
             self._hold_for_a_bug(photo, error)
 
-    def _left(self, photo: Photo, fresh: bool, task: asyncio.Task[None]) -> None:  # noqa: FBT001 - bound above
+    def _left(self, photo: Photo, fresh: bool, _task: asyncio.Task[None]) -> None:  # noqa: FBT001 - bound above
         self._places[fresh].release()
         del self.photos[photo.path], self._tasks[photo.path]
-        if photo.was_hinted and not task.cancelled():
+        if photo.was_hinted and not self._is_closed:
             self.point_at([photo.path])  # it changed after what was published was compared with what was read
 
     def _hold_for_a_bug(self, photo: Photo, error: Exception) -> None:
@@ -309,10 +319,11 @@ class Intake:
 
     async def recover(self) -> None:
         """Finish or undo what a crash left below this root, but not what is in hand now."""
-        for job in recovery.unfinished(self.services.ledger):
-            if job.intent.root == self.path and job.intent.token not in self._in_hand:
-                cleared = await self.run(partial(recovery.clear_up, job))
-                await self._recovered(cleared)
+        async with self._recovering:
+            for job in recovery.unfinished(self.services.ledger):
+                if job.intent.root == self.path and job.intent.token not in self._in_hand:
+                    cleared = await self.run(partial(recovery.clear_up, job))
+                    await self._recovered(cleared)
 
     async def _recovered(self, cleared: recovery.ClearedUp) -> None:
         intent = cleared.job.intent
@@ -367,6 +378,7 @@ class Intake:
 
     def close(self) -> None:
         """Cancel everything, and take nothing on any more."""
+        self._is_closed = True
         self.cancel(in_hand=True)
         for errand in self._errands:
             errand.cancel()

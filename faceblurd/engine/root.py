@@ -20,7 +20,7 @@ from faceblurd.engine.deletions import Deletions
 from faceblurd.engine.health import CHECK_SECONDS, RootHealth
 from faceblurd.engine.intake import Intake
 from faceblurd.engine.upkeep import Upkeep
-from faceblurd.intake.filesystem import Places, look, tells_of_changes
+from faceblurd.intake.filesystem import Look, Places, look, tells_of_changes
 from faceblurd.intake.heads import Heads
 from faceblurd.intake.hints import Hints
 from faceblurd.intake.scanner import BATCH, Finished, Walk
@@ -28,12 +28,12 @@ from faceblurd.intake.watcher import Watcher
 from faceblurd.model import Reason, Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from faceblurd.engine.model import RootPlan
     from faceblurd.engine.services import Services
     from faceblurd.engine.thread import T, Thread
-    from faceblurd.intake.filesystem import Look, RootIdentity
+    from faceblurd.intake.filesystem import RootIdentity
 
 STALLED_SECONDS = 20.0  # a disk that sleeps is there after 10
 WATCH_SECONDS = 600.0  # to start watching 200,000 directories on a cold disk
@@ -86,7 +86,7 @@ class Root(Intake):
         self._scan: asyncio.Task[None] | None = None
         self._next_scan = 0.0
         self._failures = 0
-        self._is_short = False
+        self._is_short = self._is_settling_in = False
         self._wake = asyncio.Event()
         self._jobs: list[asyncio.Task[None]] = []
 
@@ -118,7 +118,8 @@ class Root(Intake):
     @property
     def alive(self) -> bool:
         """Whether the root is watched, is about to be, or rightly is not: for the service's watchdog."""
-        return self.state is not RootState.WATCHING or (self._watcher is not None and self._watcher.healthy)
+        is_watched = self._watcher is not None and self._watcher.healthy
+        return self.state is not RootState.WATCHING or self._is_settling_in or is_watched
 
     @property
     def to_device(self) -> int | None:
@@ -173,9 +174,9 @@ class Root(Intake):
                 self.deletions.hinted(paths)
             await self.hinted(paths)
 
-    async def _ask(self, call: Callable[[], T], *, seconds: float) -> T:
-        """Make a call; while it takes longer than some seconds, the root does not answer, and is suspended."""
-        asked = asyncio.ensure_future(self.run(call))
+    async def _ask(self, question: Awaitable[T], *, seconds: float) -> T:
+        """Await what the root's thread does; if that takes longer, the root does not answer, and is suspended."""
+        asked = asyncio.ensure_future(question)
         try:
             if not (await asyncio.wait({asked}, timeout=seconds))[0]:
                 self.stalled = True
@@ -187,7 +188,10 @@ class Root(Intake):
             self.stalled = False
 
     async def _look(self) -> None:
-        seen = await self._ask(partial(look, self._places_of), seconds=STALLED_SECONDS)
+        try:
+            seen = await self._ask(self.run(partial(look, self._places_of)), seconds=STALLED_SECONDS)
+        except OSError as error:  # of a symlink on the way to it
+            seen = Look(error, error, "", 0)
         if why_not := self._health.check(seen, _now()):
             full = self._health.is_full and why_not == self._health.no_room
             self._suspend(why_not, state=RootState.FULL if full else RootState.SUSPENDED)
@@ -198,7 +202,11 @@ class Root(Intake):
     async def _is_here(self, identity: RootIdentity, seen: Look) -> None:
         is_known = identity == self._health.identity
         if not (is_known and self._is_seen_to):
-            await self._settle_in(identity, seen.kind)
+            self._is_settling_in = True
+            try:
+                await self._settle_in(identity, seen.kind)
+            finally:
+                self._is_settling_in = False
         if self._is_seen_to or self._is_unwatched:
             await self._see_to_scans()
 
@@ -230,7 +238,7 @@ class Root(Intake):
         ledger.note_mounts({self.path: identity.mount_point, self.plan.to: to.mount_point})
         if self.deletions is not None:
             self.deletions.entered(identity)
-        await self.recover()
+        await self._ask(self.recover(), seconds=STALLED_SECONDS)
 
     def _go_by_scans(self, identity: RootIdentity, why: str) -> None:
         self._stop_watching()
@@ -248,7 +256,7 @@ class Root(Intake):
         """Start the new watcher *before* the old one stops, then scan: nothing falls between."""
         watcher, error = Watcher(self.path, self.plan.selection, self._hints.put), None
         try:
-            await self._ask(watcher.start, seconds=WATCH_SECONDS)
+            await self._ask(self.run(watcher.start), seconds=WATCH_SECONDS)
         except OSError as failure:
             error = failure
         except asyncio.CancelledError:
@@ -300,7 +308,9 @@ class Root(Intake):
             return
         self._next_scan = inf  # unless another one is asked for meanwhile
         if watcher is not None and (watcher.problem or self.state is RootState.DEGRADED):
-            await self._ask(watcher.watch_missing, seconds=WATCH_SECONDS)  # a limit was raised, a permission given
+            await self._ask(
+                self.run(watcher.watch_missing), seconds=WATCH_SECONDS
+            )  # a limit was raised, a permission given
         if self.available:
             self._scan = self.spawn(self._walk())
 
@@ -325,12 +335,16 @@ class Root(Intake):
         finally:
             stopped = True
             thread.close()
-        await self._upkeep.scanned(day, is_whole=not finished.errors)
         if self.deletions is not None and finished.seen is not None:
             self.deletions.scanned(finished.seen)
+        await self._do(self._see_to_the_rest(day, is_whole=not finished.errors))
+        self._scanned(finished)
+
+    async def _see_to_the_rest(self, day: int | None, *, is_whole: bool) -> None:
+        """Look after held files and leftovers. If the root goes meanwhile, the scan has ended all the same."""
+        await self._upkeep.scanned(day, is_whole=is_whole)
         if self.deletions is not None and self.leftovers is None:
             self.leftovers = await leftovers.search(self, self.services)
-        self._scanned(finished)
 
     def _scanned(self, finished: Finished) -> None:
         """Tell of a finished walk when that is new; plan the next, and see whether every directory is watched."""

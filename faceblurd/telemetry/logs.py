@@ -40,7 +40,7 @@ EVENTS = {
     Outcome.UNSUPPORTED: "file.quarantined",
 }
 WARNINGS = frozenset({
-    "daemon.paused", "root.suspended", "root.full", "root.degraded", "root.hints_lost", "file.retried",
+    "daemon.paused", "root.suspended", "root.full", "root.degraded", "root.hints_lost", "root.trouble", "file.retried",
     "root.unread", "root.exclude_unmatched", "root.excluded_results", "file.companion_stays", "file.unreachable",
     "file.unfinished", "file.not_withdrawn", "quarantine.failed", "status.failed", "hook.failed",
     "plugin.failed",

@@ -259,17 +259,17 @@ def test_a_folder_that_cannot_be_read_is_reported_and_its_photos_are_found_when_
 # --- a bug of ours
 
 BREAKER = """
-    from faceblurd.intake.inbox import Inbox
+    from faceblurd.intake.hints import Hints
     from faceblurd.plugins.hookspecs import hookimpl
 
-    put = Inbox.put_event
+    put = Hints.put
 
-    def put_event(self, sighting):
+    def put_or_raise(self, sighting):
         if "bad" in sighting.path:
             raise RuntimeError("a bug in the handler")
         put(self, sighting)
 
-    Inbox.put_event = put_event
+    Hints.put = put_or_raise
 
     @hookimpl
     def add_regions(image, path):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import textwrap
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from faceblurd.pipeline import Patience, RootPlan
-
-from faceblurd import assembly, once
 from faceblurd.config import HooksConfig, WorkersConfig, builtin_recipe
+from faceblurd.engine import once
+from faceblurd.engine.engine import Engine
+from faceblurd.engine.model import RetryPolicy, RootPlan
+from faceblurd.engine.services import Log
+from faceblurd.engine.thread import Inline
 from faceblurd.intake.scanner import Selection
 from faceblurd.model import Mode, Report
 from faceblurd.outlet.ledger import Ledger
@@ -30,7 +33,7 @@ PLUGIN = """
 
 
 def test_a_plugins_regions_are_hidden_in_a_single_run_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The plugin's version counts in the recipe: whoever feeds the pipeline must not use the recipe without it."""
+    """The plugin's version counts in the recipe: whoever feeds the engine must not use the recipe without it."""
     from PIL import Image
 
     info = tmp_path / "site" / "corner_once-1.0.dist-info"
@@ -49,14 +52,20 @@ def test_a_plugins_regions_are_hidden_in_a_single_run_too(tmp_path: Path, monkey
         take_away_held=False,
     )  # fmt: skip
     reports: list[Report] = []
-    with closing(Ledger(None)) as ledger:
-        made = assembly.assemble(
+
+    async def run(ledger: Ledger) -> None:
+        engine = Engine(
             [plan], workers=WorkersConfig(), hooks=HooksConfig(plugins=("corner_once",)), ledger=ledger,
-            state_dir=None, patience=Patience(1, 0.1, 1 << 20),
-            voice=assembly.Voice(report=reports.append, tell=lambda *_, **__: None),
+            state_dir=None, policy=RetryPolicy(1, 0.1, 1 << 20), log=Log(reports.append, lambda *_, **__: None),
         )  # fmt: skip
-        with closing(made):
-            once.run_once(made, once.files_below(plan), stopped=lambda: False)
+        try:
+            engine.open_folders(Inline())
+            await once.run_once(engine, once.files_below(plan))
+        finally:
+            await engine.close()
+
+    with closing(Ledger(None)) as ledger:
+        asyncio.run(run(ledger))
     assert [(report.outcome.value, report.detail) for report in reports] == [("published", reports[0].detail)]
     assert "corner" in {region.found_by for region in reports[0].regions}
     assert (tmp_path / "out" / "photo.png").exists()

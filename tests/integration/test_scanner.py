@@ -1,7 +1,8 @@
-"""The scan of a real tree: what is found, what is not followed, and what happens when nobody listens any more."""
+"""The walk of a real tree: what is found, what is not followed, and how hints come into the loop."""
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import threading
@@ -10,18 +11,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from faceblurd.intake.inbox import SCAN_BATCHES, Inbox
 
 from faceblurd.intake import heads
-from faceblurd.intake import inbox as inbox_module
+from faceblurd.intake import hints as hints_module
 from faceblurd.intake.filesystem import RootIdentity
 from faceblurd.intake.heads import Heads
-from faceblurd.intake.scanner import BATCH, Batch, Finished, Scan, Selection, survey, walk
+from faceblurd.intake.hints import Hints
+from faceblurd.intake.scanner import BATCH, Finished, Selection, Walk, survey, walk
 from faceblurd.model import Fingerprint, Sighting, Source
 from faceblurd.rules.filter import Why
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 IMAGES = Selection(("*.jpg",), ("private",))
@@ -112,47 +112,47 @@ def test_a_root_that_is_not_there_is_an_error_and_not_an_empty_tree(tmp_path: Pa
 
 
 def _scan(root: Path) -> tuple[list[str], Finished]:
-    posted: list[Batch | Finished] = []
-    done = threading.Event()
-
-    def post(item: Batch | Finished) -> None:
-        posted.append(item)
-        if isinstance(item, Finished):
-            done.set()
-
-    Scan(str(root), IMAGES, post).start()
-    assert done.wait(300)
-    *batches, last = posted
-    assert isinstance(last, Finished)
-    assert all(isinstance(batch, Batch) and len(batch.found) <= BATCH for batch in batches)
-    return [found.path for batch in batches if isinstance(batch, Batch) for found in batch.found], last
+    looked, paths = walk(str(root), IMAGES), list[str]()
+    while found := looked.take(BATCH):
+        assert len(found) <= BATCH
+        paths += [one.path for one in found]
+    return paths, looked.finished()
 
 
-def test_a_scan_posts_everything_in_batches_and_counts(tmp_path: Path) -> None:
+def test_a_walk_gives_everything_as_much_as_is_asked_for_at_a_time_and_counts(tmp_path: Path) -> None:
     names = [f"{number % 7}/{number:04}.jpg" for number in range(BATCH + 30)]
     _make(tmp_path, *names)
     paths, finished = _scan(tmp_path)
     assert sorted(paths) == sorted(names)
     assert (finished.directories, finished.files, finished.errors) == (8, len(names), ())
+    looked = walk(str(tmp_path), IMAGES)
+    assert [len(looked.take(BATCH)) for _ in range(3)] == [BATCH, 30, 0]
 
 
-def test_a_scan_of_a_missing_root_says_so(tmp_path: Path) -> None:
-    paths, finished = _scan(tmp_path / "nowhere")
-    assert paths == []
-    assert "No such file" in finished.errors[0]
+def test_a_walk_reads_no_further_than_it_is_asked_to(tmp_path: Path) -> None:
+    """What is not taken costs no memory, and is looked at when its turn has come."""
+    _make(tmp_path, "a/1.jpg", "b/2.jpg")
+    looked = walk(str(tmp_path), IMAGES)
+    assert [one.path for one in looked.take(1)] == ["a/1.jpg"]
+    _make(tmp_path, "b/3.jpg")
+    assert [one.path for one in looked.take(BATCH)] == ["b/2.jpg", "b/3.jpg"]
+
+
+def _refuse(monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
+    scandir = os.scandir
+
+    def refuse(path: Any) -> Any:
+        if str(path).endswith(f"/{folder}"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
 
 
 def test_what_cannot_be_read_is_reported_and_the_rest_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Root may read everything, so the kernel's answer is given here."""
     _make(tmp_path, "closed/a.jpg", "open/a.jpg")
-    scandir = os.scandir
-
-    def refuse(path: Any) -> Any:
-        if str(path).endswith("closed"):
-            raise PermissionError(13, "Permission denied", path)
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", refuse)
+    _refuse(monkeypatch, "closed")
     paths, finished = _scan(tmp_path)
     assert paths == ["open/a.jpg"]
     assert finished.errors == ("closed: Permission denied",)
@@ -201,23 +201,18 @@ def test_a_file_that_is_gone_is_no_error_and_one_that_cannot_be_looked_at_is(
     assert finished.errors == errors
 
 
-@pytest.mark.parametrize("remembers", [True, False])
-def test_a_scan_remembers_what_it_saw_where_it_is_told_to_and_nothing_was_missed(
-    tmp_path: Path, remembers: bool
+@pytest.mark.parametrize("whole", [True, False])
+def test_nothing_follows_from_what_a_walk_with_errors_did_not_see(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bool
 ) -> None:
     _make(tmp_path, "a.jpg", "b/c.jpg")
-    posted: list[Batch | Finished] = []
-
-    def run() -> Finished:
-        scan = Scan(str(tmp_path), IMAGES, posted.append, number=7, remembers=remembers)
-        scan.start()
-        scan._thread.join(300)
-        assert isinstance(posted[-1], Finished)
-        return posted[-1]
-
-    finished = run()
-    assert finished.number == 7
-    assert finished.seen == (frozenset({hash("a.jpg"), hash("b/c.jpg")}) if remembers else None)
+    if not whole:
+        _refuse(monkeypatch, "b")
+    looked = walk(str(tmp_path), IMAGES)
+    seen = frozenset(hash(one.path) for one in looked)
+    assert seen == {hash(path) for path in (("a.jpg", "b/c.jpg") if whole else ("a.jpg",))}
+    assert looked.finished(seen=seen).seen == (seen if whole else None)
+    assert looked.finished().seen is None
 
 
 def test_a_survey_counts_what_a_scan_would_look_into_until_it_is_stopped(tmp_path: Path) -> None:
@@ -227,94 +222,113 @@ def test_a_survey_counts_what_a_scan_would_look_into_until_it_is_stopped(tmp_pat
     assert survey(str(tmp_path), IMAGES, stopped=lambda: next(looks)).directories == 1
 
 
-def test_a_stopped_scan_does_not_say_that_it_finished(tmp_path: Path, wait_until: Callable[..., Any]) -> None:
-    """It would be taken for the end of the scan that was started after it."""
-    _make(tmp_path, *(f"{number}.jpg" for number in range(BATCH + 1)))
-    posted: list[Batch | Finished] = []
-    stopped = threading.Event()
-
-    def post(item: Batch | Finished) -> None:
-        posted.append(item)
-        stopped.wait(300)
-
-    scan = Scan(str(tmp_path), IMAGES, post)
-    scan.start()
-    wait_until(lambda: posted)
-    scan.stop()
-    stopped.set()
-    scan._thread.join(300)
-    assert not scan._thread.is_alive()
-    assert not any(isinstance(item, Finished) for item in posted)
+def test_a_stopped_walk_ends_at_the_next_folder_and_is_not_taken_for_a_whole_one(tmp_path: Path) -> None:
+    """A root that is suspended stops its walk, which may hang in a thread of its own for long."""
+    _make(tmp_path, "a/1.jpg", "b/2.jpg")
+    stopped = False
+    looked = Walk(str(tmp_path), replace(IMAGES, exclude=("gone",)), lambda: stopped)
+    assert [one.path for one in looked.take(1)] == ["a/1.jpg"]
+    stopped = True
+    assert looked.take(BATCH) == []
+    assert not looked.complete
+    assert looked.finished().unmatched == (), "what was not looked at may be what an exclude names"
 
 
-# --- the door into the pipeline
+# --- the door into the loop
 
 
-def test_a_scan_waits_for_the_pipeline_and_ends_when_the_inbox_is_closed(
-    tmp_path: Path, wait_until: Callable[..., Any]
-) -> None:
-    inbox = Inbox()
-    for _ in range(SCAN_BATCHES):
-        inbox.put_scan(Batch(str(tmp_path), ()))
-    _make(tmp_path, "a.jpg")
-    scan = Scan(str(tmp_path), IMAGES, inbox.put_scan)
-    scan.start()
-    assert scan._thread.is_alive()
-    inbox.close()
-    scan._thread.join(300)
-    assert not scan._thread.is_alive()
+async def _settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
 
 
-def test_a_late_ring_goes_nowhere_else_after_the_close(tmp_path: Path) -> None:
-    """A number that is used again would get eight bytes into whatever file has it then."""
-    inbox = Inbox()
-    inbox.close()
-    path = tmp_path / "photo.jpg"
-    fd = os.open(path, os.O_RDWR | os.O_CREAT)
-    inbox.ring()
-    inbox.put_event(Sighting("/r", "a.jpg", Source.EVENT))
-    os.close(fd)
-    assert path.read_bytes() == b""
+def _sighting(path: str) -> Sighting:
+    return Sighting("/r", path, Source.EVENT)
 
 
-def test_events_come_out_in_order_and_ring_until_all_are_out() -> None:
-    inbox = Inbox()
-    sightings = [Sighting("/r", f"{number}.jpg", Source.EVENT) for number in range(5)]
-    for one in sightings:
-        inbox.put_event(one)
-    inbox.clear_bell()
-    assert inbox.events(3) == sightings[:3]
-    assert os.eventfd_read(inbox.fd) > 0  # rings for the rest
-    assert inbox.events(3) == sightings[3:]
-    assert inbox.events(3) == []
-    inbox.clear_bell()
-    inbox.clear_bell()
-    inbox.close()
+def test_hints_of_another_thread_come_out_in_order_as_many_as_are_asked_for() -> None:
+    async def main() -> None:
+        hints = Hints(asyncio.get_running_loop())
+        taken = asyncio.ensure_future(hints.take(3))
+        await _settle()
+        assert not taken.done()
+        names = [f"{number}.jpg" for number in range(5)]
+        thread = threading.Thread(target=lambda: [hints.put(_sighting(name)) for name in names])
+        thread.start()
+        thread.join()
+        async with asyncio.timeout(300):
+            assert await taken == names[:3]
+            assert len(hints) == 2
+            assert await hints.take(3) == names[3:]
+            last = asyncio.ensure_future(hints.take(3))
+            await _settle()
+            assert not last.done()
+            hints.put(_sighting("last.jpg"))
+            assert await last == ["last.jpg"]
+
+    asyncio.run(main())
 
 
-def test_events_beyond_the_bound_are_dropped_and_their_roots_are_remembered_once(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(inbox_module, "MOST_EVENTS", 3)
-    inbox = Inbox()
-    for number in range(3):
-        inbox.put_event(Sighting("/kept", f"{number}.jpg", Source.EVENT))
-    for number in range(5):
-        inbox.put_event(Sighting("/flooded", f"{number}.jpg", Source.EVENT))
-    assert len(inbox) == 3
-    assert inbox.dropped() == {"/flooded"}
-    assert inbox.dropped() == set()
-    assert {one.root for one in inbox.events(10)} == {"/kept"}
-    inbox.put_event(Sighting("/flooded", "later.jpg", Source.EVENT))
-    assert [one.path for one in inbox.events(10)] == ["later.jpg"]
-    inbox.close()
+def test_a_path_that_is_hinted_at_again_and_again_is_taken_out_once() -> None:
+    """A file that is written in small parts, say, by a program that closes it each time."""
+
+    async def main() -> None:
+        hints = Hints(asyncio.get_running_loop())
+        for name in ("a.jpg", "b.jpg", "a.jpg", "a.jpg"):
+            hints.put(_sighting(name))
+        assert await hints.take(200) == ["a.jpg", "b.jpg"]
+        assert len(hints) == 0
+
+    asyncio.run(main())
 
 
-def test_an_inbox_that_nobody_has_any_more_leaves_no_descriptor() -> None:
-    before = len(os.listdir("/proc/self/fd"))
-    for _ in range(10):
-        Inbox().close()
-    assert len(os.listdir("/proc/self/fd")) <= before
+def test_a_flood_of_hints_wakes_the_loop_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        loop, woken = asyncio.get_running_loop(), list[Any]()
+        wake = loop.call_soon_threadsafe
+        monkeypatch.setattr(loop, "call_soon_threadsafe", lambda *call: (woken.append(call), wake(*call)))
+        hints = Hints(loop)
+        for number in range(1000):
+            hints.put(_sighting(f"{number}.jpg"))
+        assert len(woken) == 1
+        assert len(await hints.take(2000)) == 1000
+        await _settle()
+        hints.put(_sighting("later.jpg"))
+        assert len(woken) == 2
+
+    asyncio.run(main())
+
+
+def test_hints_beyond_the_bound_are_dropped_which_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hints_module, "MAX_HINTS", 3)
+
+    async def main() -> None:
+        kept, flooded = (Hints(asyncio.get_running_loop()) for _ in range(2))
+        for number in range(3):
+            kept.put(_sighting(f"{number}.jpg"))
+        for number in range(5):
+            flooded.put(_sighting(f"{number}.jpg"))
+        assert (len(kept), kept.dropped) == (3, False)
+        assert (len(flooded), flooded.dropped) == (3, True)
+        assert await flooded.take(10) == ["0.jpg", "1.jpg", "2.jpg"]
+        assert await flooded.take(10) == [], "whoever takes is told, as long as it was not heeded"
+        flooded.dropped = False
+        flooded.put(_sighting("later.jpg"))
+        assert await flooded.take(10) == ["later.jpg"]
+        assert not flooded.dropped
+
+    asyncio.run(main())
+
+
+def test_a_late_hint_after_the_loops_end_is_nobodys() -> None:
+    """A watcher's thread may outlive the engine: nothing is raised into it."""
+
+    async def main() -> Hints:
+        return Hints(asyncio.get_running_loop())
+
+    hints = asyncio.run(main())
+    hints.put(_sighting("a.jpg"))
+    assert len(hints) == 1
 
 
 def test_a_root_is_the_same_place_after_it_was_made_again_and_after_a_mount_but_not_after_an_unmount() -> None:

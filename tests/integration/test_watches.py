@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from watchdog.observers.inotify_c import InotifyEvent, InotifyFD, WatchCallback, WatchDescriptor
 
-from faceblurd.intake.scanner import Batch, Finished, Scan, Selection
+from faceblurd.intake.scanner import Finished, Selection, walk
 from faceblurd.intake.watcher import Watcher
 from faceblurd.intake.watches import Watches
 
@@ -65,12 +65,9 @@ def _in_kernel() -> int:
 
 
 def _scanned(root: Path) -> Finished:
-    said: list[Batch | Finished] = []
-    scan = Scan(str(root), SELECTION, said.append)
-    scan.start()
-    scan._thread.join()
-    assert isinstance(said[-1], Finished)
-    return said[-1]
+    looked = walk(str(root), SELECTION)
+    list(looked)
+    return looked.finished()
 
 
 @pytest.fixture
@@ -266,7 +263,7 @@ class _Deaf(WatchCallback):
 
 SCRIPT = """
 import os, subprocess, sys, time
-from faceblurd.intake.scanner import Finished, Scan, Selection
+from faceblurd.intake.scanner import Selection, walk
 from faceblurd.intake.watcher import Watcher
 
 root, seen = sys.argv[1], []
@@ -279,11 +276,9 @@ def wait(condition):
         time.sleep(0.02)
 
 def scanned():
-    said = []
-    scan = Scan(root, selection, said.append)
-    scan.start()
-    scan._thread.join()
-    return said[-1]
+    looked = walk(root, selection)
+    list(looked)
+    return looked.finished()
 
 def touch(path):
     with open(os.path.join(root, path), "w"):

@@ -6,7 +6,6 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from faceblurd.engine.intake import Intake
 from faceblurd.engine.model import RetryPolicy, RootPlan
 from faceblurd.engine.services import Log, Services
 from faceblurd.engine.turns import Turns
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from faceblurd.engine.hooks import Hooks
+    from faceblurd.engine.intake import Intake
     from faceblurd.model import Hashed, Job, JobResult, Refused
     from faceblurd.outlet.ledger import Ledger
     from faceblurd.workers.worker import Lost

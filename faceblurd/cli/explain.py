@@ -55,8 +55,8 @@ def explain(paths: tuple[str, ...], config_path: Path | None, state_dir: Path | 
 
 def _places(config_path: Path | None, state_dir: Path) -> list[Place]:
     """Take the roots from the config; without one, from what a running `faceblurd run --watch` says of itself."""
-    from faceblurd.engine.plans import plan_for  # noqa: PLC0415 - not needed for --help
     from faceblurd.doctor.paths import Place  # noqa: PLC0415 - same
+    from faceblurd.engine.plans import plan_for  # noqa: PLC0415 - not needed for --help
 
     if config_path is not None:
         config = load(config_path)

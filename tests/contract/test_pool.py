@@ -183,7 +183,7 @@ def _children() -> set[int]:
 
 
 async def _until(condition: Callable[[], Any]) -> None:
-    while not condition():  # noqa: ASYNC110 - of processes, which set no event
+    while not condition():
         await asyncio.sleep(0.02)
 
 

@@ -365,7 +365,6 @@ def test_20000_finished_files_cost_no_read_and_little_time(
     one: Any, inbox: Path, tmp_path: Path, portraits: Any
 ) -> None:
     from faceblurd.config import load_config
-    from faceblurd.state_files import LEDGER_NAME
     from faceblurd.model import Entry, Fingerprint, State
     from faceblurd.outlet.ledger import Ledger
     from faceblurd.state_files import LEDGER_NAME

@@ -1,4 +1,4 @@
-"""The model's files on their way: settling, queued, or waiting for another try. A plain list of what the engine keeps."""
+"""The model's files on their way: settling, queued, or waiting for another try. The engine's queue, in plain lists."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Waiting:
         self.files: dict[str, File] = {}
         self._queue: list[File] = []
 
-    def __len__(self) -> int:
+    def __len__(self) -> int:  # noqa: D105 - as above
         return len(self.files)
 
     def get(self, path: str) -> File | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import itertools
 import os
 import random
 import sqlite3
@@ -105,7 +107,7 @@ def test_a_photo_that_is_still_open_is_looked_at_again_and_held_in_the_end(
         await desk.root.hinted(["photo.jpg"])
         await at_rest(desk.root)
         assert [report.reason for report in desk.reports] == [Reason.BEING_WRITTEN]
-        assert {round(later - one, 3) for one, later in zip(looks, looks[1:], strict=False)} == {between}
+        assert {round(later - one, 3) for one, later in itertools.pairwise(looks)} == {between}
         assert looks[-1] - looks[0] >= 12.0 > looks[-2] - looks[0]
 
     run(story, tmp_path, quiet_seconds=quiet, settle_max_seconds=12.0, take_away_held=False)
@@ -123,7 +125,7 @@ def test_attempts_are_further_and_further_apart_and_then_the_photo_is_held(tmp_p
             times.append(desk.now)
             await desk.answer(Lost(job.id, Reason.WORKER_CRASHED, "signal 9"))
         await at_rest(desk.root)
-        assert [round(later - one) for one, later in zip(times, times[1:], strict=False)] == [10, 20, 40]
+        assert [round(later - one) for one, later in itertools.pairwise(times)] == [10, 20, 40]
         assert [report.reason for report in desk.reports] == [Reason.WORKER_CRASHED]
         assert desk.told == ["file.retried"] * 3
 
@@ -182,7 +184,7 @@ def test_a_full_disk_costs_no_attempt_and_is_tried_for_as_long_as_it_takes(tmp_p
             times.append(desk.now)
             refused = Refused(job.id, Reason.NO_SPACE, "no space left", retryable=True, milliseconds=1)
             await desk.answer(Hashed(job.id, "digest"), refused)
-        assert {round(later - one) for one, later in zip(times, times[1:], strict=False)} == {decide.DISK_SECONDS}
+        assert {round(later - one) for one, later in itertools.pairwise(times)} == {decide.DISK_SECONDS}
         assert {fields["attempts"] for fields in desk.details} == {0}
 
     run(story, tmp_path)
@@ -299,7 +301,7 @@ def test_cancelling_at_any_point_leaves_nothing_behind(tmp_path: Path, mode: Mod
                 await asyncio.wait(tasks)
             await desk.root.run(lambda: None)  # what was left to the thread has been done
             assert desk.ledger.intents() == []
-            assert [path for path in tmp_path.rglob(".faceblurd-*")] == []
+            assert list(tmp_path.rglob(".faceblurd-*")) == []
             assert _descriptors() == before
             ends.add(_end(desk, content))
         assert ends == {"nothing", "published"}
@@ -330,8 +332,6 @@ def _end(desk: Desk, content: bytes) -> str:
 
 
 def _digest(content: bytes) -> str:
-    import hashlib
-
     return hashlib.blake2b(content, digest_size=32).hexdigest()
 
 

@@ -223,7 +223,7 @@ class Workers:
 
     @asynccontextmanager
     async def worker(self) -> AsyncIterator[None]:
-        while not self.idle:  # noqa: ASYNC110 - a stand-in, on a clock that jumps
+        while not self.idle:
             await asyncio.sleep(0.01)
         self.idle -= 1
         try:

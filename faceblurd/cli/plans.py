@@ -1,4 +1,4 @@
-"""From paths on the command line to plans for the pipeline."""
+"""From paths on the command line to plans for the engine."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class _Named:
 
 
 class PlanMaker:
-    """Turns what was named on the command line into plans for the pipeline."""
+    """Turns what was named on the command line into plans for the engine."""
 
     def __init__(self, settings: Settings | None, recipe_name: str | None, to: Path | None, *, replace: bool) -> None:
         """`to` is the mirror's top, None for in place. UsageError for an unknown recipe."""

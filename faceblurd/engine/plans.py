@@ -21,7 +21,7 @@ MTIME_STEP_NS = 2_000_000_000
 
 
 def plans_for(config: Config) -> list[RootPlan]:
-    """Turn the roots of a config into the pipeline's plans. Paths are resolved here, once, and side by side."""
+    """Turn the roots of a config into plans. Paths are resolved here, once, and side by side."""
     named = [path for root in config.roots for path in (root.path, root.to or root.path)]
     real = [str(folder.real) for folder in Folder.each(named)]
     return [
@@ -30,7 +30,7 @@ def plans_for(config: Config) -> list[RootPlan]:
 
 
 def plan_for(config: Config, root: RootConfig) -> RootPlan:
-    """Turn one root's settings into the pipeline's plan."""
+    """Turn one root's settings into a plan."""
     return plans_for(config.model_copy(update={"roots": (root,)}))[0]
 
 

@@ -1,4 +1,4 @@
-"""What to do with a file: pure functions from what is known to a plan; only the pipeline carries plans out.
+"""What to do with a file: pure functions from what is known to a plan; only the engine carries plans out.
 
 A skip asks what lies there now: bytes of which the ledger says that they are our result, or that nothing need be done
 about them, under the current recipe, mode and destination; or the fingerprint that was recorded with that. Marks inside

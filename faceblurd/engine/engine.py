@@ -17,7 +17,6 @@ from faceblurd.engine import upkeep
 from faceblurd.engine.hooks import Hooks
 from faceblurd.engine.intake import Intake
 from faceblurd.engine.plans import MEGABYTE, terms_of
-from faceblurd.engine.root import Root
 from faceblurd.engine.services import Log, Services
 from faceblurd.engine.thread import RootThread
 from faceblurd.engine.turns import Turns
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from faceblurd.config import HooksConfig, WorkersConfig
     from faceblurd.config import Workers as WorkersSettings
     from faceblurd.engine.model import RetryPolicy, RootPlan
-    from faceblurd.engine.root import Pace
+    from faceblurd.engine.root import Pace, Root
     from faceblurd.engine.thread import Thread
     from faceblurd.outlet.ledger import Ledger
 
@@ -90,6 +89,8 @@ class Engine:
 
     def open_roots(self, paces: Iterable[Pace]) -> None:
         """Begin to watch, or to scan, the roots, each as far as it answers."""
+        from faceblurd.engine.root import Root  # noqa: PLC0415 - watchdog: 40 ms that `blur` does not need
+
         self._recover_others()
         for plan, pace in zip(self.plans, paces, strict=True):
             root = self.roots[plan.path] = Root(plan, self.services, pace, self._threads)

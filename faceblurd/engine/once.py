@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from faceblurd.engine import plans
 from faceblurd.engine.engine import Engine
-from faceblurd.engine.root import Pace
 from faceblurd.engine.services import Log
 from faceblurd.intake.scanner import Found, walk
 from faceblurd.model import Fingerprint, Watch
@@ -63,6 +62,8 @@ async def catch_up(engine: Engine, log: Log) -> int:
     Gives the number of roots that are away, full, do not answer, or could not be looked into everywhere, which was
     told; none keeps another from its turn.
     """
+    from faceblurd.engine.root import Pace  # noqa: PLC0415 - watchdog: 40 ms that `blur` does not need
+
     engine.open_roots([Pace(inf, Watch.SCAN, once=True) for _ in engine.plans])
     roots = engine.roots.values()
     await _rest(roots)

@@ -164,8 +164,9 @@ def _lists_people(tiff: TiffBlock, entry: Entry, scrub: Scrub) -> bool:
     """Say whether the keywords of Windows lie in a branch of people, or of places."""
     if entry.tag != WINDOWS_KEYWORDS:
         return False
-    words = tiff.bytes_of(entry).decode("utf-16-be" if tiff.order == ">" else "utf-16-le", "replace")
-    return any(lies_in_branch(word, scrub) for word in words.split(";"))
+    value = tiff.bytes_of(entry)  # Windows and ExifTool write it little-endian in every block, others as the block is
+    texts = (value.decode(coding, "replace") for coding in ("utf-16-le", "utf-16-be"))
+    return any(lies_in_branch(word, scrub) for text in texts for word in text.split(";"))
 
 
 def _wipe_chain(tiff: TiffBlock, last: Ifd, seen: set[int]) -> None:

@@ -206,7 +206,10 @@ def described(inner: str, *schemas: tuple[str, str]) -> bytes:
     return xmp(inner, "".join(f' xmlns:{prefix}="{name}"' for prefix, name in schemas))
 
 
-SCHEMAS = (("q", "http://example.com/of/some/program/"), ("rdf2", "http://www.w3.org/1999/02/22-rdf-syntax-ns#"))
+SCHEMAS = (
+    ("q", "http://example.com/of/some/program/"), ("g", "http://www.georss.org/georss"),
+    ("w", "http://www.w3.org/2003/01/geo/wgs84_pos#"), ("rdf2", "http://www.w3.org/1999/02/22-rdf-syntax-ns#"),
+)  # fmt: skip
 PEOPLE = {
     "a field of people": "<q:Personality>ZZNAME</q:Personality>",
     "another": "<q:recognizedPersons><rdf:Bag><rdf:li>ZZNAME</rdf:li></rdf:Bag></q:recognizedPersons>",
@@ -220,6 +223,19 @@ PEOPLE = {
         "</q:Hierarchy></q:Keywords>"
     ),
     "a tree of attributes": "<q:Tree><rdf:li q:Keyword='People'><q:Below q:Keyword='ZZNAME'/></rdf:li></q:Tree>",
+    "a word of several": "<q:TaggedPeople><rdf:Bag><rdf:li>ZZNAME</rdf:li></rdf:Bag></q:TaggedPeople>",
+    "a word in the middle": "<q:RegionPersonDisplayName>ZZNAME</q:RegionPersonDisplayName>",
+    "a field in German": "<q:Gesichter>ZZNAME</q:Gesichter>",
+    "a branch in Finnish": "<q:TagsList><rdf:Seq><rdf:li>Henkilöt/ZZNAME</rdf:li></rdf:Seq></q:TagsList>",
+    "a branch in Greek": "<q:TagsList><rdf:Seq><rdf:li>Άτομα/ZZNAME</rdf:li></rdf:Seq></q:TagsList>",
+    "a machine's keyword": "<dc:subject><rdf:Bag><rdf:li>person=ZZNAME</rdf:li></rdf:Bag></dc:subject>",
+    "a branch by arrows": "<dc:subject><rdf:Bag><rdf:li>People \u2192 ZZNAME</rdf:li></rdf:Bag></dc:subject>",
+    "a branch by dashes": "<dc:subject><rdf:Bag><rdf:li>Family - ZZNAME</rdf:li></rdf:Bag></dc:subject>",
+    "a branch from its end": "<dc:subject><rdf:Bag><rdf:li>ZZNAME &lt; Family</rdf:li></rdf:Bag></dc:subject>",
+    "a tree of labels": (
+        "<q:TagStructure><rdf:Bag><rdf:li rdf:parseType='Resource'><q:LabelName>People</q:LabelName><q:SubLabels>"
+        "<rdf:Bag><rdf:li q:LabelName='ZZNAME'/></rdf:Bag></q:SubLabels></rdf:li></rdf:Bag></q:TagStructure>"
+    ),
     "a tree in a text": '<q:categories>&lt;C&gt;People&lt;C A="1"&gt;ZZNAME&lt;/C&gt;&lt;/C&gt;</q:categories>',
 }
 PLACES = {
@@ -228,6 +244,15 @@ PLACES = {
     "misspelt degrees": "<q:GpsLongtitude>ZZPLACE</q:GpsLongtitude>",
     "a name": "<q:locationName>ZZPLACE</q:locationName>",
     "a locality": "<q:verbatimLocality>ZZPLACE</q:verbatimLocality>",
+    "half a word": "<q:HomeLat>ZZPLACE</q:HomeLat>",
+    "both degrees": "<q:latlon>ZZPLACE</q:latlon>",
+    "a word that looks like allocation": "<q:PhysicalLocation>ZZPLACE</q:PhysicalLocation>",
+    "a word of several": "<q:TakenAtPlace>ZZPLACE</q:TakenAtPlace>",
+    "a height": "<q:maximumElevationInMeters>ZZPLACE</q:maximumElevationInMeters>",
+    "a field in German": "<q:Ort>ZZPLACE</q:Ort>",
+    "a schema of places": "<g:point>ZZPLACE</g:point>",
+    "another": "<w:pos>ZZPLACE</w:pos>",
+    "a branch in German": "<q:TagsList><rdf:Seq><rdf:li>Standorte/ZZPLACE</rdf:li></rdf:Seq></q:TagsList>",
     "an island": "<q:island>ZZPLACE</q:island>",
     "a branch": "<lr:hierarchicalSubject><rdf:Bag><rdf:li>Places|ZZPLACE</rdf:li></rdf:Bag></lr:hierarchicalSubject>",
 }
@@ -235,7 +260,10 @@ OTHERS = (
     "<dc:title><rdf:Alt><rdf:li xml:lang='x-default'>People/Places: a regatta</rdf:li></rdf:Alt></dc:title>"
     "<dc:subject><rdf:Bag><rdf:li>people</rdf:li><rdf:li>sports|sailing</rdf:li></rdf:Bag></dc:subject>"
     "<photoshop:Category>people</photoshop:Category><q:interface>surface</q:interface><q:Rating>5</q:Rating>"
-    "<q:allocation>9</q:allocation><dc:creator><rdf:Seq><rdf:li>A photographer</rdf:li></rdf:Seq></dc:creator>"
+    "<q:allocation>9</q:allocation><q:PosterTypeface>x</q:PosterTypeface><q:FontFace>x</q:FontFace><q:Latency>9</q:Latency>"
+    "<q:GeometricDistortion>1</q:GeometricDistortion><q:FaceBalanceStrength>1</q:FaceBalanceStrength>"
+    "<q:CameraElevationAngle>3</q:CameraElevationAngle><q:PlacedXResolution>72</q:PlacedXResolution>"
+    "<dc:creator><rdf:Seq><rdf:li>A photographer</rdf:li></rdf:Seq></dc:creator>"
 )
 
 
@@ -259,6 +287,16 @@ def test_places_go_under_whatever_name_and_all_else_stays(what: str) -> None:
     assert b"ZZPLACE" not in clean
     assert OTHERS.encode() in clean
     assert scrub_xmp(packet) == packet
+
+
+@pytest.mark.parametrize("coding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_keywords_of_windows_lose_their_branches_in_either_order_of_bytes(order: str, coding: str) -> None:
+    words = "regatta;People/ZZNAME".encode(coding)
+    start = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", 8)
+    block = start + struct.pack(order + "HHHIII", 1, 40094, 1, len(words), 26, 0) + words
+    assert scrub_exif(block, WITH_NAMES) == block
+    assert "ZZNAME".encode(coding) not in scrub_exif(block)
 
 
 def test_keywords_of_iptc_lose_their_branches() -> None:

@@ -21,6 +21,7 @@ from faceblurd.imaging.metadata import (
     thumbnail_of,
     without_thumbnail,
 )
+from faceblurd.imaging.photoshop import scrub_iptc
 from faceblurd.model import MetadataPolicy, MetadataSpec
 
 NO_PLACES = Scrub(MetadataSpec(MetadataPolicy.STRIP_LOCATION))
@@ -311,6 +312,37 @@ def test_keywords_of_iptc_lose_their_branches() -> None:
     assert digest not in clean  # of what no longer is
     assert b"ZZPLACE" not in scrub_resources(block, NO_PLACES)
     assert scrub_resources(block + digest, WITH_NAMES) == block + digest
+
+
+def test_iptc_whose_bytes_are_turned_round_by_fours_is_read_as_well() -> None:
+    texts = ((25, b"People|ZZNAME"), (25, b"regatta"), (120, b"A caption"))
+    iim = b"".join(b"\x1c\x02" + bytes([number]) + struct.pack(">H", len(text)) + text for number, text in texts)
+    iim += bytes(-len(iim) % 4)
+    turned = b"".join(iim[at : at + 4][::-1] for at in range(0, len(iim), 4))
+    clean = scrub_iptc(turned)
+    back = b"".join(clean[at : at + 4][::-1] for at in range(0, len(clean), 4))
+    assert (b"ZZNAME" in back, b"regatta" in back, b"A caption" in back) == (False, True, True)
+    assert scrub_iptc(turned, WITH_NAMES) == turned
+
+
+@pytest.mark.parametrize("junk", [b"raw pixels" * 900, b"\x1c\2\x78\0\3abc" + b"raw pixels" * 900])
+def test_what_is_no_record_of_iptc_goes(junk: bytes) -> None:
+    assert b"raw pixels" not in scrub_iptc(junk)
+
+
+def with_tag(tag: int, value: bytes) -> bytes:
+    return b"II*\0" + struct.pack("<IHHHIII", 8, 1, tag, 7, len(value), 26, 0) + value
+
+
+@pytest.mark.parametrize("tag", [40961, 36867, 37386, 34675, 50341, 33723])
+def test_a_known_tag_with_raw_samples_in_it_goes_from_exif(tag: int) -> None:
+    assert b"raw pixels" not in scrub_exif(with_tag(tag, b"raw pixels" * 900))
+
+
+@pytest.mark.parametrize("tag", [37500, 37510, 41730, 270])
+def test_a_long_note_or_comment_stays(tag: int) -> None:
+    block = with_tag(tag, b"words of some length. " * 900)
+    assert scrub_exif(block) == block
 
 
 @pytest.mark.parametrize("maker", [b"MeSa", b"AgHg", b"DCSR", b"PHUT"])

@@ -16,7 +16,7 @@ from faceblurd.errors import FaceblurdError, LedgerVersionError
 from faceblurd.imaging.detectors import runtime, weights
 from faceblurd.intake.filesystem import kind_under, tells_of_changes
 from faceblurd.model import Watch
-from faceblurd.outlet.rows import HEADER_BYTES, SCHEMA_VERSION, version_in
+from faceblurd.outlet.rows import HEADER_BYTES, SCHEMA_VERSION, least_bytes, version_in
 from faceblurd.state_files import LEDGER_NAME
 
 if TYPE_CHECKING:
@@ -118,16 +118,18 @@ def _ledger(path: Path) -> Iterator[Finding]:
     """Look at the ledger's first bytes only: to open it would create files, and lock it for a moment."""
     try:
         with path.open("rb") as file:
-            version = version_in(file.read(HEADER_BYTES))
+            header, size = file.read(HEADER_BYTES), os.fstat(file.fileno()).st_size
     except FileNotFoundError:
         return
     except OSError as error:
         text, remedy = f"the ledger cannot be read: {error.strerror}", "chown it to this user"
         yield Finding(Level.BAD, str(path), text, remedy)
         return
+    version, anew = version_in(header), "Move it away: every photo is then looked at once more"
     if version is None:
-        remedy = "Move it away: every photo is then looked at once more"
-        yield Finding(Level.BAD, str(path), "is no ledger", remedy)
+        yield Finding(Level.BAD, str(path), "is no ledger", anew)
+    elif size < least_bytes(header):
+        yield Finding(Level.BAD, str(path), f"the ledger is cut: {size} of {least_bytes(header)} bytes", anew)
     elif version > SCHEMA_VERSION:
         newer = LedgerVersionError(str(path), version, SCHEMA_VERSION)
         yield Finding(Level.BAD, str(path), newer.message, newer.remedy)

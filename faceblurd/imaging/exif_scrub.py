@@ -38,7 +38,7 @@ from faceblurd.imaging.maker_notes import blank_names
 from faceblurd.imaging.photoshop import scrub_iptc, scrub_resources
 from faceblurd.imaging.scrub import BARE, Scrub
 from faceblurd.imaging.thumbnail import replacement
-from faceblurd.imaging.tiff_tags import GEOGRAPHIC, LOOKS, WINDOWS_KEYWORDS, may_stay
+from faceblurd.imaging.tiff_tags import GEOGRAPHIC, LOOKS, PROFILE, WINDOWS_KEYWORDS, may_stay
 from faceblurd.imaging.wording import lies_in_branch
 from faceblurd.imaging.xmp import scrub_xmp
 
@@ -157,6 +157,8 @@ def keep_known(tiff: TiffBlock, start: int, scrub: Scrub) -> None:
 def _is_known(tiff: TiffBlock, entry: Entry, scrub: Scrub, *, below: bool) -> bool:
     stays = scrub.anything and may_stay(entry.tag, entry.size, below=below)
     unwanted = entry.tag in GEOGRAPHIC and not scrub.location
+    if entry.tag == PROFILE and tiff.bytes_of(entry)[36:40] != b"acsp":
+        return False  # no colour profile: nobody reads it
     return not unwanted and (stays or entry.tag in LOOKS) and not _lists_people(tiff, entry, scrub)
 
 
@@ -164,8 +166,9 @@ def _lists_people(tiff: TiffBlock, entry: Entry, scrub: Scrub) -> bool:
     """Say whether the keywords of Windows lie in a branch of people, or of places."""
     if entry.tag != WINDOWS_KEYWORDS:
         return False
-    words = tiff.bytes_of(entry).decode("utf-16-be" if tiff.order == ">" else "utf-16-le", "replace")
-    return any(lies_in_branch(word, scrub) for word in words.split(";"))
+    value = tiff.bytes_of(entry)  # Windows and ExifTool write it little-endian in every block, others as the block is
+    texts = (value.decode(coding, "replace") for coding in ("utf-16-le", "utf-16-be"))
+    return any(lies_in_branch(word, scrub) for text in texts for word in text.split(";"))
 
 
 def _wipe_chain(tiff: TiffBlock, last: Ifd, seen: set[int]) -> None:

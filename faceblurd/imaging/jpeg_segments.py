@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from faceblurd.errors import ImageError
 from faceblurd.model import Reason
 
-SOI, EOI, SOS, DQT, DHT, DNL, COM = 0xD8, 0xD9, 0xDA, 0xDB, 0xC4, 0xDC, 0xFE
+SOI, EOI, SOS, DQT, DHT, DNL, DRI, COM = 0xD8, 0xD9, 0xDA, 0xDB, 0xC4, 0xDC, 0xDD, 0xFE
+_RESERVED_UP_TO = 0xBF  # markers that nobody writes: damage, which restarts get a decoder past
 _ZEROS = bytes(16)  # no coded data ends like that; a copy that has not arrived in full does
 _DNL = re.compile(rb"\xff\xdc\x00\x04")
 APP0, APP1, APP2, APP13, APP14, APP15 = 0xE0, 0xE1, 0xE2, 0xED, 0xEE, 0xEF
@@ -70,12 +71,15 @@ def scan(data: bytes, start: int = 0, limit: int | None = None) -> tuple[Segment
     """
     stop = len(data) if limit is None else limit
     segments: list[Segment] = []
-    position = start + 2
+    position, restarts = start + 2, False
     for _ in range(_MAX_MARKERS):
         position, marker = _marker(data, position, stop)
         if marker == EOI:
             return (*segments, Segment(EOI, position, position + 2))
         end = _segment_end(data, position, marker, stop)
+        restarts |= marker == DRI
+        while marker == SOS and restarts and data[end + 1] <= _RESERVED_UP_TO:
+            end = _next_marker(data, end + 2, stop)
         if marker not in _STANDALONE:
             segments.append(Segment(marker, position, end))
         position = end

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _THUMBNAILS = frozenset({0x0409, 0x040C})
 _XMP, _IPTC = 0x0424, 0x0404
 _DIGEST = 0x0425  # MD5 of the IPTC: void once that changed
-_APPLICATION, _EXTENDED = 2, 0x8000
+_APPLICATION, _EXTENDED, _RECORD = 2, 0x8000, b"\x1c"
 _PREVIEWS = frozenset({200, 201, 202})  # of the application record: format, its version, the picture
 # Of the same: content location code and name, city, sub-location, province, country code and name.
 _PLACES = frozenset({26, 27, 90, 92, 95, 100, 101})
@@ -76,10 +76,14 @@ def _rebuild(head: bytes, body: bytes) -> bytes:
 def scrub_iptc(records: bytes, scrub: Scrub = BARE) -> bytes:
     """Return IPTC-IIM records without previews, and without people and places where those may not stay.
 
-    Records without any stay byte for byte, with what follows them; behind one that is cut, nothing is kept.
+    Records without any stay byte for byte, with blanks that follow them; behind one that is cut, or what is no record,
+    nothing is kept. Some writers of TIFFs turn each four bytes round.
     """
     if not scrub.anything:
         return b""
+    if records[3:4] == _RECORD != records[:1] and not len(records) % 4:
+        clean = scrub_iptc(_turned(records), scrub)
+        return _turned(clean + bytes(-len(clean) % 4))
     unwanted = _PREVIEWS if scrub.location else _PREVIEWS | _PLACES
     found = list(_records(records))
     kept = [
@@ -87,13 +91,20 @@ def scrub_iptc(records: bytes, scrub: Scrub = BARE) -> bytes:
         for number, record, text in found
         if number not in unwanted and not (number in _KEYWORDS and lies_in_branch(text, scrub))
     ]
-    return records if len(kept) == len(found) and scrub.location else b"".join(kept)
+    rest = records[sum(len(record) for _, record, _ in found) :]
+    is_all = len(kept) == len(found) and scrub.location and not rest.strip(b"\0 ")
+    return records if is_all else b"".join(kept)
+
+
+def _turned(records: bytes) -> bytes:
+    """Turn each four bytes round."""
+    return b"".join(records[at : at + 4][::-1] for at in range(0, len(records), 4))
 
 
 def _records(block: bytes) -> Iterator[tuple[int, bytes, str]]:
     """Give the whole records with number and text, those of other kinds than the application record as number -1."""
     position = 0
-    while block[position : position + 1] == b"\x1c" and position + 5 <= len(block):
+    while block[position : position + 1] == _RECORD and position + 5 <= len(block):
         kind, number, size = struct.unpack_from(">BBH", block, position + 1)
         head = position + 5
         if size & _EXTENDED:  # the lower bits say how long the length is that follows

@@ -21,6 +21,7 @@ _SEARCHED_A_STEP: Final = 64  # bytes that a search for a mark passes over in th
 _KNOWN_START: Final = re.compile(
     rb"\xff(?:\xdb\x00[\x43\x84\xc5]|\xe0\x00\x10JF[IX][FX]|\xe1..Exif|\xc4\x01\xa2)", re.DOTALL
 )
+_GIF_EXTENSIONS: Final = (b"\xf9", b"\xfe", b"\xff", b"\x01")
 _MAX_FRAMES: Final = 64  # directories of a TIFF
 _MAX_TAGS: Final = 4096
 
@@ -142,8 +143,18 @@ def _gif(ends: Ends, start: int) -> int | None:
     head = data[start : start + 13]
     if len(head) < 13 or not any(head[6:8]) or not any(head[8:10]):  # noqa: PLR2004 - its one size
         return None
-    first = start + 13 + (3 << (head[10] & 7) + 1 if head[10] & 0x80 else 0)
-    return len(data) if first >= len(data) or data[first] in b"!,;" else None
+    first = start + 13 + _table(head[10])
+    block = data[first : first + 10]
+    if block[:1] == b"!":
+        return len(data) if block[1:2] in _GIF_EXTENSIONS else None
+    if block[:1] != b"," or len(block) < 10:  # noqa: PLR2004 - its one size
+        return None
+    codes = data[first + 10 + _table(block[9]) :][:2]
+    return len(data) if len(codes) == 2 and 1 < codes[0] <= 11 and codes[1] else None  # noqa: PLR2004 - size, length
+
+
+def _table(flags: int) -> int:
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
 def _riff(ends: Ends, start: int) -> int | None:

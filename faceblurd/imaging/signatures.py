@@ -70,7 +70,7 @@ def sniff(head: bytes) -> str | None:
         return "webp" if head[8:12] == b"WEBP" else "video"
     if head[4:8] == b"ftyp":
         return _iso_brand(head)
-    if head[4:8] in _MOVIE_ATOMS or head[: 2 * _PACKET : _PACKET] == b"GG":
+    if head[4:8] in _MOVIE_ATOMS or (head[: 2 * _PACKET : _PACKET] == b"GG" and not head.startswith(b"GIF8")):
         return "video"
     if _NETPBM.match(head):
         return "netpbm"

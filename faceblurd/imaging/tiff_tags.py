@@ -28,6 +28,8 @@ LOOKS: Final = frozenset({
 })  # fmt: skip
 """What decides how a page looks: size, depth, colours, rows, resolution, numbers of pages, palette, ICC profile."""
 
+PROFILE: Final = 34675  # ICC
+
 _DIRECTORIES: Final = frozenset(
     {SUB_IFDS, EXIF_IFD, GPS_IFD, INTEROP_IFD, JPEG_OFFSET, JPEG_SIZE}
 )  # by rules of theirs
@@ -53,9 +55,16 @@ _GPS_AND_INTEROP: Final = frozenset(range(32)) | {4096, 4097, 4098}
 _HARMLESS_BYTES: Final = 64  # 8 x 8 gray levels show nobody
 
 
+_LONG_EXIF: Final = frozenset({34856, 37500, 37510, 41484, 41730, 41995, 42082})
+"""Opto-electronic conversion, note, comment, frequency response, mosaic, settings, exposures: tables and texts."""
+_MOST_EXIF_BYTES: Final = 8192  # of all others: numbers, dates, names
+
+
 def may_stay(tag: int, size: int, *, below: bool) -> bool:
     """Say whether a tag with a value of so many bytes may stay: a known one, or one too small to show anything.
 
     `below`: it is in a directory below another one, such as that of GPS.
     """
+    if tag in (_EXIF - _LONG_EXIF) | {_PRINT_MATCHING} and size > _MOST_EXIF_BYTES:
+        return False
     return tag in _KNOWN or (below and tag in _GPS_AND_INTEROP) or size <= _HARMLESS_BYTES

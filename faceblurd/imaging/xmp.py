@@ -12,7 +12,14 @@ from xml.parsers import expat
 
 from faceblurd.imaging.embedded import contains_picture
 from faceblurd.imaging.scrub import BARE, Scrub
-from faceblurd.imaging.wording import holds_keywords, is_branch, is_field_of, lies_in_branch, names_a_node
+from faceblurd.imaging.wording import (
+    holds_keywords,
+    is_branch,
+    is_field_of,
+    is_schema_of_places,
+    lies_in_branch,
+    names_a_node,
+)
 from faceblurd.imaging.xmp_properties import PICTURE_NAMESPACES, PICTURES, Property
 
 _TAG = re.compile(rb"<[^\s/>]+((?:\s+[^\s=/>]+\s*=\s*(?:\"[^\"]*\"|'[^']*'))*)\s*/?>")
@@ -20,12 +27,13 @@ _ATTRIBUTE = re.compile(rb"\s+([^\s=/>]+)\s*=\s*(?:\"[^\"]*\"|'[^']*')")
 _DECLARED = re.compile(rb"\A(?:\xef\xbb\xbf)?<\?xml[^>]*\?>\s*")
 _ALL = ("http://www.w3.org/1999/02/22-rdf-syntax-ns#", "RDF")
 _LANGUAGE = "http://www.w3.org/XML/1998/namespace lang"
+_LARGEST = 16 << 20  # bytes, 10 s: photo editors with thousands of strokes of a brush write one
 _UNSAFE = (b"<!DOCTYPE", b"<!ENTITY")  # no XMP writer uses them, and they make a parser explode
 
 
 def scrub_xmp(packet: bytes, scrub: Scrub = BARE) -> bytes | None:
-    """Return the packet without what may not stay, or None when it must go whole: it does not parse."""
-    if not scrub.anything:
+    """Return the packet without what may not stay, or None when it must go whole: it is too large or does not parse."""
+    if not scrub.anything or len(packet) > _LARGEST:
         return None
     coding = _coding(packet)
     if coding:
@@ -139,8 +147,9 @@ class _Finder:
 
     def _must_go(self, namespace: str, local: str) -> bool:
         """Say whether a property must go, whatever its value."""
-        name = (namespace, local)
-        return name in PICTURES or namespace in PICTURE_NAMESPACES or is_field_of(local, self._scrub)
+        is_picture = (namespace, local) in PICTURES or namespace in PICTURE_NAMESPACES
+        is_place = not self._scrub.location and is_schema_of_places(namespace)
+        return is_picture or is_place or is_field_of(local, self._scrub)
 
     def _is_unwanted(self, local: str, text: str) -> bool:
         """Say whether a value is a picture, or a keyword that lies in a branch of people or places."""

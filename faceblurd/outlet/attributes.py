@@ -14,7 +14,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from faceblurd.rules import access
-from faceblurd.rules.side_channels import ACCESS_CONTROL, NTACL, POSIX_ACL, SELINUX, may_stay
+from faceblurd.rules.side_channels import ACCESS_CONTROL, POSIX_ACL, SELINUX, decides_access, may_stay
 
 if TYPE_CHECKING:
     from faceblurd.model import Fingerprint
@@ -83,9 +83,21 @@ def _keep_access(source_fd: int, fd: int) -> None:
         os.fchmod(fd, access.without_former(mode, owner_kept=owner_kept, group_kept=group_kept))
     else:  # sets the mode as well
         _set(fd, POSIX_ACL, _without_former(acl, owner_kept=owner_kept, group_kept=group_kept))
-    for name in ACCESS_CONTROL:
-        if name != POSIX_ACL and (value := _value(source_fd, name)) is not None:
-            _set(fd, name, value)
+    for name, value in _access_control(source_fd).items():
+        _set(fd, name, value)
+
+
+def _access_control(fd: int) -> dict[str, bytes]:
+    """Read what decides who may read a file beside its mode and POSIX ACL: what is known, and what is listed."""
+    listed: list[str] = []
+    with suppress(OSError):  # a file system without extended attributes
+        listed = os.listxattr(fd)
+    named = {name: _value(fd, name) for name in (*ACCESS_CONTROL, *listed) if name != POSIX_ACL and _may_be_acl(name)}
+    return {name: value for name, value in named.items() if value is not None and decides_access(name, value)}
+
+
+def _may_be_acl(name: str) -> bool:
+    return name in ACCESS_CONTROL or "acl" in name.lower()
 
 
 def _keep_access_or_close(source_fd: int, fd: int) -> None:
@@ -163,7 +175,8 @@ def mode_for_others(fd: int) -> int:
     """Say what group and others may do with a file or folder, as a mode. Raises OSError."""
     mode = stat.S_IMODE(os.fstat(fd).st_mode) & _PERMISSIONS
     try:
-        return access.as_seen_by_others(mode, _value(fd, POSIX_ACL), _value(fd, NTACL))
+        ntacl = next((value for name, value in _access_control(fd).items() if name.upper().endswith("NTACL")), None)
+        return access.as_seen_by_others(mode, _value(fd, POSIX_ACL), ntacl)
     except ValueError:  # a file system of somebody's own
         return mode & stat.S_IRWXU
 
@@ -232,10 +245,11 @@ def strip(fd: int, expected: Fingerprint, *, keeps_user: bool) -> Fingerprint:
     Raises OSError (EACCES, EPERM, EROFS ...) that names the attribute.
     """
     for name, value in _user_attributes(fd).items():
-        if value is None or not (keeps_user and may_stay(name, value)):
-            try:
-                os.removexattr(fd, name)
-            except OSError as error:
-                raise OSError(error.errno, f"the attribute {name} cannot be removed: {error.strerror}") from error
+        if value is not None and (decides_access(name, value) or (keeps_user and may_stay(name, value))):
+            continue
+        try:
+            os.removexattr(fd, name)
+        except OSError as error:
+            raise OSError(error.errno, f"the attribute {name} cannot be removed: {error.strerror}") from error
     # From here on, whatever somebody writes must differ from what is recorded.
     return replace(expected, ctime_ns=os.fstat(fd).st_ctime_ns)

@@ -110,7 +110,8 @@ class Ledger:
             self._check_version(name)
             self._db.execute(f"PRAGMA busy_timeout={round(busy_seconds * 1000)}")
         except sqlite3.DatabaseError as error:
-            raise FaceblurdError(f"the ledger {name} cannot be used: {error}", remedy=_remedy(error)) from error
+            shown = path or name
+            raise FaceblurdError(f"the ledger {shown} cannot be used: {error}", remedy=_remedy(error)) from error
 
     def _prepare(self, *, owned: bool) -> None:
         self._db.execute("PRAGMA journal_mode=WAL")

@@ -90,12 +90,24 @@ class Quarantine:
         Remembered only when it is there: whoever is killed before leaves a file that is looked at, and held, again.
         """
         if one.place is None:
-            fingerprint, digest = _look_closely(one)
-        else:
+            try:
+                fingerprint, digest = _look_closely(one)
+            except FaceblurdError:
+                one = self._as_it_lies_now(one)
+                if one.place is None:
+                    raise
+            else:
+                one = self._as_it_lies_now(one)
+        if one.place is not None:
             digest = one.place.digest() or None
             fingerprint = _put_back(one, one.place)
         why = replace(one.entry, state=State.RELEASED, source=fingerprint, input_digest=digest, attempts=0)
         self._record(one, lambda known: _keeping(why, known))
+
+    def _as_it_lies_now(self, one: Held) -> Held:
+        """Find a file that was in its root when it was listed, and was moved away since."""
+        away = (other for other in self.held() if other.place is not None and other.path == one.path)
+        return next((other for other in away if other.entry.source == one.entry.source), one)
 
     def drop(self, one: Held) -> None:
         """Stop to care. A file in its root stays, and is looked at again when it changes; one moved here is deleted."""

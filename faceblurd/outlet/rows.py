@@ -106,6 +106,17 @@ def version_in(header: bytes) -> int | None:
     return int.from_bytes(header[60:64], "big") if header.startswith(b"SQLite format 3\0") else None
 
 
+def least_bytes(header: bytes) -> int:
+    """Read from the first bytes of a ledger how long it must be; 0 where that is unsure.
+
+    Source: the same, "page size", "in-header database size", which counts where both change counters agree.
+    """
+    if len(header) < 96 or header[24:28] != header[92:96]:  # noqa: PLR2004 - up to the second counter
+        return 0
+    page = int.from_bytes(header[16:18], "big")
+    return (1 << 16 if page == 1 else page) * int.from_bytes(header[28:32], "big")
+
+
 def state_is(state: State) -> str:
     """Write a condition that finds the few files at rest by their index: a bound value would read every row."""
     index = f" AND state IN {_AT_REST}" if f"'{state.value}'" in _AT_REST else ""

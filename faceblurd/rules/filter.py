@@ -123,4 +123,4 @@ def ignored_file(path: str, *, in_place: bool = False) -> bool:
     """Tell whether a file is known by its name to be nobody's finished photo."""
     name = path.rpartition("/")[2]
     names = foreign.FILES_IN_PLACE if in_place else foreign.FILES
-    return globs.matches(name, names) or bool(foreign.RSYNC_TEMPORARY.fullmatch(name))
+    return globs.matches(name, names) or any(end.fullmatch(name) for _, end in foreign.RANDOM_ENDS)

@@ -42,11 +42,17 @@ FOREIGN = (
     Foreign("rsync", "half-written uploads (`.NAME.EXT.XXXXXX` as well)", (".~tmp~/", ".rsync-partial/")),
     Foreign(
         "FTP, SFTP, WebDAV servers and clients", "half-written uploads",
-        (".in.*", "*.filepart", "*.part", "*.partial", "*.lftp-pget-status", ".pureftpd-upload.*", ".davfs.tmp*"),
+        (".in.*", "*.filepart", "*.part", "*.partial", "*.lftp-pget-status", ".pureftpd-upload.*", ".sftpgo-upload.*",
+         ".davfs.tmp*", ".DAV/"),
     ),
     Foreign(
-        "browsers", "half-written downloads",
-        ("*.crdownload", "*.opdownload", "*.download", "*.download/", ".com.google.Chrome.*", "*.aria2"),
+        "browsers, download managers", "half-written downloads",
+        ("*.crdownload", "*.opdownload", "*.fdmdownload", "*.download", "*.download/", ".com.google.Chrome.*",
+         "*.aria2", "*.ydpart", "*.dtapart", "*.!ut", "*.!qB", "*.bc!"),
+    ),
+    Foreign(
+        "S3, Azure, Google Cloud clients", "half-written downloads (`NAME.EXT.` and eight hexadecimal digits as well)",
+        ("*_.gstmp", ".azDownload-*"),
     ),
     Foreign("kernels", "deleted files that are still open", (".nfs*", ".fuse_hidden*", ".smbdelete*")),
     Foreign("Samba", "alternate streams, earlier versions", (".streams/", "@GMT-*/")),
@@ -68,46 +74,68 @@ FOREIGN = (
     Foreign("Android", "recycle bins", (".trashed-*", "LOST.DIR/"), in_place=True),
     Foreign(
         "Synology", "previews, recycle bins, snapshots, working folders",
-        ("@eaDir/", "#recycle/", "#snapshot/", "@sharebin/", "@sharesnap/", "@tmp/", ".SynologyWorkingDirectory/"),
+        ("@eaDir/", "#recycle/", "#snapshot/", "@sharebin/", "@sharesnap/", "@tmp/", "@Syno*/",
+         ".SynologyWorkingDirectory/"),
     ),
     Foreign("QNAP, Asustor", "recycle bins, previews", ("@Recycle/", ".@__thumb/"), in_place=True),
     Foreign("QNAP, Asustor", "snapshots, working folders", ("@Recently-Snapshot/", "@Transcode/", ".@[!_]*/")),
     Foreign(
-        "WD, Buffalo, Unraid", "recycle bins, previews", (".wdmc/", ".wdcache/", "trashbox/", ".Recycle.Bin/"),
+        "WD, Buffalo, Unraid, ReadyNAS, Thecus, Twonky", "recycle bins, previews",
+        (".wdmc/", ".wdcache/", "trashbox/", ".Recycle.Bin/", "Recycle Bin/", "_NAS_Recycle_*/", "twonkymedia/"),
         in_place=True,
     ),
     Foreign(
-        "ZFS, Btrfs, NetApp, Isilon, Snapper", "snapshots",
-        (".zfs/", ".snapshot/", ".snapshots/", "~snapshot/", "@snapshots/", ".ckpt/", ".timeshift/"),
+        "ZFS, Btrfs, NetApp, Isilon, Ceph, Gluster, Snapper, Time Machine", "snapshots, earlier versions",
+        (".zfs/", ".snap/", ".snaps/", ".snapshot/", ".snapshots/", "~snapshot/", "@snapshots/", ".ckpt/",
+         ".timeshift/", ".glusterfs/", "Backups.backupdb/"),
     ),
     Foreign("Syncthing", "half-written files, earlier versions",
             (".syncthing.*.tmp", "~syncthing~*.tmp", ".stfolder/", ".stversions/")),
     Foreign(
         "Nextcloud, ownCloud", "half-written files, recycle bins, earlier versions, their own data",
         (".*.~*", ".sync_*.db*", ".csync_journal.db*", ".owncloudsync.log*", "files_trashbin/", "files_versions/",
-         "appdata_*/", "web-file-upload-*/"),
+         "appdata_*/", "web-file-upload-*/", "**/__groupfolders/trash/", "**/__groupfolders/versions/"),
     ),
     Foreign(
-        "Dropbox, Google Drive, Resilio, MEGA, GoodSync, FreeFileSync, Unison", "half-written files, archives, caches",
+        "Dropbox, Google Drive, Resilio, MEGA, GoodSync, FreeFileSync, SyncBack, Allway Sync, Unison",
+        "half-written files, archives, caches",
         (".dropbox/", ".dropbox.cache/", ".tmp.drivedownload/", ".tmp.driveupload/", ".sync/", "*.!sync", "*.rsl!",
-         ".debris/", "_gsdata_/", "*.ffs_tmp", ".unison*", ".unison*/"),
+         ".debris/", ".getxfer.*", ".megatmp.*", "_gsdata_/", "*.ffs_tmp", "*.ffs_tmp/", "$SBV$/", "_SYNCAPP/",
+         ".unison*", ".unison*/"),
     ),
     Foreign(
-        "Immich, ownCloud, PhotoPrism, Piwigo", "previews",
-        ("thumbs/", "thumbnails/", ".photoprism/", "**/storage/cache/", "_data/i/", "**/_data/i/"), in_place=True,
+        "Immich, ownCloud, PhotoPrism, Piwigo, Gallery, Lychee, LibrePhotos, Photoview, MediaWiki", "previews",
+        ("thumb/", "thumbs/", "thumbnails/", "thumbnails_*/", "*_thumbnails/", "media_cache/", ".photoprism/",
+         "**/storage/cache/", "_data/i/", "**/_data/i/", "**/var/resizes/"),
+        in_place=True,
     ),
     Foreign(
         "Immich, Lightroom, Capture One", "converted videos, caches", ("encoded-video/", "*.lrdata/", "CaptureOne/")
     ),
-    Foreign("digiKam, Picasa", "recycle bins, un-blurred originals", (".dtrash/", ".picasaoriginals/"), in_place=True),
     Foreign(
-        "programs at large", "temporary files, locks",
-        ("*.tmp", "*.temp", "*.swp", "~$*", ".goutputstream-*", "*.sb-????????-??????", "*.sb-????????-??????/"),
+        "Aperture, iPhoto, Sony", "previews", ("**/*.aplibrary/Previews/", "**/*.*photolibrary/Previews/", "THMBNL/"),
+        in_place=True,
+    ),
+    Foreign("digiKam, Picasa", "recycle bins, un-blurred originals", (".dtrash/", ".picasaoriginals/"), in_place=True),
+    Foreign("servers at large", "snapshots, earlier versions", ("[.@#$~_]*snapshot*/", "[.@#$~_]*versions/")),
+    Foreign(
+        "servers at large", "recycle bins, previews",
+        ("[.@#$~_]*recycle*/", "*recycle bin/", "[.@#$~_]*trash*/", "trash/", "[.@#$~_]*thumb*/"), in_place=True,
+    ),
+    Foreign(
+        "programs at large", "half-written and temporary files, locks",
+        ("*.tmp", "*.temp", "*.tmp-*", "*.__temp", "__temp__*", "*.$$$", "*.swp", "~$*", "*.upload",
+         "*.uploading", "*.downloading", "*.incomplete", "*.unfinished", ".xdp-*", ".goutputstream-*",
+         "*.sb-????????-??????", "*.sb-????????-??????/"),
     ),
 )  # fmt: skip
 """The first that fits counts."""
-# rsync writes `.name.jpg.AbCdEf` and renames it; other hidden names with six letters at the end are ordinary files.
-RSYNC_TEMPORARY = re.compile(r"\..+\.[a-z0-9]{2,5}\.[a-z0-9]{6}", re.IGNORECASE | re.DOTALL)
+# rsync writes `.name.jpg.AbCdEf` and renames it; other hidden names with six letters at the end are ordinary files. So
+# do S3's clients (`name.jpg.6eF5b5dA`); eight digits alone are somebody's date.
+RANDOM_ENDS = (
+    ("rsync: .NAME.EXT.XXXXXX", re.compile(r"\..+\.[a-z0-9]{2,5}\.[a-z0-9]{6}", re.IGNORECASE | re.DOTALL)),
+    ("S3: NAME.EXT.XXXXXXXX", re.compile(r".+\.[a-z0-9]{2,5}\.(?!\d{8})[a-f0-9]{8}", re.IGNORECASE | re.DOTALL)),
+)
 
 
 def _names(rows: Iterable[Foreign], *, folders: bool) -> tuple[str, ...]:
@@ -124,4 +152,4 @@ def owner_of(path: str, *, is_folder: bool) -> str:
     for row in FOREIGN:
         if (name := first_match(path, _names((row,), folders=is_folder))) is not None:
             return f"{row.owner}: {name}"
-    return "" if is_folder or not RSYNC_TEMPORARY.fullmatch(path) else "rsync: .NAME.EXT.XXXXXX"
+    return "" if is_folder else next((owner for owner, name in RANDOM_ENDS if name.fullmatch(path)), "")

@@ -6,6 +6,7 @@ name and no place. docs/metadata.md shows the table (tests/test_docs.py compares
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -51,12 +52,29 @@ ACCESS_CONTROL = (
 )  # fmt: skip
 """What decides who may read a file, beside its mode: goes over in place, whole, or the photo is held."""
 
+_ACL_OF_A_KIND = re.compile(r"(?:system|security)\..*acl(?!.*default).*", re.IGNORECASE)
+_ACL_OF_A_USER = re.compile(r"user\..*acl", re.IGNORECASE)
+_NTACL_VERSIONS = frozenset(range(1, 5))  # the first number of Samba's blob, little-endian
+_MOST_ACL_BYTES = 4096
+
 APPLE_DOUBLE_PREFIX, APPLE_DOUBLE_FOLDER = "._", ".AppleDouble"
 _MAGIC = b"\x00\x05\x16\x07"
 _HEADER, _ENTRY = struct.Struct(">4sI16xH"), struct.Struct(">III")
 _MOST_BYTES_OF = {2: 286, 3: 1024, 8: 16, 9: 32, 10: 8, 11: 8, 14: 4, 15: 4}
 """By the number of an entry, what it may hold and stay: the placeholder of an empty resource fork, the file's own name,
 dates, the Finder's flags, other systems' flags, Netatalk's numbers. Longer Finder information holds attributes."""
+
+
+def decides_access(name: str, value: bytes) -> bool:
+    """Say whether an extended attribute decides who may read a file: known, or an ACL by its name.
+
+    Samba keeps its own under any name that it is told (`acl_xattr:security_acl_name = user.NTACL`): there, it must
+    begin like one, since anybody may write it.
+    """
+    if name in ACCESS_CONTROL or _ACL_OF_A_KIND.fullmatch(name):
+        return True
+    version = int.from_bytes(value[:2], "little")
+    return bool(_ACL_OF_A_USER.fullmatch(name)) and version in _NTACL_VERSIONS and len(value) <= _MOST_ACL_BYTES
 
 
 def may_stay(name: str, value: bytes) -> bool:

@@ -172,6 +172,8 @@ def _perform_safely(
 
 _CV_NO_MEMORY = -4  # cv::Error::StsNoMem
 _CPP_NO_MEMORY = "std::bad_alloc"
+# Of libheif and its wrapper, before the rest; the last is what becomes of std::bad_alloc there.
+_HEIF_NO_MEMORY = ("Memory allocation error", "Out of memory", "Internal error (unexpected C++ exception)")
 
 
 def _why(error: Exception) -> tuple[Reason, str, bool]:
@@ -191,8 +193,12 @@ def _why(error: Exception) -> tuple[Reason, str, bool]:
 def _lacked_memory(error: BaseException | None) -> bool:
     """Tell whether an allocation failed, whatever was made of that on the way up."""
     while error is not None:
-        # OpenCV hands a C++ exception on by its text alone, which the standard library chose
-        if isinstance(error, MemoryError) or getattr(error, "code", 0) == _CV_NO_MEMORY or str(error) == _CPP_NO_MEMORY:
+        # OpenCV hands a C++ exception on by its text alone, which the standard library chose; so does libheif's wrapper
+        text = str(error)
+        said = text == _CPP_NO_MEMORY or (
+            isinstance(error, ValueError | RuntimeError) and text.startswith(_HEIF_NO_MEMORY)
+        )
+        if said or isinstance(error, MemoryError) or getattr(error, "code", 0) == _CV_NO_MEMORY:
             return True
         error = error.__cause__ or error.__context__
     return False

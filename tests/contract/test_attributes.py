@@ -138,6 +138,40 @@ def test_access_control_goes_over_in_place(photo: Path, result: Callable[..., in
     assert os.getxattr(result(IN_PLACE), name) == b"only ann"
 
 
+SAMBAS = b"\4\0\4\0\0\0" + bytes(60)
+
+
+@pytest.mark.parametrize("keeps_user", [True, False])
+@pytest.mark.parametrize("name", ["user.NTACL", "user.samba.acl"])
+def test_an_acl_that_samba_keeps_among_the_users_attributes_stays_whatever_else_goes(
+    photo: Path, result: Callable[..., int], name: str, *, keeps_user: bool
+) -> None:
+    os.setxattr(photo, name, SAMBAS)
+    os.setxattr(photo, "user.other_acl", b"\xff\xd8\xff" + bytes(60))
+    made = result(delivery.terms_of(Mode.IN_PLACE, keeps_user=keeps_user))
+    assert os.getxattr(made, name) == SAMBAS
+    assert "user.other_acl" not in os.listxattr(made)
+    fd = os.open(photo, os.O_RDONLY)
+    attributes.strip(fd, Fingerprint.from_stat(photo.stat()), keeps_user=keeps_user)
+    os.close(fd)
+    assert os.getxattr(photo, name) == SAMBAS
+    assert "user.other_acl" not in os.listxattr(photo)
+
+
+@needs_root
+def test_so_does_an_acl_of_a_kind_that_nobody_listed(photo: Path, result: Callable[..., int]) -> None:
+    os.setxattr(photo, "security.nfs4acl_ndr", b"only ann")
+    assert os.getxattr(result(IN_PLACE), "security.nfs4acl_ndr") == b"only ann"
+
+
+def test_what_only_sambas_own_acl_keeps_from_others_is_theirs_in_no_mirror(
+    photo: Path, result: Callable[..., int]
+) -> None:
+    photo.chmod(0o666)
+    os.setxattr(photo, "user.NTACL", SAMBAS)
+    assert _mode(result(MIRROR))[-1] == "0"
+
+
 @needs_root
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.EACCES])
 def test_a_photo_whose_access_control_cannot_be_kept_is_refused_and_the_reason_names_it(

@@ -19,7 +19,7 @@ import pytest
 
 from faceblurd.errors import FaceblurdError
 from faceblurd.model import Entry, Fingerprint, Reason, State, printable
-from faceblurd.outlet import beneath
+from faceblurd.outlet import beneath, contents
 from faceblurd.outlet.ledger import Ledger
 from faceblurd.outlet.quarantine import Held, Quarantine
 
@@ -277,6 +277,28 @@ def test_a_file_in_its_root_is_released_where_it_is(desk: Desk) -> None:
     assert (found.state, found.source, found.reason) == (State.RELEASED, entry.source, Reason.DAMAGED)
     desk.quarantine.retry(desk.quarantine.released()[0])
     assert desk.quarantine.released() == []
+
+
+@pytest.mark.parametrize("when", ["before it is looked at", "while it is looked at"])
+def test_a_file_that_is_moved_away_meanwhile_is_brought_back(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    entry, one = desk.hold(), desk.held()
+    if when == "before it is looked at":
+        desk.quarantine.take_away(entry)
+    else:
+        digest_of = contents.digest_of
+
+        def moved(fd: int) -> str:
+            if (desk.root / "photo.jpg").exists():
+                desk.quarantine.take_away(entry)
+            return digest_of(fd)
+
+        monkeypatch.setattr(contents, "digest_of", moved)
+    desk.quarantine.release(one)
+    assert (desk.root / "photo.jpg").read_bytes() == PHOTO
+    assert desk.quarantine.held() == []
+    assert [known.path for known in desk.quarantine.released()] == [f"{entry.root}/{entry.path}"]
 
 
 def test_a_file_that_changed_since_it_was_held_is_not_released(desk: Desk) -> None:

@@ -55,6 +55,21 @@ def test_a_newer_ledger_is_named_by_the_doctor_and_ends_run_and_scan_for_good(ho
     assert "written by a newer faceblurd" in done.stdout
 
 
+def test_a_ledger_that_was_cut_is_named_by_the_doctor_as_by_every_command(home: Any, command: Any) -> None:
+    root = home.root("in", to="out")
+    assert home.scan(root) == 0
+    path, config = home.folder / "state" / "ledger.sqlite3", str(home.write(root))
+    assert "the ledger, version" in command("doctor", "--config", config).stdout
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    for name in ("doctor", "scan", "status"):
+        done = command(name, "--config", config)
+        said = done.stdout + done.stderr
+        assert done.returncode == 1, name
+        assert (str(path) in said, "Move it away" in said, "file://" in said) == (True, True, False), said
+    path.unlink()
+    assert home.scan(root) == 0  # as the remedy says
+
+
 @pytest.mark.slow
 def test_another_programs_lock_on_the_ledger_pauses_the_daemon_for_as_long_as_it_lasts(
     daemon: Any, cheapest: Any, tmp_path: Path, portraits: Any

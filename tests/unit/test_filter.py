@@ -49,6 +49,7 @@ def test_a_photo_is_wanted_whatever_else_its_name_says(path: str) -> None:
     "path",
     [
         ".photo.jpg.Ab12Cd",
+        "photo.jpg.6eF5b5dA",
         "in/.photo.jpg.Ab12Cd",
         ".syncthing.photo.jpg.tmp",
         "~syncthing~photo.jpg.tmp",
@@ -198,7 +199,9 @@ def test_an_include_matches_whatever_the_spelling_too() -> None:
 
 def _example(name: str) -> str:
     """Make a path of a glob in the table."""
-    plain = name.replace("**/", "some/").replace("[!_]", "q").replace("?", "7").replace("*", "x")
+    plain = (
+        name.replace("**/", "some/").replace("[!_]", "q").replace("[.@#$~_]", "_").replace("?", "7").replace("*", "x")
+    )
     return f"{plain}deep/photo.jpg" if name.endswith("/") else plain
 
 
@@ -212,6 +215,25 @@ def test_what_a_server_keeps_is_left_alone_at_any_depth_and_the_answer_names_the
     assert everything.of(_example(name)) == LeftAlone(Why.FOREIGN, f"{owner}: {name.rstrip('/')}")
 
 
+@pytest.mark.parametrize(
+    ("path", "in_place"),
+    [
+        ("@__thumb/a.jpg", True), ("_thumbs/a.jpg", True), ("#Recycle Bin/a.jpg", True), ("@Trash/a.jpg", True),
+        ("Network Recycle Bin/a.jpg", True), ("~trash/a.jpg", True), ("@daily-snapshots/a.jpg", False),
+        ("_versions/a.jpg", False), ("#snapshot 2/a.jpg", False),
+    ],
+)  # fmt: skip
+def test_bins_previews_and_snapshots_of_servers_that_nobody_listed_are_known_by_what_they_say(
+    path: str, *, in_place: bool
+) -> None:
+    assert not wanted(path, IMAGES, ())
+    assert isinstance(Selection(IMAGES, (), in_place=True).of(path), Candidate) is in_place
+
+
+def test_eight_digits_behind_a_name_are_a_date() -> None:
+    assert Selection(IMAGES, (), by_content=True).of("x.jpg.20241128") == Candidate(by_content=True)
+
+
 @pytest.mark.parametrize(("row", "name"), [(row, name) for row in FOREIGN for name in row.names])
 def test_in_place_bins_and_previews_are_photos_and_half_written_files_and_snapshots_are_not(
     row: Foreign, name: str
@@ -221,7 +243,20 @@ def test_in_place_bins_and_previews_are_photos_and_half_written_files_and_snapsh
 
 
 @pytest.mark.parametrize(
-    "path", ["thumbs.jpg", "my thumbs/a.jpg", "recycle/a.jpg", "x.download.jpg", "trashed-1.jpg", "Originals/a.jpg"]
+    "path",
+    [
+        "thumbs.jpg",
+        "my thumbs/a.jpg",
+        "recycle/a.jpg",
+        "x.download.jpg",
+        "trashed-1.jpg",
+        "Originals/a.jpg",
+        "my thumb/a.jpg",
+        "Best versions/a.jpg",
+        "a snapshot/a.jpg",
+        "uploading.jpg",
+        "recycling/a.jpg",
+    ],
 )
 def test_names_that_only_resemble_a_servers_are_photos(path: str) -> None:
     assert wanted(path, IMAGES, ())

@@ -284,6 +284,11 @@ def test_what_hides_behind_the_pixels_is_not_copied(kind: str, astronaut_jpeg: b
         assert piece not in published(data, clean=clean)
 
 
+def test_data_behind_the_end_of_a_gifs_image_go_and_the_rest_comes_out() -> None:
+    data = saved("GIF", drawn(alpha=False))
+    assert published(hidden_behind("GIF", b"no picture of anybody" * 40), clean=True) == data
+
+
 def published(data: bytes, *, clean: bool) -> bytes:
     """Return what would be published; nothing when it is refused."""
     with contextlib.suppress(ImageError):

@@ -6,6 +6,7 @@ import re
 import struct
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
@@ -15,8 +16,8 @@ from faceblurd.imaging import jpeg_segments as js
 from faceblurd.imaging.formats import open_image
 from faceblurd.imaging.metadata import BARE
 from faceblurd.imaging.redaction import redact
-from faceblurd.imaging.verification import verify, verify_clean
-from faceblurd.model import BlurSpec, Reason, Region
+from faceblurd.imaging.verification import examine, verify, verify_clean
+from faceblurd.model import BlurMethod, BlurSpec, Reason, Region
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -242,6 +243,79 @@ def test_a_height_behind_the_scan_counts(astronaut: npt.NDArray[Any]) -> None:
     picture = open_image(late, max_pixels=MAX)
     assert (picture.width, picture.height) == (512, 512)
     np.testing.assert_array_equal(picture.pixels(), open_image(data, max_pixels=MAX).pixels())
+
+
+def test_a_photo_for_print_is_not_compared_by_the_brightness_of_its_inks() -> None:
+    shown = cv2.circle(np.full((256, 256, 3), 20, np.uint8), (128, 128), 52, (240, 240, 240), -1)  # a face in the dark
+    luma, red, blue = cv2.split(cv2.cvtColor(255 - shown, cv2.COLOR_RGB2YCrCb))  # as Photoshop writes it: inverted
+    no_black = np.full(shown.shape[:2], 255, np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(255 - np.dstack([luma, blue, red, no_black]), "CMYK").save(out, "JPEG")
+    data = out.getvalue().replace(b"Adobe\0\x64\0\0\0\0\0", b"Adobe\0\x64\0\0\0\0\2")
+    assert np.abs(decoded(data).astype(int) - shown).mean() < 10
+    picture = open_image(data, max_pixels=MAX)
+    box = Region(x=64, y=64, width=128, height=128, score=1, found_by="test")
+    blur = BlurSpec(method=BlurMethod.SOFT)
+    encoded = picture.redacted([box], blur, BARE)
+    assert encoded.lossless
+    examined = examine(encoded, picture=picture, regions=[box], blur=blur, max_pixels=MAX)
+    assert not examined.unlike
+
+
+def decoded(data: bytes) -> npt.NDArray[Any]:
+    shown: npt.NDArray[Any] = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    return shown
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_rows_that_a_lower_height_hides_are_not_copied(astronaut: npt.NDArray[Any], mode: str) -> None:
+    out = io.BytesIO()
+    Image.fromarray(astronaut).convert(mode).save(out, "JPEG")
+    data = out.getvalue()
+    at = next(segment for segment in js.scan(data) if segment.marker in js.FRAMES).start + 5
+    low = data[:at] + (160).to_bytes(2, "big") + data[at + 2 :]
+    picture = open_image(low, max_pixels=MAX)
+    picture.preview(320)  # whoever copies has looked
+    copy = picture.scrubbed()
+    verify_clean(copy, picture=picture, max_pixels=MAX)
+    assert len(copy) < 0.7 * len(low)
+    np.testing.assert_array_equal(decoded(copy), decoded(low))
+
+
+def test_a_little_padding_behind_the_rows_stays(astronaut: npt.NDArray[Any]) -> None:
+    padded = encode(astronaut)[:-2] + bytes(40) + b"\xff\xd9"
+    picture = open_image(padded, max_pixels=MAX)
+    picture.preview(320)
+    assert picture.scrubbed() == padded
+
+
+@pytest.mark.parametrize("marker", [0x02, 0x9F, 0xBF])
+def test_damage_that_looks_like_a_marker_is_passed_where_decoders_pass_it(
+    astronaut: npt.NDArray[Any], marker: int
+) -> None:
+    out = io.BytesIO()
+    Image.fromarray(astronaut).save(out, "JPEG", restart_marker_rows=1)
+    data = out.getvalue()
+    start = data.index(b"\xff\xd3") - 40
+    damaged = data[:start] + bytes([0xFF, marker, 0, 20]) + data[start + 4 :]
+    picture = open_image(damaged, max_pixels=MAX)
+    picture.preview(320)
+    copy = picture.scrubbed()
+    verify_clean(copy, picture=picture, max_pixels=MAX)
+    np.testing.assert_array_equal(decoded(copy), decoded(damaged))
+    assert (decoded(copy)[300:] == decoded(data)[300:]).all()  # what follows the damage is shown
+
+
+@pytest.mark.parametrize("marker", [0x02, 0x9F, 0xBF])
+def test_what_stands_behind_such_damage_is_not_copied_where_no_decoder_gets_past_it(
+    astronaut: npt.NDArray[Any], marker: int
+) -> None:
+    data = encode(astronaut)
+    secret = b"a secret" * 100
+    picture = open_image(data[:-2] + bytes([0xFF, marker, 0, 20]) + secret + b"\xff\xd9", max_pixels=MAX)
+    picture.preview(320)
+    assert picture.scrubbed() == data
+    verify_clean(data, picture=picture, max_pixels=MAX)
 
 
 @pytest.mark.parametrize("stray", [b"\xef\xbb\xbf", b"\r\n", b"\xef\xbb\xbf\n\n"])

@@ -15,7 +15,7 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from faceblurd.errors import ImageError
 from faceblurd.imaging.formats import Encoded, open_image, png_rows
-from faceblurd.imaging.formats.png_chunks import Chunk, Header, read_chunks
+from faceblurd.imaging.formats.png_chunks import SIGNATURE, Chunk, Header, read_chunks
 from faceblurd.imaging.geometry import to_upright
 from faceblurd.imaging.metadata import BARE, Scrub, contains_picture
 from faceblurd.imaging.redaction import redact
@@ -355,6 +355,37 @@ def test_places_in_texts_of_a_png_go_when_they_are_not_wanted(keyword: bytes, te
     assert b"Title\0A title" in picture.scrubbed(no_places)
     assert b"Bruges" not in picture.scrubbed(no_places)
     assert b"48/1" not in picture.scrubbed(no_places)
+
+
+def as_png(image: Image.Image) -> bytes:
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "1"])
+@pytest.mark.parametrize("end", [b"", b"\0\0", b"\1\2\3\4"])
+def test_a_png_whose_rows_have_no_sum_or_a_wrong_one_is_whole(mode: str, end: bytes) -> None:
+    data = as_png(Image.effect_noise((40, 30), 60).convert(mode))
+    chunks = read_chunks(data)
+    rows = b"".join(chunk.body for chunk in chunks if chunk.kind == b"IDAT")
+    others = [chunk for chunk in chunks if chunk.kind not in {b"IDAT", b"IEND"}]
+
+    def png(stream: bytes) -> bytes:
+        return SIGNATURE + b"".join(c.build() for c in (*others, Chunk(b"IDAT", stream), Chunk(b"IEND", b"")))
+
+    picture = open_image(png(rows[:-4] + end), max_pixels=MAX)
+    picture.preview(320)
+    copy = picture.scrubbed()
+    verify_clean(copy, picture=picture, max_pixels=MAX)
+    assert copy == png(rows)
+    with pytest.raises(ImageError):
+        open_image(png(rows[:-40]), max_pixels=MAX).preview(320)  # rows are missing
+
+
+def test_a_png_whose_end_has_a_wrong_checksum_is_whole() -> None:
+    data = as_png(Image.effect_noise((40, 30), 60))
+    assert open_image(data[:-1] + b"\0", max_pixels=MAX).scrubbed() == data
 
 
 def test_a_png_without_its_end_or_with_a_wrong_checksum_beside_the_rows_is_whole() -> None:

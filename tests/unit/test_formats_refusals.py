@@ -165,6 +165,7 @@ def test_an_empty_or_zero_filled_file_waits(data: bytes) -> None:
         (b"\0\0\0\x08wide\0\0\1\0mdat", "video"),
         (b"\0\0\1\0moov\0\0\0\x6cmvhd", "video"),
         (b"G@\0\x10".ljust(188, b"\xff") + b"G\0\x11", "video"),
+        (b"GIF89a".ljust(188, b"\1") + b"G\0\x11", "gif"),
         (b"\x1aE\xdf\xa3\x9fB\x86", "video"),
         (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9", "video"),
         (b"FUJIFILMCCD-RAW 0201", "raw"),

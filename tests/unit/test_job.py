@@ -61,6 +61,14 @@ def test_a_no_from_the_parent_ends_the_job_before_anything_is_decoded() -> None:
         (MemoryError(), Reason.OUT_OF_MEMORY, True),
         (cv2.error("std::bad_alloc"), Reason.OUT_OF_MEMORY, True),
         (_raised_from(MemoryError(), ImageError(Reason.DAMAGED, "does not decode")), Reason.OUT_OF_MEMORY, True),
+        *(
+            (_raised_from(error, ImageError(Reason.NOT_VERIFIED, "refused")), Reason.OUT_OF_MEMORY, True)
+            for error in (
+                ValueError("Memory allocation error: 1 byte"),
+                RuntimeError("Memory allocation error: 1 byte"),
+                RuntimeError("Out of memory"),
+            )
+        ),
         (RuntimeError("bug"), Reason.INTERNAL_ERROR, True),
     ],
 )

@@ -24,6 +24,7 @@ from faceblurd.imaging.exif_scrub import scrub_exif
 from faceblurd.imaging.formats import open_image, png_chunks, png_profile
 from faceblurd.imaging.scrub import BARE
 from faceblurd.imaging.wording import is_branch, lies_in_branch
+from faceblurd.imaging.xmp import scrub_xmp
 from faceblurd.model import Reason
 
 if TYPE_CHECKING:
@@ -176,3 +177,8 @@ def test_marks_around_a_word_are_taken_off_in_one_way() -> None:
     assert not is_branch("12.", BARE)
     assert not is_branch("people2", BARE)
     assert lies_in_branch("01 Family/Ada", BARE)
+
+
+def test_a_packet_that_would_take_minutes_goes_unread() -> None:
+    packet = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'>" + b"<a>word</a>" * 1_600_000 + b"</x:xmpmeta>"
+    assert scrub_xmp(packet) is None

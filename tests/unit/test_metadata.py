@@ -217,7 +217,7 @@ def picture(kind: str) -> bytes:
     return out.getvalue()
 
 
-KINDS = ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "JPEG2000", "JXL"]
+KINDS = ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "JPEG2000", "JXL", "PPM", "DDS"]
 WRAPPINGS: dict[str, Callable[[bytes], bytes]] = {
     "as it is": bytes,
     "base64": base64.b64encode,
@@ -226,6 +226,9 @@ WRAPPINGS: dict[str, Callable[[bytes], bytes]] = {
     "base64 in an address": lambda b: quote_from_bytes(base64.b64encode(b), safe="").encode(),
     "base64 in JSON": lambda b: json.dumps({"picture": base64.b64encode(b).decode()}).replace("/", "\\/").encode(),
     "base64 in XML lines": lambda b: base64.encodebytes(b).replace(b"\n", b"&#xA;"),
+    "base64 in pieces": lambda b: b" +\n".join(b"'%s'" % line for line in base64.encodebytes(b).splitlines()),
+    "base64 in a list": lambda b: json.dumps(base64.encodebytes(b).decode().splitlines(), indent=1).encode(),
+    "base64 in HTML": lambda b: base64.b64encode(b).replace(b"+", b"&#43;").replace(b"/", b"&#x2F;"),
     "base64, shifted by one": lambda b: base64.b64encode(b"x" + b),
     "base64, shifted by two": lambda b: base64.b64encode(b"xy" + b),
     "base64 behind other letters": lambda b: b"data" + base64.b64encode(b),
@@ -259,6 +262,10 @@ CHANCE = {
     "white of many opacities": b"".join(bytes([255, 255, 255, level]) for level in range(256)) * 40,
     "tables of a JPEG": b"\xff\xd8" + jpeg()[20:158] + b"\xff\xd9",
     "a text about formats": b"Converted from GIF89a to GIF87a with BMP2GIF (RIFF is no FF D8 FF). " * 9,
+    "a text with a comma behind a format": b"Converted from GIF89a format, 256 colours. " * 9,
+    "a text with an end behind a format": b"Saved as GIF87a images; done: GIF89aimages!!! " * 9,
+    "a text that ends with a format": b"of the formats that were known in 1989: GIF89a format",
+    "a text about paper": b"P6 is a size, P5 210 x 297, P6 148 by 105 " * 9,
     "an IFD of a maker": b"MM\0*" + struct.pack(">IH", 8, 2) + struct.pack(">HHIHHHHII", 256, 3, 1, 8, 0, 257, 3, 1, 8),
 }
 

@@ -21,6 +21,7 @@ from faceblurd.imaging.metadata import (
     thumbnail_of,
     without_thumbnail,
 )
+from faceblurd.imaging.photoshop import scrub_iptc
 from faceblurd.model import MetadataPolicy, MetadataSpec
 
 NO_PLACES = Scrub(MetadataSpec(MetadataPolicy.STRIP_LOCATION))
@@ -206,7 +207,10 @@ def described(inner: str, *schemas: tuple[str, str]) -> bytes:
     return xmp(inner, "".join(f' xmlns:{prefix}="{name}"' for prefix, name in schemas))
 
 
-SCHEMAS = (("q", "http://example.com/of/some/program/"), ("rdf2", "http://www.w3.org/1999/02/22-rdf-syntax-ns#"))
+SCHEMAS = (
+    ("q", "http://example.com/of/some/program/"), ("g", "http://www.georss.org/georss"),
+    ("w", "http://www.w3.org/2003/01/geo/wgs84_pos#"), ("rdf2", "http://www.w3.org/1999/02/22-rdf-syntax-ns#"),
+)  # fmt: skip
 PEOPLE = {
     "a field of people": "<q:Personality>ZZNAME</q:Personality>",
     "another": "<q:recognizedPersons><rdf:Bag><rdf:li>ZZNAME</rdf:li></rdf:Bag></q:recognizedPersons>",
@@ -220,6 +224,19 @@ PEOPLE = {
         "</q:Hierarchy></q:Keywords>"
     ),
     "a tree of attributes": "<q:Tree><rdf:li q:Keyword='People'><q:Below q:Keyword='ZZNAME'/></rdf:li></q:Tree>",
+    "a word of several": "<q:TaggedPeople><rdf:Bag><rdf:li>ZZNAME</rdf:li></rdf:Bag></q:TaggedPeople>",
+    "a word in the middle": "<q:RegionPersonDisplayName>ZZNAME</q:RegionPersonDisplayName>",
+    "a field in German": "<q:Gesichter>ZZNAME</q:Gesichter>",
+    "a branch in Finnish": "<q:TagsList><rdf:Seq><rdf:li>Henkilöt/ZZNAME</rdf:li></rdf:Seq></q:TagsList>",
+    "a branch in Greek": "<q:TagsList><rdf:Seq><rdf:li>Άτομα/ZZNAME</rdf:li></rdf:Seq></q:TagsList>",
+    "a machine's keyword": "<dc:subject><rdf:Bag><rdf:li>person=ZZNAME</rdf:li></rdf:Bag></dc:subject>",
+    "a branch by arrows": "<dc:subject><rdf:Bag><rdf:li>People \u2192 ZZNAME</rdf:li></rdf:Bag></dc:subject>",
+    "a branch by dashes": "<dc:subject><rdf:Bag><rdf:li>Family - ZZNAME</rdf:li></rdf:Bag></dc:subject>",
+    "a branch from its end": "<dc:subject><rdf:Bag><rdf:li>ZZNAME &lt; Family</rdf:li></rdf:Bag></dc:subject>",
+    "a tree of labels": (
+        "<q:TagStructure><rdf:Bag><rdf:li rdf:parseType='Resource'><q:LabelName>People</q:LabelName><q:SubLabels>"
+        "<rdf:Bag><rdf:li q:LabelName='ZZNAME'/></rdf:Bag></q:SubLabels></rdf:li></rdf:Bag></q:TagStructure>"
+    ),
     "a tree in a text": '<q:categories>&lt;C&gt;People&lt;C A="1"&gt;ZZNAME&lt;/C&gt;&lt;/C&gt;</q:categories>',
 }
 PLACES = {
@@ -228,6 +245,15 @@ PLACES = {
     "misspelt degrees": "<q:GpsLongtitude>ZZPLACE</q:GpsLongtitude>",
     "a name": "<q:locationName>ZZPLACE</q:locationName>",
     "a locality": "<q:verbatimLocality>ZZPLACE</q:verbatimLocality>",
+    "half a word": "<q:HomeLat>ZZPLACE</q:HomeLat>",
+    "both degrees": "<q:latlon>ZZPLACE</q:latlon>",
+    "a word that looks like allocation": "<q:PhysicalLocation>ZZPLACE</q:PhysicalLocation>",
+    "a word of several": "<q:TakenAtPlace>ZZPLACE</q:TakenAtPlace>",
+    "a height": "<q:maximumElevationInMeters>ZZPLACE</q:maximumElevationInMeters>",
+    "a field in German": "<q:Ort>ZZPLACE</q:Ort>",
+    "a schema of places": "<g:point>ZZPLACE</g:point>",
+    "another": "<w:pos>ZZPLACE</w:pos>",
+    "a branch in German": "<q:TagsList><rdf:Seq><rdf:li>Standorte/ZZPLACE</rdf:li></rdf:Seq></q:TagsList>",
     "an island": "<q:island>ZZPLACE</q:island>",
     "a branch": "<lr:hierarchicalSubject><rdf:Bag><rdf:li>Places|ZZPLACE</rdf:li></rdf:Bag></lr:hierarchicalSubject>",
 }
@@ -235,7 +261,10 @@ OTHERS = (
     "<dc:title><rdf:Alt><rdf:li xml:lang='x-default'>People/Places: a regatta</rdf:li></rdf:Alt></dc:title>"
     "<dc:subject><rdf:Bag><rdf:li>people</rdf:li><rdf:li>sports|sailing</rdf:li></rdf:Bag></dc:subject>"
     "<photoshop:Category>people</photoshop:Category><q:interface>surface</q:interface><q:Rating>5</q:Rating>"
-    "<q:allocation>9</q:allocation><dc:creator><rdf:Seq><rdf:li>A photographer</rdf:li></rdf:Seq></dc:creator>"
+    "<q:allocation>9</q:allocation><q:PosterTypeface>x</q:PosterTypeface><q:FontFace>x</q:FontFace><q:Latency>9</q:Latency>"
+    "<q:GeometricDistortion>1</q:GeometricDistortion><q:FaceBalanceStrength>1</q:FaceBalanceStrength>"
+    "<q:CameraElevationAngle>3</q:CameraElevationAngle><q:PlacedXResolution>72</q:PlacedXResolution>"
+    "<dc:creator><rdf:Seq><rdf:li>A photographer</rdf:li></rdf:Seq></dc:creator>"
 )
 
 
@@ -261,6 +290,16 @@ def test_places_go_under_whatever_name_and_all_else_stays(what: str) -> None:
     assert scrub_xmp(packet) == packet
 
 
+@pytest.mark.parametrize("coding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_keywords_of_windows_lose_their_branches_in_either_order_of_bytes(order: str, coding: str) -> None:
+    words = "regatta;People/ZZNAME".encode(coding)
+    start = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", 8)
+    block = start + struct.pack(order + "HHHIII", 1, 40094, 1, len(words), 26, 0) + words
+    assert scrub_exif(block, WITH_NAMES) == block
+    assert "ZZNAME".encode(coding) not in scrub_exif(block)
+
+
 def test_keywords_of_iptc_lose_their_branches() -> None:
     texts = ((25, b"People|ZZNAME"), (25, b"Places|ZZPLACE"), (25, b"regatta"))
     iim = b"".join(b"\x1c\x02" + bytes([number]) + struct.pack(">H", len(text)) + text for number, text in texts)
@@ -273,6 +312,37 @@ def test_keywords_of_iptc_lose_their_branches() -> None:
     assert digest not in clean  # of what no longer is
     assert b"ZZPLACE" not in scrub_resources(block, NO_PLACES)
     assert scrub_resources(block + digest, WITH_NAMES) == block + digest
+
+
+def test_iptc_whose_bytes_are_turned_round_by_fours_is_read_as_well() -> None:
+    texts = ((25, b"People|ZZNAME"), (25, b"regatta"), (120, b"A caption"))
+    iim = b"".join(b"\x1c\x02" + bytes([number]) + struct.pack(">H", len(text)) + text for number, text in texts)
+    iim += bytes(-len(iim) % 4)
+    turned = b"".join(iim[at : at + 4][::-1] for at in range(0, len(iim), 4))
+    clean = scrub_iptc(turned)
+    back = b"".join(clean[at : at + 4][::-1] for at in range(0, len(clean), 4))
+    assert (b"ZZNAME" in back, b"regatta" in back, b"A caption" in back) == (False, True, True)
+    assert scrub_iptc(turned, WITH_NAMES) == turned
+
+
+@pytest.mark.parametrize("junk", [b"raw pixels" * 900, b"\x1c\2\x78\0\3abc" + b"raw pixels" * 900])
+def test_what_is_no_record_of_iptc_goes(junk: bytes) -> None:
+    assert b"raw pixels" not in scrub_iptc(junk)
+
+
+def with_tag(tag: int, value: bytes) -> bytes:
+    return b"II*\0" + struct.pack("<IHHHIII", 8, 1, tag, 7, len(value), 26, 0) + value
+
+
+@pytest.mark.parametrize("tag", [40961, 36867, 37386, 34675, 50341, 33723])
+def test_a_known_tag_with_raw_samples_in_it_goes_from_exif(tag: int) -> None:
+    assert b"raw pixels" not in scrub_exif(with_tag(tag, b"raw pixels" * 900))
+
+
+@pytest.mark.parametrize("tag", [37500, 37510, 41730, 270])
+def test_a_long_note_or_comment_stays(tag: int) -> None:
+    block = with_tag(tag, b"words of some length. " * 900)
+    assert scrub_exif(block) == block
 
 
 @pytest.mark.parametrize("maker", [b"MeSa", b"AgHg", b"DCSR", b"PHUT"])

@@ -18,7 +18,7 @@ from faceblurd.engine import intake, outcomes
 from faceblurd.engine.model import RetryPolicy
 from faceblurd.engine.photo import STILL_OPEN_SECONDS
 from faceblurd.engine.thread import RootThread
-from faceblurd.model import Hashed, Job, Mode, Reason, Refused, Region, Staged, State, Untouched
+from faceblurd.model import Entry, Fingerprint, Hashed, Job, Mode, Reason, Refused, Region, Staged, State, Untouched
 from faceblurd.outlet import contents
 from faceblurd.rules import decide
 from faceblurd.workers.job import write_whole
@@ -130,6 +130,29 @@ def test_attempts_are_further_and_further_apart_and_then_the_photo_is_held(tmp_p
         assert desk.told == ["file.retried"] * 3
 
     run(story, tmp_path, policy=RetryPolicy(4, 10.0, 1 << 20), take_away_held=False)
+
+
+def test_an_earlier_runs_attempts_are_followed_by_as_long_a_pause(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        source = Fingerprint.from_stat(desk.photo.lstat())
+        desk.ledger.put(
+            Entry(
+                desk.plan.path,
+                "photo.jpg",
+                State.RETRY,
+                desk.plan.recipe.digest,
+                source,
+                attempts=3,
+                reason=Reason.WORKER_CRASHED,
+                to=desk.plan.to,
+            )  # fmt: skip
+        )
+        began = desk.now
+        await desk.root.hinted(["photo.jpg"])
+        await desk.next_job(0)
+        assert 40.0 <= desk.now - began < 40.02
+
+    run(story, tmp_path, policy=RetryPolicy(4, 10.0, 1 << 20))
 
 
 def test_a_photo_that_waits_for_a_try_takes_no_room_and_ignores_hints_that_bring_nothing_new(tmp_path: Path) -> None:

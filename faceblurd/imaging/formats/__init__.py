@@ -130,7 +130,7 @@ def open_image(data: bytes, *, max_pixels: int) -> Picture:
     if total > max_pixels:
         frames = f" in {picture.frames} frames" if picture.frames > 1 else ""
         size = f"{picture.width} x {picture.height}{frames}"
-        raise ImageError(Reason.TOO_LARGE, f"{size} pixels are more than max_pixels ({max_pixels})")
+        raise ImageError(Reason.TOO_LARGE, f"{size} pixels are more than workers.max_megapixels allows ({max_pixels})")
     return picture
 
 

@@ -28,7 +28,7 @@ from faceblurd.imaging.formats.gif_blocks import (
     scrubbed_block,
     table_size,
 )
-from faceblurd.imaging.formats.gif_frames import Layers, has_more
+from faceblurd.imaging.formats.gif_frames import Layers, end_of_codes
 from faceblurd.imaging.metadata import BARE, Scrub, contains_picture
 from faceblurd.imaging.soft import Channels
 from faceblurd.model import Reason
@@ -39,12 +39,14 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from faceblurd.imaging.formats.composition import Layer
+    from faceblurd.imaging.formats.gif_blocks import Block
 
 _COLOURS: Final = 256
 _SPARE: Final = 255  # one index stands for what does not change
 _KEEP, _CLEAR = 1, 2  # what a viewer does with a frame before the next one
 _FREQUENT: Final = 128
 _OPAQUE: Final = 128
+_PIECE: Final = 255
 
 
 class GifPicture(Animation):
@@ -98,12 +100,19 @@ class GifPicture(Animation):
         return [scrubbed_block(self._data, b, scrub) for b in kept if b.label in {APPLICATION, COMMENT}]
 
     def scrubbed(self, scrub: Scrub = BARE) -> bytes:
-        """Filter the extensions; images stay byte for byte, and must not have anything behind their end."""
-        for block in self._gif.blocks:
-            if block.kind == IMAGE and has_more(coded(self._data, block)):
-                raise ImageError(Reason.DAMAGED, "The GIF has data behind the end of an image")
-        blocks = (scrubbed_block(self._data, block, scrub) for block in self._gif.blocks)
+        """Filter the extensions; images stay byte for byte, but for what lies behind their end."""
+        blocks = (self._ended(b) if b.kind == IMAGE else scrubbed_block(self._data, b, scrub) for b in self._gif.blocks)
         return b"".join((self._gif.head, *blocks, bytes([TRAILER])))
+
+    def _ended(self, block: Block) -> bytes:
+        """Return an image without what lies behind its end code, which nobody is shown."""
+        codes = coded(self._data, block)
+        end = end_of_codes(codes)
+        if end is None:
+            return self._data[block.start : block.end]
+        pieces = [codes[at : min(at + _PIECE, end)] for at in range(1, end, _PIECE)]
+        start = block.start + 11 + table_size(self._data[block.start + 9])
+        return self._data[block.start : start] + b"".join(bytes([len(one)]) + one for one in pieces) + b"\0"
 
     def embedded(self) -> list[str]:
         """Name the extensions that hold a picture."""

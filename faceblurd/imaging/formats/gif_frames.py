@@ -72,10 +72,11 @@ class Layers:
         return array
 
 
-def has_more(data: bytes) -> bool:
-    """Say whether data lie behind the end code of an image: `data` is what its sub-blocks hold, after the code size.
+def end_of_codes(data: bytes) -> int | None:
+    """Return where data begin behind the end code of an image: `data` is its code size, and what its sub-blocks hold.
 
-    Follows the widths of the codes only; an image without an end code has all of its data before it.
+    None where there are none. Follows the widths of the codes only; an image without an end code has all of its data
+    before it.
     """
     smallest, codes = data[0], data[1:]
     clear = 1 << smallest
@@ -88,7 +89,7 @@ def has_more(data: bytes) -> bool:
             accumulated >>= width
             bits -= width
             if code == clear + 1:
-                return len(codes) - position - 1 > _SPARE_BYTES
+                return position + 2 if len(codes) - position - 1 > _SPARE_BYTES else None
             if code == clear:
                 width, known, fresh = smallest + 1, clear + 2, True
                 continue
@@ -96,4 +97,4 @@ def has_more(data: bytes) -> bool:
             fresh = False
             if known == 1 << width and width < _CLEAR_CODE_BITS:
                 width += 1
-    return False
+    return None

@@ -8,6 +8,7 @@ every entropy-coded byte.
 from __future__ import annotations
 
 import io
+import re
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ from faceblurd.imaging.formats.codecs import (
     reduction,
 )
 from faceblurd.imaging.formats.jpeg_metadata import (
+    PICTURE,
     adobe_transform,
     has_jfif,
     kept_segments,
@@ -49,7 +51,7 @@ from faceblurd.imaging.splice.surgery import Reading, splice
 from faceblurd.model import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -69,7 +71,9 @@ _REDUCED = {
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
 _SAMPLING = {(1, 1): 0, (2, 1): 1, (2, 2): 2}  # luma's factors over chroma's -> Pillow's names
-_HARMLESS = "extraneous bytes before marker"  # padding that some cameras write; no pixel is missing
+_STRAY = "extraneous bytes before marker"  # padding that some cameras write; no pixel is missing
+_BEHIND_ALL = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
+_PADDING = 64  # bytes behind the last row: 8 x 8 gray levels show nobody
 _HOLE = bytes(512)  # no coded data looks like that; what a copy has not filled yet does
 _MOST_PIXELS = 200_000_000  # of a file without an end marker: decoded before anybody has seen its size
 _RGB_IDS = (82, 71, 66)
@@ -108,8 +112,11 @@ class JpegPicture(Still):
 
     def _check_rows(self) -> None:
         """Refuse a file without an end marker whose rows are not all there; decoded small, which costs little."""
-        if self.width * self.height > _MOST_PIXELS or self._warnings(cv2.IMREAD_REDUCED_GRAYSCALE_8)[1]:
+        if self.width * self.height > _MOST_PIXELS or self._misses_rows():
             raise ImageError(Reason.INCOMPLETE, "The JPEG ends before its last row", retryable=True)
+
+    def _misses_rows(self) -> bool:
+        return any(_STRAY not in line for line in self._warnings(cv2.IMREAD_REDUCED_GRAYSCALE_8)[1])
 
     def preview(self, longest_px: int | None, frame: int = 0) -> npt.NDArray[Any]:  # noqa: ARG002 - there is one
         """Decode at a half, a quarter or an eighth where that is enough, which costs a third of a full decode."""
@@ -137,7 +144,10 @@ class JpegPicture(Still):
 
         With zeros in between, it has not arrived in full. `data`: the file with another height.
         """
-        array, harm = self._warnings(flags, data)
+        array, said = self._warnings(flags, data)
+        harm = [line for line in said if _STRAY not in line]
+        if data is None:
+            self._cut_what_hides(said)
         if harm and any(_HOLE in self._data[s.start : s.end] for s in self._segments if s.marker == js.SOS):
             raise ImageError(Reason.INCOMPLETE, f"The JPEG's rows are not all there: {harm[0]}", retryable=True)
         return array
@@ -146,9 +156,19 @@ class JpegPicture(Still):
         """Decode, and return what the JPEG library had to say as well: of pixels that are missing, in no other way."""
         with library_warnings() as warned:
             array = decode_cv(data or self._data, flags | cv2.IMREAD_IGNORE_ORIENTATION, what="JPEG")
-        return array, [line for line in warned if _HARMLESS not in line]
+        return array, list(warned)
+
+    def _cut_what_hides(self, said: Iterable[str]) -> None:
+        """Cut what follows the last row before the end marker, as rows that a lower height hides."""
+        stray = max((int(found[1]) for line in said if (found := _BEHIND_ALL.search(line))), default=0)
+        last = self._segments[-2]
+        if _PADDING < stray < last.end - last.start and last.marker == js.SOS:
+            end = last.end - stray
+            self._data = self._data[:end] + b"\xff\xd9"
+            self._segments = (*self._segments[:-2], replace(last, end=end), js.Segment(js.EOI, end, end + 2))
 
     def _cmyk_as_bgr(self, longest_px: int | None) -> npt.NDArray[Any]:
+        self._cut_what_hides(self._warnings(cv2.IMREAD_REDUCED_GRAYSCALE_8)[1])  # Pillow hands on no warnings
         with pillow(self._data, "JPEG") as image:
             if longest_px is not None:
                 image.draft(None, (longest_px, longest_px))
@@ -218,8 +238,8 @@ class JpegPicture(Still):
         return self._mode == "L" or self._is_ycc()
 
     def coded(self) -> tuple[bytes, bool, int | None]:
-        """Return all that decides how the picture looks: what is not metadata, and what says how to read colours."""
-        chosen = (s for s in self._segments if not js.is_app(s.marker) and s.marker != js.COM)
+        """Return all that decides how the picture looks, and what says how to read colours."""
+        chosen = (s for s in self._segments if s.marker in PICTURE)
         said = has_jfif(self._data, self._segments), adobe_transform(self._data, self._segments)
         return (b"".join(self._data[s.start : s.end] for s in chosen), *said)
 

@@ -30,7 +30,7 @@ _MAKERS = {  # what cameras wrote before EXIF had a place for it, and Photoshop'
     _APP12: re.compile(rb"Ducky|.{0,99}\[picture info\]", re.DOTALL),
 }
 _TIFF_HEADERS = (b"II*\0", b"MM\0*")
-_PICTURE = frozenset({*range(0xC0, 0xD0), js.SOS, js.DQT, 0xDC, 0xDD}) - {0xC8}
+PICTURE = frozenset({*range(0xC0, 0xD0), js.SOS, js.DQT, js.DNL, js.DRI}) - {0xC8}
 _MAX_PAYLOAD = 65_533
 
 
@@ -75,7 +75,7 @@ def kept_segments(
     resources, blocks = _resources(data, listed, scrub), _exif_blocks(data, listed)
     kept: list[tuple[js.Segment, bytes]] = []
     for segment in listed:
-        if segment.marker in _PICTURE:
+        if segment.marker in PICTURE:
             part = data[segment.start : segment.end]
         elif _is_photoshop(data, segment):  # a block may go on in the next segment: all are written where the first was
             part, resources = resources, b""

@@ -45,7 +45,17 @@ class PngPicture(Still):
         self._exact: bool | None = None  # whether the rows are all that is compressed, once that was looked at
 
     def decoded(self) -> npt.NDArray[Any]:
-        """Decode with OpenCV, once the rows were counted."""
+        """Decode with OpenCV, once the rows were counted; a sum of theirs that is wrong does not matter."""
+        try:
+            return self._decoded()
+        except ImageError:
+            mended = png_chunks.with_sound_sum(self._header, self._chunks)
+            if mended is None:
+                raise
+            self._chunks = mended
+            return self._decoded()
+
+    def _decoded(self) -> npt.NDArray[Any]:
         self._exact = png_chunks.check_rows(self._header, self._chunks)
         # Without the ancillary chunks: OpenCV needs none of them, and libpng stops at some that are merely odd.
         kinds = {*png_chunks.CRITICAL, b"tRNS"}

@@ -31,6 +31,7 @@ _PLAIN = frozenset({
 })  # fmt: skip
 _MAX_PLAIN = 256  # bytes: numbers, and a few words
 POINTERS = b"iDOT"  # Apple's: where among the rows a second decoder may begin
+_ZLIB_HEADER = 2  # bytes
 _MAX_SURPLUS = 1 << 16
 _MAX_CHUNKS = 250_000  # 512 MB in pieces of 4 kB are 125,000
 PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
@@ -92,7 +93,7 @@ def _read_chunk(data: bytes, position: int) -> tuple[Chunk | None, int]:
     same = zlib.crc32(body, zlib.crc32(kind)) == struct.unpack_from(">I", data, end - 4)[0]
     if not same and kind.isalpha() and kind[:1].islower() and kind not in _NEEDED:
         return None, end
-    if not same and kind not in {b"IDAT", b"fdAT"}:
+    if not same and kind not in {b"IDAT", b"fdAT"} and (kind, body) != (b"IEND", b""):
         raise ImageError(Reason.INCOMPLETE, "A chunk of the PNG does not match its checksum", retryable=True)
     return Chunk(kind, body), end
 
@@ -130,6 +131,25 @@ def check_stream(header: Header, bodies: list[bytes]) -> bool:
     if got - wanted > _MAX_SURPLUS:  # a decoder would inflate it all, a gigabyte for each megabyte, to throw it away
         raise ImageError(Reason.DAMAGED, f"The PNG has far more than its {wanted} bytes of rows")
     return got == wanted and not behind and not inflater.unused_data
+
+
+def with_sound_sum(header: Header, chunks: list[Chunk]) -> list[Chunk] | None:
+    """Give rows that are all there the sum that their stream lacks or has wrong: programs show them all the same.
+
+    None where that is not what is wrong with them.
+    """
+    stream, wanted = b"".join(chunk.body for chunk in chunks if chunk.kind == b"IDAT"), _inflated_size(header)
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        rows = inflater.decompress(stream[_ZLIB_HEADER:], wanted + 1)
+    except zlib.error:
+        return None
+    if len(rows) != wanted or not inflater.eof:
+        return None
+    sound = stream[: len(stream) - len(inflater.unused_data)] + struct.pack(">I", zlib.adler32(rows))
+    first = next(place for place, chunk in enumerate(chunks) if chunk.kind == b"IDAT")
+    rest = [chunk for chunk in chunks[first:] if chunk.kind != b"IDAT"]
+    return None if sound == stream else [*chunks[:first], Chunk(b"IDAT", sound), *rest]
 
 
 def _count(inflater: zlib._Decompress, body: bytes, wanted: int) -> int:

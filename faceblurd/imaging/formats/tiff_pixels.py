@@ -188,6 +188,11 @@ class TiffPixels:
         return image
 
 
+_PLAIN: Final = frozenset(
+    {1, 5, 8, 32773, 32946, 34925, 50000}
+)  # none, LZW, deflate, PackBits, LZMA, ZSTD: not at fault
+
+
 def check_compression(page: TiffPage) -> None:
     """Refuse a compression that loses something, or that no library here writes. Raises ImageError UNSUPPORTED."""
     if name := _COMPRESSIONS.get(page.compression):
@@ -199,7 +204,8 @@ def unsupported(page: TiffPage) -> ImageError:
     bits = " + ".join(map(str, page.depths[:8]))
     colours = _COLOURS_OF.get(page.first(_PHOTOMETRIC) or 0, "unknown")
     numbers = "floating-point bits" if page.first(_FORM) == _FLOAT else "bits"
-    kind = f"{colours} colours, samples of {bits} {numbers}, compression {page.compression}"
+    packed = "" if page.compression in _PLAIN else f", compressed by method {page.compression}"
+    kind = f"{colours} colours, samples of {bits} {numbers}{packed}"
     return ImageError(Reason.UNSUPPORTED, f"TIFFs of this kind ({kind}) are not supported")
 
 

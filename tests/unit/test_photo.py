@@ -135,18 +135,11 @@ def test_attempts_are_further_and_further_apart_and_then_the_photo_is_held(tmp_p
 def test_an_earlier_runs_attempts_are_followed_by_as_long_a_pause(tmp_path: Path) -> None:
     async def story(desk: Desk) -> None:
         source = Fingerprint.from_stat(desk.photo.lstat())
-        desk.ledger.put(
-            Entry(
-                desk.plan.path,
-                "photo.jpg",
-                State.RETRY,
-                desk.plan.recipe.digest,
-                source,
-                attempts=3,
-                reason=Reason.WORKER_CRASHED,
-                to=desk.plan.to,
-            )  # fmt: skip
-        )
+        entry = Entry(
+            desk.plan.path, "photo.jpg", State.RETRY, desk.plan.recipe.digest, source, attempts=3,
+            reason=Reason.WORKER_CRASHED, to=desk.plan.to,
+        )  # fmt: skip
+        desk.ledger.put(entry)
         began = desk.now
         await desk.root.hinted(["photo.jpg"])
         await desk.next_job(0)

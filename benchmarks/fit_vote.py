@@ -31,7 +31,7 @@ SAME, HALF, HIDDEN, GROWN = 0.3, 0.5, 0.6, 0.2
 RIDGE = 1.0
 NORMAL_BAR = 0.25
 FALSE_BOXES = {"LOW": 0.1, "NORMAL": 0.3, "HIGH": 0.7}  # of each photo of nobody, after the first vote
-LEFT = 0.18  # after the second one, at the bar of `normal`
+LEFT = 0.13  # after the second one, of those that have an opinion, at the bar of `normal`
 # How much what is no face weighs in each set, and how many such finds of one photo count in full.
 WEIGHT = {"people": 20.0, "crowds": 20.0, "faces": 0.0, "nobody": 3.0}
 UNLABELLED = {"people": 1.0, "crowds": 0.15, "faces": 0.0, "nobody": 1.0}
@@ -125,7 +125,7 @@ def fitted(photos: list[Photo], what: str) -> npt.NDArray[Any]:
 
 
 def votes(photo: Photo, beta: npt.NDArray[Any], what: str) -> npt.NDArray[Any]:
-    """Return the votes of a photo's groups; 0 where no second opinion was asked."""
+    """Return the votes of a photo's groups; 0 where there is no second opinion: the report counts them as dropped."""
     return np.nan_to_num(1 / (1 + np.exp(-(getattr(photo, what) @ beta[:-1] + beta[-1]))))
 
 

@@ -45,11 +45,20 @@ def test_the_opinion_is_about_this_box_not_about_what_is_beside_it(search: Searc
     assert opinion(search, astronaut, (x, y + height, width, height)) < 0.1
 
 
-@pytest.mark.parametrize("edge", ["left", "top", "both"])
-def test_a_face_at_the_edge_of_the_photo_is_one_again(search: Search, astronaut: Picture, edge: str) -> None:
-    left, top = (FACE[0] - 4 if edge != "top" else 0), (FACE[1] - 4 if edge != "left" else 0)
-    cut = np.ascontiguousarray(astronaut[top:, left:])
-    assert opinion(search, cut, (FACE[0] - left, FACE[1] - top, *FACE[2:])) > 0.4
+@pytest.mark.parametrize(("left", "top"), [(20, 0), (0, 20), (20, 20)])
+def test_a_face_near_the_edge_of_the_photo_is_one_again(
+    search: Search, astronaut: Picture, left: int, top: int
+) -> None:  # fmt: skip
+    x, y = (FACE[0] - left if left else 0), (FACE[1] - top if top else 0)
+    cut = np.ascontiguousarray(astronaut[y:, x:])
+    assert opinion(search, cut, (FACE[0] - x, FACE[1] - y, *FACE[2:])) > 0.4
+
+
+@pytest.mark.parametrize("place", [(-20, 100), (4, 100), (100, 4), (421, 100), (100, 397)])
+def test_of_what_the_frame_may_cut_nothing_is_said(
+    search: Search, astronaut: Picture, place: tuple[int, int]
+) -> None:  # fmt: skip
+    assert np.isnan(opinion(search, astronaut, (*place, *FACE[2:])))
 
 
 @pytest.mark.parametrize("quarters", [1, 2, 3])

@@ -86,6 +86,12 @@ def test_a_second_opinion_decides_what_is_in_doubt() -> None:
     assert asked(finds, 0.0) == (lefts, [])
 
 
+def test_where_nothing_is_said_the_first_vote_stands() -> None:
+    finds = in_doubt(3)
+    assert asked(finds, float("nan"))[1] == [int(left) for left in finds[:, 0]]
+    assert asked(finds, float("nan"), bar=0.5)[1] == [400]
+
+
 def test_what_is_sure_and_what_is_below_the_bar_is_not_looked_at_again() -> None:
     sure = [find(0, 100, 40, 0.95), find(2, 100, 40, 0.95, YUNET)]
     assert asked(seen(*sure, find(300, 100, 40, 0.1)), 0.0) == ([], [0])

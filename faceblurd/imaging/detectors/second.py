@@ -1,7 +1,7 @@
 """A second opinion on finds that are in doubt: CenterFace once more, on a mirrored picture of each alone.
 
 Every find is shown at one size, whatever its own. What is no face seldom looks like one from both sides and at two
-sizes, which a face does.
+sizes, which a face does. What the frame cuts is left alone: half a face looks like one by luck.
 """
 
 from __future__ import annotations
@@ -27,14 +27,26 @@ if TYPE_CHECKING:
 _SHOWN_PX: Final = 48  # the longer side of the find in the picture of it
 _SIDE_PX: Final = 160  # of that picture
 _HEARD: Final = 0.03
-_SAME: Final = 0.35  # overlap (intersection over union) from which the find was meant
+_CUT: Final = 0.1  # a find that is nearer to the edge of the photo, in its own sizes, may be half a face
+_SAME: Final = 0.2  # overlap (intersection over union) from which the find was meant: it may have been a loose one
 
 
 def opinions(
     centerface: Centerface, doubtful: Finds, ladder: Sequence[Level], light: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.float64]:  # fmt: skip
-    """Return CenterFace's new score of each find, 0 where it sees nothing there. The largest level comes first."""
-    return np.array([_opinion(centerface, find, ladder, light) for find in doubtful], np.float64)
+    """Return CenterFace's new score of each find, 0 where it sees nothing there, NaN where it is not asked.
+
+    The first level is made of the photo itself, the others are smaller.
+    """
+    scores = [np.nan if _is_cut(find, ladder[0]) else _opinion(centerface, find, ladder, light) for find in doubtful]
+    return np.array(scores, np.float64)
+
+
+def _is_cut(find: npt.NDArray[np.float32], photo: Level) -> bool:
+    height, width = photo.base.shape[:2]
+    x, y, across, down = find[:4].tolist()
+    near_x, near_y = _CUT * across, _CUT * down
+    return bool(x < near_x or y < near_y or x + across > width - near_x or y + down > height - near_y)
 
 
 def _opinion(
@@ -49,7 +61,7 @@ def _opinion(
 
 
 def _around(find: npt.NDArray[np.float32], ladder: Sequence[Level], light: npt.NDArray[np.float32]) -> Piece:
-    """Cut a find with its surroundings, as it was seen, turned and lit; not in the middle at the edge of a photo."""
+    """Cut out a find with its surroundings, as it was seen: turned, and lit; near the edge it is not in the middle."""
     scale = _SHOWN_PX / max(1.0, float(find[2:4].max()))
     large = [level for level in ladder if level.base_scale >= scale]
     shown = replace(large[-1] if large else ladder[0], scale=scale, gains=light if find[vote.LIT] else None)

@@ -48,7 +48,8 @@ def faces(
 ) -> list[Region]:  # fmt: skip
     """Return what is a face, surest first: its best box, rounded outward; the score is the vote, from 0 to 1.
 
-    `again` gives a second score of finds. It is asked for what is no more than likely, and is one feature more.
+    `again` gives a second score of finds, NaN for those of which it says nothing. It is asked for what is no more than
+    likely, and is one feature more.
     """
     grouped = list(groups(finds))
     if not grouped:
@@ -58,7 +59,8 @@ def faces(
     votes = first(described)
     asked = doubtful(votes, bar)
     if again and len(asked):
-        votes[asked] = _logistic(with_opinions(described[asked], again(best[asked])) @ np.array(AGAIN) + AGAIN_BIAS)
+        second = _logistic(with_opinions(described[asked], again(best[asked])) @ np.array(AGAIN) + AGAIN_BIAS)
+        votes[asked] = np.where(np.isnan(second), votes[asked], second)
     boxes = best[:, :4]
     order = [int(index) for index in np.argsort(-votes, kind="stable") if votes[index] >= bar]
     kept: list[int] = []

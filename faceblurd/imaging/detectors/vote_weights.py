@@ -30,26 +30,26 @@ WEIGHTS: Final = (
 )
 BIAS: Final = -9.8301
 AGAIN: Final = (
-    -0.3891,  # yunet
-    -0.0289,  # yunet_second
-    3.4567,  # centerface
-    0.5031,  # centerface_second
-    -0.5441,  # small
-    0.1562,  # large
-    0.7295,  # small_centerface
-    -0.4764,  # large_centerface
-    -0.0673,  # small_yunet
-    0.2630,  # large_yunet
-    -0.6025,  # enlarged
-    -0.1862,  # enlarged_centerface
-    0.4365,  # turned
-    1.5203,  # lit
-    -1.7424,  # beside
-    -2.5488,  # inside
-    1.0640,  # crowd
-    1.3075,  # opinion
+    -0.2457,  # yunet
+    0.0999,  # yunet_second
+    3.1234,  # centerface
+    0.6039,  # centerface_second
+    -0.7028,  # small
+    0.0942,  # large
+    0.9867,  # small_centerface
+    -0.3979,  # large_centerface
+    -0.2661,  # small_yunet
+    0.1651,  # large_yunet
+    -0.3563,  # enlarged
+    -0.2049,  # enlarged_centerface
+    0.7013,  # turned
+    1.4068,  # lit
+    -2.7786,  # beside
+    -4.5221,  # inside
+    1.0641,  # crowd
+    1.2184,  # opinion
 )
-AGAIN_BIAS: Final = -10.6071
+AGAIN_BIAS: Final = -10.5557
 BARS: Final[Mapping[Sensitivity, float]] = {
     Sensitivity.LOW: 0.8533,
     Sensitivity.NORMAL: 0.2500,

@@ -2,11 +2,12 @@
 
     python benchmarks/fit_vote.py --people ann.json FOLDER --nobody ann.json FOLDER ... [--write FILE]
 
-Annotations as benchmarks/accuracy.py reads them. `--people`: faces count, and what is no face does where CenterFace is
-no surer than 0.35 (labels miss many a head); `--crowds`: the same, but from 0.15 on nothing that is unlabelled counts;
-`--faces`: only the faces count (turned, darkened and cut copies); `--nobody`: everything found is none. Weights are
-cross-validated (two folds, by photo) before they are fitted to all of it; the bars are then set by the false boxes on
-the photos of nobody. Needs nothing beside faceblurd itself.
+Annotations as benchmarks/accuracy.py reads them. `--people`: faces count, and what is no face does (heads that nobody
+labelled belong under `ignore`, or the vote learns that heads are nobody); `--crowds`: the same, but what CenterFace
+gives 0.15 and nobody labelled counts neither way; `--faces`: only the faces count (turned, darkened and cut copies);
+`--nobody`: everything found is none. Two votes are fitted to the same finds: the first, and the one with a second
+opinion. Both are cross-validated (two folds, by photo) before they are fitted to all of it; they are then moved to
+the bar by the false boxes on the photos of nobody. Needs nothing beside faceblurd itself.
 """
 
 from __future__ import annotations
@@ -29,10 +30,13 @@ if TYPE_CHECKING:
 SAME, HALF, HIDDEN, GROWN = 0.3, 0.5, 0.6, 0.2
 RIDGE = 1.0
 NORMAL_BAR = 0.25
-FALSE_BOXES = {"LOW": 0.1, "NORMAL": 0.3, "HIGH": 0.7}  # of each photo of nobody
+FALSE_BOXES = {"LOW": 0.1, "NORMAL": 0.3, "HIGH": 0.7}  # of each photo of nobody, after the first vote
+LEFT = 0.13  # after the second one, of those that have an opinion, at the bar of `normal`
 # How much what is no face weighs in each set, and how many such finds of one photo count in full.
 WEIGHT = {"people": 20.0, "crowds": 20.0, "faces": 0.0, "nobody": 3.0}
-UNLABELLED = {"people": 0.35, "crowds": 0.15, "faces": 0.0, "nobody": 1.0}
+UNLABELLED = {"people": 1.0, "crowds": 0.15, "faces": 0.0, "nobody": 1.0}
+WORTH = 0.005  # what the installed vote calls less likely is not looked at again, and not fitted to opinions
+TINY_PX, TINY = 13, 0.3  # faces below this size weigh less: whoever finds each of them takes every knob for one
 OF_ONE_PHOTO = 12
 DOUBLED = 0.15  # overlap with a surer box of the same face, from which a box says nothing of what it would be alone
 IN_A_CROWD = 1.0  # finds of nobody count again as if they stood in a crowd, with this weight
@@ -40,24 +44,32 @@ IN_A_CROWD = 1.0  # finds of nobody count again as if they stood in a crowd, wit
 
 @dataclass
 class Photo:
-    """What was found in one photo. `label`: 1 a face, 0 none, -1 unknown."""
+    """What was found in one photo. `label`: 1 a face, 0 none, -1 unknown.
+
+    `again`: the features with a second opinion, NaN where none was asked. `holds`: how many photos were packed into it.
+    """
 
     role: str
     fold: int
     features: npt.NDArray[Any]
+    again: npt.NDArray[Any]
     label: npt.NDArray[Any]
     weight: npt.NDArray[Any]
     hides: npt.NDArray[Any] = field(default_factory=lambda: np.zeros((0, 0), bool))  # of each face, by each group
     small: npt.NDArray[Any] = field(default_factory=lambda: np.zeros(0, bool))
+    holds: int = 1
 
 
 def looked_at(role: str, number: int, path: str, entry: dict[str, Any], search: Any) -> Photo:  # noqa: ANN401 - a Search
     """Search one photo and compare with its labels."""
-    finds = search.finds(cv2.imread(path))
+    seen = search.look(cv2.imread(path))
+    finds = seen.finds
     grouped = list(vote.groups(finds))
     if not grouped:
-        return Photo(role, number % 2, np.zeros((0, len(vote.FEATURES))), np.zeros(0), np.zeros(0))
-    boxes = np.stack([finds[group[0], :4] for group in grouped])
+        rows = np.zeros((0, len(vote.FEATURES) + 1))
+        return Photo(role, number % 2, rows[:, 1:], rows, np.zeros(0), np.zeros(0), holds=entry.get("holds", 1))
+    best = np.stack([finds[group[0]] for group in grouped])
+    boxes = best[:, :4]
     faces = np.array(entry["faces"], np.float32).reshape(-1, 4)
     known = np.array([*entry["faces"], *entry.get("ignore", [])], np.float32).reshape(-1, 4)
     meets = np.array([vote.overlaps(faces, box).max(initial=0.0) for box in boxes])
@@ -68,10 +80,15 @@ def looked_at(role: str, number: int, path: str, entry: dict[str, Any], search: 
     beside, inside = (described[:, vote.FEATURES.index(name)] for name in ("beside", "inside"))
     label[(label == 1) & ((beside > DOUBLED) | (inside > HALF))] = -1
     none = np.count_nonzero(label == 0)
-    weight = np.where(label == 0, WEIGHT[role] * min(1, OF_ONE_PHOTO / max(1, none)), 0.3 if role == "faces" else 1.0)
+    is_tiny = (np.sqrt(boxes[:, 2] * boxes[:, 3]) < TINY_PX) & (role != "faces")
+    weight = np.where(label == 0, WEIGHT[role] * min(1, OF_ONE_PHOTO / max(1, none)), np.where(is_tiny, TINY, 1.0))
     grown = np.hstack([boxes[:, :2] - GROWN * boxes[:, 2:], (1 + 2 * GROWN) * boxes[:, 2:]])
     hides = np.array([_shares(grown, face) >= HIDDEN for face in faces], bool).reshape(len(faces), len(boxes))
-    return Photo(role, number % 2, described, label, weight, hides, faces[:, 3] < 16)
+    worth = vote.first(described) >= WORTH
+    again = np.full((len(boxes), len(vote.FEATURES) + 1), np.nan)
+    if worth.any():
+        again[worth] = vote.with_opinions(described[worth], search.again(best[worth], seen))
+    return Photo(role, number % 2, described, again, label, weight, hides, faces[:, 3] < 16, entry.get("holds", 1))
 
 
 def _shares(boxes: npt.NDArray[Any], box: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -81,17 +98,18 @@ def _shares(boxes: npt.NDArray[Any], box: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.asarray(sides[:, 0] * sides[:, 1] / max(1e-9, box[2] * box[3]))
 
 
-def fitted(photos: list[Photo]) -> npt.NDArray[Any]:
-    """Return the weights and, last, the bias: ridge logistic regression by Newton's method."""
+def fitted(photos: list[Photo], what: str) -> npt.NDArray[Any]:
+    """Return the weights and, last, the bias: ridge logistic regression by Newton's method. `what`: see `Photo`."""
     rows, labels, weights = [], [], []
     for photo in photos:
-        counts = (photo.label >= 0) & (photo.weight > 0)
-        rows.append(photo.features[counts])
+        features = getattr(photo, what)
+        counts = (photo.label >= 0) & (photo.weight > 0) & ~np.isnan(features).any(axis=1)
+        rows.append(features[counts])
         labels.append(photo.label[counts])
         weights.append(photo.weight[counts])
         if photo.role == "nobody":
-            crowd = photo.features[counts].copy()
-            crowd[:, -1] = 0.6
+            crowd = features[counts].copy()
+            crowd[:, vote.FEATURES.index("crowd")] = 0.6
             rows.append(crowd)
             labels.append(photo.label[counts])
             weights.append(photo.weight[counts] * IN_A_CROWD)
@@ -106,9 +124,9 @@ def fitted(photos: list[Photo]) -> npt.NDArray[Any]:
     return beta
 
 
-def votes(photo: Photo, beta: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return the votes of a photo's groups."""
-    return np.asarray(1 / (1 + np.exp(-(photo.features @ beta[:-1] + beta[-1]))))
+def votes(photo: Photo, beta: npt.NDArray[Any], what: str) -> npt.NDArray[Any]:
+    """Return the votes of a photo's groups; 0 where there is no second opinion: the report counts them as dropped."""
+    return np.nan_to_num(1 / (1 + np.exp(-(getattr(photo, what) @ beta[:-1] + beta[-1]))))
 
 
 def report(photos: list[Photo], given: list[npt.NDArray[Any]], bar: float) -> str:
@@ -116,7 +134,8 @@ def report(photos: list[Photo], given: list[npt.NDArray[Any]], bar: float) -> st
     parts = []
     for role in dict.fromkeys(photo.role for photo in photos):
         mine = [(photo, v >= bar) for photo, v in zip(photos, given, strict=True) if photo.role == role]
-        false = sum(int(((photo.label == 0) & kept).sum()) for photo, kept in mine) / len(mine)
+        count = sum(photo.holds for photo, _ in mine)
+        false = sum(int(((photo.label == 0) & kept).sum()) for photo, kept in mine) / count
         hidden = [hit for photo, kept in mine for hit in (photo.hides & kept).any(axis=1)]
         large = [h for p, k in mine for h, s in zip((p.hides & k).any(axis=1), p.small, strict=True) if not s]
         shown = f"{100 * np.mean(hidden):.1f} / {100 * np.mean(large):.1f} hidden, " if hidden else ""
@@ -143,36 +162,43 @@ def main() -> None:
                 looked_at(role, number, os.path.join(folder, entry["image"]), entry, search)
                 for number, entry in enumerate(entries)
             ]
-    halves = [fitted([photo for photo in photos if photo.fold != fold]) for fold in (0, 1)]
-    crossed = [votes(photo, halves[photo.fold]) for photo in photos]
-    beta = fitted(photos)
-    own = [votes(photo, beta) for photo in photos]
-    nobody = [photo.role == "nobody" for photo in photos]
-    bars = {}
-    for name, most in FALSE_BOXES.items():
-        for title, given in (("cross-validated", crossed), ("fitted", own)):
-            there = [v for v, no in zip(given, nobody, strict=True) if no]
-            ordered = np.sort(np.concatenate(there))[::-1]
-            bar = float(ordered[min(len(ordered) - 1, int(most * sum(nobody)))]) + 1e-6
-            print(f"{name} {title}: {report(photos, given, bar)}")
-        bars[name] = bar
+    first, bars = _fit(photos, "features", FALSE_BOXES)
+    second, _ = _fit(photos, "again", {"NORMAL": LEFT})
     if options.write:
-        _write(options.write, *_shifted(beta, bars))
+        _write(options.write, first, second, bars)
 
 
-def _shifted(beta: npt.NDArray[Any], bars: dict[str, float]) -> tuple[npt.NDArray[Any], dict[str, float]]:
-    """Move all votes together, so that the bar of `normal` is a fixed one: weights of sets are no share of faces."""
+def _fit(photos: list[Photo], what: str, most: dict[str, float]) -> tuple[npt.NDArray[Any], dict[str, float]]:
+    """Cross-validate, fit, report; return the weights, and the bar for so many false boxes on each photo of nobody.
 
-    def odds(value: float) -> float:
-        return float(np.log(value / (1 - value)))
+    All votes are moved together, so that the bar of `normal` is a fixed one: weights of sets are no share of faces.
+    """
+    halves = [fitted([photo for photo in photos if photo.fold != fold], what) for fold in (0, 1)]
+    beta = fitted(photos, what)
+    crossed = [votes(photo, halves[photo.fold], what) for photo in photos]
+    own = [votes(photo, beta, what) for photo in photos]
+    bars = {}
+    for name, boxes in most.items():
+        for title, given in (("cross-validated", crossed), ("fitted", own)):
+            there = [v for v, photo in zip(given, photos, strict=True) if photo.role == "nobody"]
+            count = sum(photo.holds for photo in photos if photo.role == "nobody")
+            ordered = np.sort(np.concatenate(there))[::-1]
+            bars[name] = float(ordered[min(len(ordered) - 1, int(boxes * count))]) + 1e-6
+            print(f"{what}, {name} {title}: {report(photos, given, bars[name])}")
+    by = _odds(NORMAL_BAR) - _odds(bars["NORMAL"])
+    moved = {name: float(1 / (1 + np.exp(-(_odds(bar) + by)))) for name, bar in bars.items()}
+    return np.append(beta[:-1], beta[-1] + by), moved
 
-    by = odds(NORMAL_BAR) - odds(bars["NORMAL"])
-    moved = np.append(beta[:-1], beta[-1] + by)
-    return moved, {name: float(1 / (1 + np.exp(-(odds(bar) + by)))) for name, bar in bars.items()}
+
+def _odds(value: float) -> float:
+    return float(np.log(value / (1 - value)))
 
 
-def _write(path: str, beta: npt.NDArray[Any], bars: dict[str, float]) -> None:
-    weights = "\n".join(f"    {value:.4f},  # {name}" for name, value in zip(vote.FEATURES, beta, strict=False))
+def _write(path: str, first: npt.NDArray[Any], second: npt.NDArray[Any], bars: dict[str, float]) -> None:
+    weights, again = (
+        "\n".join(f"    {value:.4f},  # {name}" for name, value in zip((*vote.FEATURES, "opinion"), beta, strict=False))
+        for beta in (first[:-1], second[:-1])
+    )
     levels = "\n".join(f"    Sensitivity.{name}: {bar:.4f}," for name, bar in bars.items())
     with open(path, "w", encoding="utf-8") as file:
         file.write(
@@ -180,7 +206,8 @@ def _write(path: str, beta: npt.NDArray[Any], bars: dict[str, float]) -> None:
             "\n"
             "from __future__ import annotations\n\nfrom typing import TYPE_CHECKING, Final\n\n"
             "from faceblurd.model import Sensitivity\n\nif TYPE_CHECKING:\n    from collections.abc import Mapping\n\n"
-            f"WEIGHTS: Final = (\n{weights}\n)\nBIAS: Final = {beta[-1]:.4f}\n"
+            f"WEIGHTS: Final = (\n{weights}\n)\nBIAS: Final = {first[-1]:.4f}\n"
+            f"AGAIN: Final = (\n{again}\n)\nAGAIN_BIAS: Final = {second[-1]:.4f}\n"
             f"BARS: Final[Mapping[Sensitivity, float]] = {{\n{levels}\n}}\n"
         )
 

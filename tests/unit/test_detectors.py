@@ -107,8 +107,8 @@ def test_turned_faces_are_not_looked_for_where_the_recipe_says_so(astronaut: npt
     for turned in (True, False):
         search = opened(NetworksSpec(), turned=turned)
         assert isinstance(search, Search)
-        assert search.finds(overhead)[:, vote.QUARTERS].any() == turned
-        assert [region.score > 0.9 for region in search.detect(overhead)] == [turned]
+        assert search.look(overhead).finds[:, vote.QUARTERS].any() == turned
+        assert [region.score > 0.9 for region in search.detect(overhead)] == [True] * turned
 
 
 @pytest.mark.parametrize("light", [0.06, 0.15])

@@ -61,3 +61,44 @@ def test_the_order_of_finds_says_nothing() -> None:
     assert len(before) > 10
     shuffled: Any = finds[rng.permutation(len(finds))]
     assert vote.faces(shuffled, bar=0.05) == before
+
+
+def in_doubt(count: int) -> Finds:
+    """Finds far from each other, each rather a face than not; the further to the right, the surer."""
+    return seen(*(find(200 * place, 100, 40, 0.31 + 0.1 * place / count) for place in range(count)))
+
+
+def asked(finds: Finds, opinion: float, bar: float = 0.25) -> tuple[list[int], list[int]]:
+    """Return the left sides of the finds that were looked at again, in their order, and of the faces that are left."""
+    lefts: list[int] = []
+
+    def again(doubtful: Finds) -> npt.NDArray[np.float64]:
+        lefts.extend(int(left) for left in doubtful[:, 0])
+        return np.full(len(doubtful), opinion)
+
+    return lefts, sorted(face.x for face in vote.faces(finds, bar=bar, again=again))
+
+
+def test_a_second_opinion_decides_what_is_in_doubt() -> None:
+    finds = in_doubt(3)
+    lefts = [int(left) for left in finds[:, 0]]
+    assert asked(finds, 0.9) == (lefts, lefts)
+    assert asked(finds, 0.0) == (lefts, [])
+
+
+def test_where_nothing_is_said_the_first_vote_stands() -> None:
+    finds = in_doubt(3)
+    assert asked(finds, float("nan"))[1] == [int(left) for left in finds[:, 0]]
+    assert asked(finds, float("nan"), bar=0.5)[1] == [400]
+
+
+def test_what_is_sure_and_what_is_below_the_bar_is_not_looked_at_again() -> None:
+    sure = [find(0, 100, 40, 0.95), find(2, 100, 40, 0.95, YUNET)]
+    assert asked(seen(*sure, find(300, 100, 40, 0.1)), 0.0) == ([], [0])
+
+
+def test_of_a_crowd_the_least_sure_are_looked_at_again_and_the_others_stay() -> None:
+    finds = in_doubt(60)
+    lefts, left_over = asked(finds, 0.0)
+    assert lefts == [200 * place for place in range(40)]
+    assert left_over == [200 * place for place in range(40, 60)]

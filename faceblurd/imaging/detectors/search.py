@@ -10,7 +10,7 @@ head is looked at turned as well, always beside the plain look and never in its 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -19,6 +19,7 @@ from faceblurd.imaging.detectors import vote
 from faceblurd.imaging.detectors.centerface import Centerface
 from faceblurd.imaging.detectors.levels import gains, pyramid, reduced
 from faceblurd.imaging.detectors.pieces import from_blocks, in_picture, marked, places, tiles
+from faceblurd.imaging.detectors.second import opinions
 from faceblurd.imaging.detectors.yunet import Yunet
 from faceblurd.imaging.geometry import clip
 
@@ -50,6 +51,15 @@ _SAME_PLACE, _PLAINLY = 0.3, 0.2
 _CONFIRMED: Final = 0.5  # a turned face of which CenterFace is so sure is followed by a look at every scale
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """What was seen: rows of `vote.COLUMNS`, in pixels of the photo; and what it was seen in, for a second opinion."""
+
+    finds: Finds
+    ladder: Sequence[Level]
+    light: npt.NDArray[np.float32]
+
+
 class Search:
     """Both networks, opened once in each worker."""
 
@@ -64,13 +74,19 @@ class Search:
     def detect(self, bgr: npt.NDArray[Any]) -> list[Region]:
         """Return the faces of a whole photo (HxWx3, BGR, uint8), surest first; the score is the vote, 0 to 1."""
         height, width = bgr.shape[:2]
-        regions = (clip(face, width=width, height=height) for face in vote.faces(self.finds(bgr), bar=self._bar))
+        if min(height, width) < _LEAST_SIDE_PX:
+            return []
+        seen = self.look(bgr)
+        faces = vote.faces(seen.finds, bar=self._bar, again=lambda doubtful: self.again(doubtful, seen))
+        regions = (clip(face, width=width, height=height) for face in faces)
         return [region for region in regions if region and self._is_wanted(region)]
 
-    def finds(self, bgr: npt.NDArray[Any]) -> Finds:
-        """Return everything that was seen, as rows of `vote.COLUMNS`, in pixels of the photo."""
-        if min(bgr.shape[:2]) < _LEAST_SIDE_PX:
-            return np.zeros((0, len(vote.COLUMNS)), np.float32)
+    def again(self, doubtful: Finds, seen: Seen) -> npt.NDArray[np.float64]:
+        """Return a second score of some finds."""
+        return opinions(self._centerface, doubtful, seen.ladder, seen.light)
+
+    def look(self, bgr: npt.NDArray[Any]) -> Seen:
+        """Return everything that was seen."""
         megapixels = bgr.shape[0] * bgr.shape[1] / 1e6
         scale = max(self._spec.first_look_scale, math.sqrt(self._spec.first_look_megapixels / megapixels))
         scale = min(MOST_SCALE, scale)
@@ -85,7 +101,7 @@ class Search:
         finds = [*named, self._close_look(np.vstack(named), ladder, light)]
         for quarters in (1, 2, 3) if self._turned else ():
             finds += self._turned_looks(levels, ladder, light, quarters, known=finds[len(named)])
-        return np.vstack(finds)
+        return Seen(np.vstack(finds), ladder, light)
 
     def _turned_looks(
         self, levels: Sequence[Level], ladder: Sequence[Level], light: npt.NDArray[np.float32], quarters: int, *,

@@ -1,7 +1,8 @@
 """One vote on what both networks saw, at all scales and in every light: whether it is a face.
 
-A logistic function of a few features of each group of finds that mean the same thing. Its weights were fitted by
-benchmarks/fit_vote.py, which says how; they stand in `vote_weights`. Sees no pixels.
+A logistic function of a few features of each group of finds that mean the same thing; what it leaves in doubt is looked
+at again, and voted on anew with that opinion. Its weights were fitted by benchmarks/fit_vote.py, which says how; they
+stand in `vote_weights`. Sees no pixels.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from faceblurd.imaging.detectors.vote_weights import BARS, BIAS, WEIGHTS
+from faceblurd.imaging.detectors.vote_weights import AGAIN, AGAIN_BIAS, BARS, BIAS, WEIGHTS
 from faceblurd.model import Region
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import numpy.typing as npt
 
@@ -37,22 +38,56 @@ _SILENCE, _CERTAINTY = 0.03, 0.97  # scores beyond these say no more
 _ABOUT: Final = 0.1  # a difference of scores that says nothing
 _SURE: Final = 0.35
 _LIKE, _NEAR, _ENOUGH, _SMALL_PX = 1.7, (0.5, 12.0), 3, 24.0  # see `_crowd`
+_SURELY: Final = 0.997  # from here on nothing is in doubt
+_MOST_AGAIN: Final = 40  # so many are looked at again, the least sure first: crowds have hundreds
 NAMES: Final = ("yunet", "centerface")
 
 
-def faces(finds: Finds, *, bar: float) -> list[Region]:
-    """Return what is a face, surest first: its best box, rounded outward; the score is the vote, from 0 to 1."""
+def faces(
+    finds: Finds, *, bar: float, again: Callable[[Finds], npt.NDArray[np.float64]] | None = None
+) -> list[Region]:  # fmt: skip
+    """Return what is a face, surest first: its best box, rounded outward; the score is the vote, from 0 to 1.
+
+    `again` gives a second score of finds, NaN for those of which it says nothing. It is asked for what is no more than
+    likely, and is one feature more.
+    """
     grouped = list(groups(finds))
     if not grouped:
         return []
-    boxes = np.stack([finds[group[0], :4] for group in grouped])
-    votes = 1 / (1 + np.exp(-(features(finds, grouped) @ np.array(WEIGHTS) + BIAS)))
+    best = np.stack([finds[group[0]] for group in grouped])
+    described = features(finds, grouped)
+    votes = first(described)
+    asked = doubtful(votes, bar)
+    if again and len(asked):
+        second = _logistic(with_opinions(described[asked], again(best[asked])) @ np.array(AGAIN) + AGAIN_BIAS)
+        votes[asked] = np.where(np.isnan(second), votes[asked], second)
+    boxes = best[:, :4]
     order = [int(index) for index in np.argsort(-votes, kind="stable") if votes[index] >= bar]
     kept: list[int] = []
     for index in order:
         if not kept or overlaps(boxes[kept], boxes[index]).max() < _DOUBLE:
             kept.append(index)
     return [_region(finds, grouped[index], boxes[index], float(votes[index])) for index in kept]
+
+
+def first(described: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the votes on some groups, without a second opinion."""
+    return _logistic(described @ np.array(WEIGHTS) + BIAS)
+
+
+def doubtful(votes: npt.NDArray[np.float64], bar: float) -> npt.NDArray[np.intp]:
+    """Return which votes reach the bar, and are worth a second look all the same: the least sure first."""
+    order = np.argsort(votes, kind="stable")
+    return order[(votes[order] >= bar) & (votes[order] < _SURELY)][:_MOST_AGAIN]
+
+
+def with_opinions(described: npt.NDArray[np.float64], scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Add second opinions to the features of some groups, as log-odds above silence."""
+    return np.hstack([described, np.array([[_odds(float(score))] for score in scores])])
+
+
+def _logistic(odds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.asarray(1 / (1 + np.exp(-odds)))
 
 
 def groups(finds: Finds) -> Iterator[npt.NDArray[np.intp]]:

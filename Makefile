@@ -1,7 +1,7 @@
 # The two commands of the README, and what .ci/run adds. Needs Python 3.11 or newer, nothing else.
 PYTHON ?= python3
 VENV ?= .venv
-JOBS ?= 4
+JOBS ?= 6
 IN ?= demo/inbox
 OUT ?= demo/blurred
 BIN := $(VENV)/bin

@@ -384,7 +384,13 @@ class MirrorMachine(EngineMachine):
     mode = Mode.MIRROR
 
 
-SETTINGS = settings(max_examples=20, stateful_step_count=40)
-TestInPlace = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")(InPlaceMachine.TestCase)
-TestMirror = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")(MirrorMachine.TestCase)
-TestInPlace.settings = TestMirror.settings = SETTINGS
+def _cases(machine: type[EngineMachine], examples: int) -> type[Any]:
+    """Give a test class that plays so many histories."""
+    case = type(machine.TestCase.__name__, (machine.TestCase,), {})
+    case.settings = settings(max_examples=examples, stateful_step_count=40)
+    return pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")(case)  # of a crash
+
+
+TestInPlace, TestMirror = _cases(InPlaceMachine, 8), _cases(MirrorMachine, 8)
+TestInPlaceLong = pytest.mark.slow(_cases(InPlaceMachine, 80))
+TestMirrorLong = pytest.mark.slow(_cases(MirrorMachine, 80))

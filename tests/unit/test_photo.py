@@ -296,9 +296,10 @@ class _Working:
         return Staged(pool.jobs[-1].id, (region,), digest, len(RESULT), lossless=True, note="", milliseconds=1)
 
 
+@pytest.mark.parametrize("times", [100, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("mode", [Mode.IN_PLACE, Mode.MIRROR])
-def test_cancelling_at_any_point_leaves_nothing_behind(tmp_path: Path, mode: Mode) -> None:
-    """500 photos in each mode, each cancelled after some steps of the loop; the thread is real, so points differ."""
+def test_cancelling_at_any_point_leaves_nothing_behind(tmp_path: Path, mode: Mode, times: int) -> None:
+    """Each photo is cancelled after some steps of the loop; the thread is real, so points differ."""
     chance, working = random.Random(7), _Working()
     ends: set[str] = set()
 
@@ -306,7 +307,7 @@ def test_cancelling_at_any_point_leaves_nothing_behind(tmp_path: Path, mode: Mod
         working.desk = desk
         await _warm_up(desk)
         before = _descriptors()
-        for number in range(500):
+        for number in range(times):
             content = f"photo {number}".encode()
             desk.photo.write_bytes(content)
             await desk.root.hinted(["photo.jpg"])

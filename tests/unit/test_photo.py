@@ -36,6 +36,12 @@ def clean(question: Any) -> Any:
     return Hashed(question.id, "digest") if isinstance(question, Job) else Untouched(0, 1)
 
 
+@pytest.fixture(autouse=True)
+def nobody_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the kernel say so at once: under load it may take a moment after a close, and cost a second of the clock."""
+    monkeypatch.setattr(contents, "open_for_writing", lambda _fd: False)
+
+
 # --- settling
 
 

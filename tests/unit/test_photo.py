@@ -317,7 +317,9 @@ def test_cancelling_at_any_point_leaves_nothing_behind(tmp_path: Path, mode: Mod
             content = f"photo {number}".encode()
             desk.photo.write_bytes(content)
             await desk.root.hinted(["photo.jpg"])
-            for _ in range(chance.randrange(60)):
+            for _ in range(chance.randrange(25)):  # so many calls of its thread are waited for
+                await desk.root.run(lambda: None)
+            for _ in range(chance.randrange(30)):  # and so many steps of the loop are made
                 await asyncio.sleep(0)
             desk.root.cancel(in_hand=True)
             while tasks := desk.root.tasks():

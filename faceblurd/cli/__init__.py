@@ -1,4 +1,4 @@
-"""The commands. Each builds what it needs and calls it; none holds logic of its own.
+"""The commands: each reads its arguments, builds what it needs, calls it, and says what came of it.
 
 Heavy imports stand inside the commands, so that `--help` is quick and nothing is loaded that is not used.
 """

@@ -29,7 +29,7 @@ def status(config_path: Path | None, state_dir: Path | None, *, as_json: bool) -
     if content["running"] and content.get("paused"):
         _say(f"paused: {content['paused']}")
     if content["running"] and content.get("workers"):
-        _say(f"workers are locked up by: {content['workers']['sandbox'] or 'nothing, this kernel cannot'}")
+        _say(f"sandbox of workers: {content['workers']['sandbox'] or 'off'}")
     for root in content["roots"]:
         _show_root(root)
     for root in () if content["running"] else content.get("last_scans", ()):

@@ -36,8 +36,8 @@ _BOUND_WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "less_than": ("must be less than {lt}", "Write a number below {lt}."),
     "enum": ("is not one of the choices", "Write {expected}."),
     "literal_error": ("is not one of the choices", "Write {expected}."),
-    "union_tag_invalid": ("has no known kind", "Write `kind: haar` or `kind: yunet` in it."),
-    "union_tag_not_found": ("has no known kind", "Write `kind: haar` or `kind: yunet` in it."),
+    "union_tag_invalid": ("has no known kind", "Write `kind: haar` or `kind: networks` in it."),
+    "union_tag_not_found": ("has no known kind", "Write `kind: haar` or `kind: networks` in it."),
 }
 """The same for types whose bounds come with the finding."""
 

@@ -75,15 +75,15 @@ def _worker(config: Config, start_worker: Callable[[Config], str]) -> Finding:
     except FaceblurdError as error:
         return Finding(Level.BAD, "worker", error.message, error.remedy)
     if sandbox == "off":
-        text, remedy = "starts; not locked up: workers.sandbox is off", "Set workers.sandbox: auto"
+        text, remedy = "starts; its sandbox is off: workers.sandbox says so", "Set workers.sandbox: auto"
         return Finding(Level.WARN, "worker", text, remedy)
     if sandbox.endswith(")"):  # the part in brackets is what is not in force
         text, remedy = (
-            f"starts; locked up in part: {sandbox}",
+            f"starts; parts of its sandbox are missing: {sandbox}",
             "Update the kernel (docs/security.md has what each knows)",
         )
         return Finding(Level.WARN, "worker", text, remedy)
-    return Finding(Level.OK, "worker", f"starts, with detectors and plugins; locked up by {sandbox}")
+    return Finding(Level.OK, "worker", f"starts, with detectors and plugins; sandbox: {sandbox}")
 
 
 def _networks() -> Iterator[Finding]:

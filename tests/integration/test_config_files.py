@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -216,6 +217,16 @@ def test_the_remedy_for_a_tab_is_spaces(tmp_path: Path) -> None:
 def test_the_remedy_for_an_unknown_key_is_the_nearest_one(tmp_path: Path) -> None:
     text = COMPLETE + "detection:\n  detectors:\n    - {kind: haar, min_neighbours: 3}\n"
     assert refused(tmp_path, text).remedy.startswith("Did you mean min_neighbors?")
+
+
+@pytest.mark.parametrize("given", ["{kind: yunet}", "{min_size_px: 20}"])
+def test_every_kind_that_the_remedy_for_an_unknown_one_names_is_taken(tmp_path: Path, given: str) -> None:
+    text = COMPLETE + "detection:\n  detectors:\n    - "
+    remedy = refused(tmp_path, f"{text}{given}\n").remedy
+    kinds = re.findall(r"`(kind: \w+)`", remedy)
+    assert len(kinds) == 2
+    for kind in kinds:
+        load_config(write(tmp_path, f"{text}{{{kind}}}\n"), environ={})
 
 
 @pytest.mark.parametrize("name", ["missing.yaml", ".", "faceblurd.yaml/below", "unreadable"])

@@ -57,7 +57,7 @@ def test_each_fault_is_found_with_its_remedy(findings: Any, tmp_path: Path) -> N
     assert all(one["remedy"] for one in wrong.values())
     assert wrong["is not there"]["level"] == "bad"
     assert wrong["is not there"]["about"] == str(tmp_path / "gone")
-    assert wrong["starts; not locked up: workers.sandbox is off"]["level"] == "warn"
+    assert wrong["starts; its sandbox is off: workers.sandbox says so"]["level"] == "warn"
 
 
 def test_a_plugin_that_is_missing_is_found(findings: Any, tmp_path: Path) -> None:

@@ -262,7 +262,7 @@ def test_a_plugin_gets_out_of_no_worker(
     assert status["workers"]["sandbox"] == (f"landlock {abi}, " if abi else "") + f"seccomp, limits{gap}"
     assert [line["sandbox"] for line in one.lines("daemon.started")] == [status["workers"]["sandbox"]]
     shown = one.run("status", "--config", str(one.config_path)).stdout
-    assert f"workers are locked up by: {status['workers']['sandbox']}" in shown
+    assert f"sandbox of workers: {status['workers']['sandbox']}" in shown
 
 
 def test_without_the_sandbox_every_way_out_is_open_and_status_says_so(
@@ -270,7 +270,7 @@ def test_without_the_sandbox_every_way_out_is_open_and_status_says_so(
 ) -> None:
     one, worked = escapes(daemon, tmp_path, portraits(2), intruder, {"sandbox": "off"})
     assert worked == set(WAYS.split())
-    assert "workers are locked up by: off" in one.run("status", "--config", str(one.config_path)).stdout
+    assert "sandbox of workers: off" in one.run("status", "--config", str(one.config_path)).stdout
 
 
 @pytest.mark.slow

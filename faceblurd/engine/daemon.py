@@ -241,7 +241,8 @@ class Daemon:
         try:
             await self._take_over(ledger)
         except FaceblurdError as error:
-            self._log.event("config.refused", detail=str(error))
+            if not self._stop.is_set():  # else it was given up for that
+                self._log.event("config.refused", detail=str(error))
         except sqlite3.Error:  # no room for what was in hand: again after the pause
             self._reload.set()
             raise

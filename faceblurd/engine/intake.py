@@ -276,7 +276,9 @@ class Intake:
 
     async def take_away(self, entry: Entry) -> None:
         """Move a held file out of its root. If that fails, log it once; every scan tries again."""
-        path = f"{entry.root}/{entry.path}"
+        path, known = f"{entry.root}/{entry.path}", self.services.ledger.entry(entry.root, entry.path)
+        if known is None or known.state is not State.QUARANTINED or known.source != entry.source:
+            return  # a person has released it meanwhile, say
         try:
             place = await self.run(partial(self.services.quarantine.take_away, entry))
         except FileNotFoundError:

@@ -8,6 +8,7 @@ import itertools
 import os
 import random
 import sqlite3
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -208,6 +209,23 @@ def test_a_full_disk_costs_no_attempt_and_is_tried_for_as_long_as_it_takes(tmp_p
             await desk.answer(Hashed(job.id, "digest"), refused)
         assert {round(later - one) for one, later in itertools.pairwise(times)} == {decide.DISK_SECONDS}
         assert {fields["attempts"] for fields in desk.details} == {0}
+
+    run(story, tmp_path)
+
+
+def test_a_held_photo_that_a_person_has_just_released_is_not_moved_away(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        source = Fingerprint.from_stat(desk.photo.lstat())
+        held = Entry(
+            desk.plan.path, "photo.jpg", State.QUARANTINED, desk.plan.recipe.digest, source, reason=Reason.DAMAGED,
+            to=desk.plan.to,
+        )  # fmt: skip
+        for state, stays in ((State.RELEASED, True), (State.QUARANTINED, False)):
+            desk.ledger.put(held)
+            await desk.root.consider("photo.jpg", source, fresh=True)  # it is still where others see it
+            desk.ledger.put(replace(held, state=state))
+            await at_rest(desk.root)
+            assert desk.photo.exists() is stays
 
     run(story, tmp_path)
 

@@ -36,7 +36,8 @@ _BEGINS: tuple[type[Hashed | Refused], ...] = (Hashed, Refused)
 _ENDS: tuple[type[JobResult], ...] = (Staged, Untouched, Refused)
 _ABANDONS: tuple[type[JobResult], ...] = (Abandoned, Refused)
 _OUT_OF_TURN = "the worker spoke out of turn"
-_COMMAND = "import sys; from faceblurd.workers.job import main; main(int(sys.argv[1]))"
+# By this name, which multiprocessing's workers have, too, scripts find workers in a list of processes.
+_COMMAND = "import sys; from faceblurd.workers.job import main as spawn_main; spawn_main(int(sys.argv[1]))"
 
 
 @dataclass(frozen=True, slots=True)

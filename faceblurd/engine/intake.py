@@ -246,13 +246,14 @@ class Intake:
         later = self.retries.pop(path)
         if self.available:
             self._due[path] = later
-            self.errand(self._try_again(path))
+            self.errand(self._try_again(path, later))
 
-    async def _try_again(self, path: str) -> None:
+    async def _try_again(self, path: str, later: Later) -> None:
         try:
-            await self.hinted([path], fresh=self._due[path].fresh)
+            await self.hinted([path], fresh=later.fresh)
         finally:
-            self._due.pop(path, None)
+            if self._due.get(path) is later:  # else other bytes were faster
+                del self._due[path]
 
     def _cancel_retry(self, path: str) -> None:
         if (later := self.retries.pop(path, None)) is not None:
@@ -342,8 +343,9 @@ class Intake:
     # --- tasks
 
     def errand(self, coroutine: Coroutine[None, None, None]) -> None:
-        """Do something beside the photos; a ledger that cannot be written is everybody's trouble."""
-        task = self.spawn(coroutine)
+        """Do something once, beside the photos. A bug in it is told, and the next scan does what it left."""
+        task = self.spawn(self._once(coroutine))
+        task.add_done_callback(lambda _: coroutine.close())
         self._errands.add(task)
         task.add_done_callback(self._errands.discard)
 
@@ -352,6 +354,15 @@ class Intake:
         task = asyncio.get_running_loop().create_task(self._do(coroutine))
         task.add_done_callback(lambda _: coroutine.close())  # of one that is cancelled before it began
         return task
+
+    async def _once(self, step: Awaitable[None]) -> None:
+        try:
+            await step
+        except (OSError, sqlite3.Error, SetupError):
+            raise
+        except Exception as error:  # noqa: BLE001 - isolation point: one errand
+            detail = f"{type(error).__name__}: {error}"
+            self.services.log.event("root.trouble", root=self.path, detail=detail)
 
     async def _do(self, step: Awaitable[None]) -> None:
         try:

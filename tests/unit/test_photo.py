@@ -213,6 +213,23 @@ def test_a_full_disk_costs_no_attempt_and_is_tried_for_as_long_as_it_takes(tmp_p
     run(story, tmp_path)
 
 
+def test_a_photo_whose_next_try_is_due_when_other_bytes_come_is_begun_once(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        job = await desk.take_in_hand()
+        await desk.answer(Lost(job.id, Reason.WORKER_CRASHED, "signal 9"))
+        desk.photo.write_bytes(NEW)
+        desk.root.retries["photo.jpg"].timer.cancel()
+        desk.root._again("photo.jpg")  # its time has come
+        await desk.root.consider("photo.jpg", Fingerprint.from_stat(desk.photo.lstat()), fresh=True)  # and so has this
+        await desk.next_job(1)
+        await desk.answer(Hashed(desk.pool.jobs[1].id, "digest"), Untouched(desk.pool.jobs[1].id, 1))
+        await at_rest(desk.root)
+        assert desk.failures == []
+        assert len(desk.pool.jobs) == 2
+
+    run(story, tmp_path, policy=RetryPolicy(4, 10.0, 1 << 20))
+
+
 def test_a_held_photo_that_a_person_has_just_released_is_not_moved_away(tmp_path: Path) -> None:
     async def story(desk: Desk) -> None:
         source = Fingerprint.from_stat(desk.photo.lstat())
@@ -281,6 +298,23 @@ def test_a_bug_costs_its_own_photo_which_is_held(tmp_path: Path, monkeypatch: py
         assert desk.ledger.intents() == []
 
     run(story, tmp_path, answer=clean, take_away_held=False)
+
+
+def test_a_bug_beside_the_photos_is_told_and_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(desk: Desk) -> None:
+        def look_at(*_: Any) -> None:
+            raise KeyError("a bug")
+
+        with monkeypatch.context() as broken:
+            broken.setattr(intake, "_look_at", look_at)
+            desk.root.point_at(["photo.jpg"])
+            await at_rest(desk.root)
+        assert (desk.failures, desk.told) == ([], ["root.trouble"])
+        await desk.root.hinted(["photo.jpg"])
+        await at_rest(desk.root)
+        assert [report.outcome.value for report in desk.reports] == ["clean"]
+
+    run(story, tmp_path, answer=clean)
 
 
 def test_a_ledger_that_cannot_be_written_is_nobodys_fault_and_told(

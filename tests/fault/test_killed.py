@@ -48,9 +48,8 @@ def test_kill_9_at_five_random_moments_loses_nothing_and_leaves_nothing(
         time.sleep(chance.random() * 0.05)  # the random moment that is tested
         one.stop(signal.SIGKILL)
     one.start()
-    while one.published() != set(originals):  # the ledger: a kill between commit and log leaves no line
-        before = len(one.published())
-        one.wait_for(lambda before=before: len(one.published()) > before, what="one more file published")
+    while (done := one.published()) != set(originals):  # the ledger: a kill between commit and log leaves no line
+        one.wait_for(lambda before=len(done): len(one.published()) > before, what="one more file published")
 
     for path, photo in originals.items():
         result = (out / path[len(str(inbox)) + 1 :]).read_bytes() if mode == "mirror" else _read(path)

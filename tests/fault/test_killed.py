@@ -49,7 +49,7 @@ def test_kill_9_at_five_random_moments_loses_nothing_and_leaves_nothing(
         one.stop(signal.SIGKILL)
     one.start()
     while (done := one.published()) != set(originals):  # the ledger: a kill between commit and log leaves no line
-        one.wait_for(lambda before=len(done): len(one.published()) > before, what="one more file published")
+        one.wait_for(lambda done=done: len(one.published()) > len(done), what="one more file published")
 
     for path, photo in originals.items():
         result = (out / path[len(str(inbox)) + 1 :]).read_bytes() if mode == "mirror" else _read(path)

@@ -136,7 +136,27 @@ def test_attempts_are_further_and_further_apart_and_then_the_photo_is_held(tmp_p
         assert [report.reason for report in desk.reports] == [Reason.WORKER_CRASHED]
         assert desk.told == ["file.retried"] * 3
 
-    run(story, tmp_path, policy=RetryPolicy(4, 10.0, 1 << 20), take_away_held=False)
+    # The file has been quiet all the time: that is not waited for again.
+    run(story, tmp_path, policy=RetryPolicy(4, 10.0, 1 << 20), take_away_held=False, quiet_seconds=3.0)
+
+
+def test_an_earlier_runs_attempts_do_not_count_for_bytes_that_come_while_it_settles(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        source = Fingerprint.from_stat(desk.photo.lstat())
+        entry = Entry(
+            desk.plan.path, "photo.jpg", State.RETRY, desk.plan.recipe.digest, source, attempts=3,
+            reason=Reason.WORKER_CRASHED, to=desk.plan.to,
+        )  # fmt: skip
+        desk.ledger.put(entry)
+        await desk.root.hinted(["photo.jpg"])
+        await asyncio.sleep(1)
+        desk.photo.write_bytes(NEW)
+        await desk.root.hinted(["photo.jpg"])
+        job = await desk.next_job(0)
+        await desk.answer(Lost(job.id, Reason.WORKER_CRASHED, "signal 9"))
+        assert desk.details[-1]["attempts"] == 1
+
+    run(story, tmp_path, policy=RetryPolicy(4, 10.0, 1 << 20))
 
 
 def test_an_earlier_runs_attempts_are_followed_by_as_long_a_pause(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import gc
 import os
 import shutil
 import tempfile
+import warnings
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -187,14 +188,16 @@ class EngineMachine(RuleBasedStateMachine):
 
     def _bury(self) -> None:
         """Take apart what crashes left, here: a collector would do it in the midst of anything, even of the parser."""
-        for loop, tasks in self.graves:
-            for task in tasks:
-                task._log_destroy_pending = False  # type: ignore[attr-defined] # it was meant to be left pending
-                with suppress(BaseException):
-                    task.get_coro().close()
-            loop.close()
-        self.graves.clear()
-        gc.collect()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # what a photo would put down it cannot any more
+            for loop, tasks in self.graves:
+                for task in tasks:
+                    task._log_destroy_pending = False  # type: ignore[attr-defined] # it was meant to be left pending
+                    with suppress(BaseException):
+                        task.get_coro().close()
+                loop.close()
+            self.graves.clear()
+            gc.collect()
 
     # --- people
 

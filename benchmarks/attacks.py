@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from faceblurd.imaging import soft
-from faceblurd.imaging.redaction import average_pool, quantise, window_px
+from faceblurd.imaging.redact import soft
+from faceblurd.imaging.redact.average_pool import average_pool, quantise, window_px
 from faceblurd.model import BlurMethod
 
 if TYPE_CHECKING:

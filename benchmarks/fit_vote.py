@@ -1,4 +1,4 @@
-"""Fit the weights of the vote (faceblurd/imaging/detectors/vote_weights.py) to labelled photos.
+"""Fit the weights of the vote (faceblurd/imaging/detect/vote_weights.py) to labelled photos.
 
     python benchmarks/fit_vote.py --people ann.json FOLDER --nobody ann.json FOLDER ... [--write FILE]
 
@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 
 from faceblurd.config.recipes import builtin_recipe
-from faceblurd.imaging.detectors import open_detectors, vote
+from faceblurd.imaging.detect import open_detectors, vote
 
 if TYPE_CHECKING:
     import numpy.typing as npt

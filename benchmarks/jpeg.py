@@ -27,12 +27,12 @@ import photos
 from PIL import Image
 
 from faceblurd.config.recipes import BUILTIN_RECIPES, DEFAULT_RECIPE
-from faceblurd.imaging.formats import open_image
-from faceblurd.imaging.formats.still import Still
+from faceblurd.imaging.files import open_image
+from faceblurd.imaging.files.jpeg import native, surgery
+from faceblurd.imaging.files.jpeg.fallback import FallbackCoder
+from faceblurd.imaging.files.still import Still
 from faceblurd.imaging.metadata import BARE
-from faceblurd.imaging.redaction import redact
-from faceblurd.imaging.splice import library, surgery
-from faceblurd.imaging.splice.fallback import FallbackCoder
+from faceblurd.imaging.redact.average_pool import redact
 from faceblurd.model import Region
 from faceblurd.workers import job as worker
 
@@ -285,7 +285,7 @@ def main() -> None:
     arguments = parser.parse_args()
     rows = run_all(arguments)
     ratios = report(rows)
-    loop = library.available() or "compiled"
+    loop = native.available() or "compiled"
     print(f"\nThe bit loop: {loop}. Aim: at most {TARGET} of the plain way. " + json.dumps(ratios))
     columns = Row.__slots__
     bench.finish(

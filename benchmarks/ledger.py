@@ -17,8 +17,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from faceblurd.ledger.ledger import Ledger
 from faceblurd.model import Entry, Fingerprint, Intent, State
-from faceblurd.outlet.ledger import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable

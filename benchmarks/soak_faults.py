@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import bench
 from soak_disks import overflow
 
-from faceblurd.telemetry.status import read_status
+from faceblurd.report.status import read_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -199,7 +199,7 @@ def face_is_hidden(astronaut_jpeg: bytes) -> Callable[[bytes], bool]:
     import cv2
     import numpy as np
 
-    from faceblurd.imaging.detectors import open_glance
+    from faceblurd.imaging.detect import open_glance
     from faceblurd.model import NetworksSpec
 
     detector = open_glance(NetworksSpec())

@@ -11,12 +11,11 @@ import virtual_time
 from stand_in_pool import StandInPool, services
 
 from faceblurd.engine.intake import Intake
-from faceblurd.engine.model import RetryPolicy, RootPlan
-from faceblurd.engine.services import Log
+from faceblurd.engine.model import Log, RetryPolicy, RootPlan
 from faceblurd.engine.thread import Inline
-from faceblurd.intake.scanner import Selection
+from faceblurd.ledger.ledger import Ledger
 from faceblurd.model import BlurSpec, DetectionSpec, Job, Mode, Recipe, Report
-from faceblurd.outlet.ledger import Ledger
+from faceblurd.watch.scan import Selection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

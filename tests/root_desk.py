@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 from stand_in_pool import StandInPool, services
 
 from faceblurd.engine.health import CHECK_SECONDS
-from faceblurd.engine.model import RootPlan
+from faceblurd.engine.model import Log, RootPlan
 from faceblurd.engine.root import Pace, Root
-from faceblurd.engine.services import Log
 from faceblurd.engine.thread import Inline
-from faceblurd.intake.scanner import Selection
+from faceblurd.ledger.ledger import Ledger
 from faceblurd.model import BlurSpec, DetectionSpec, Mode, Recipe
-from faceblurd.outlet.ledger import Ledger
+from faceblurd.watch.scan import Selection
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,11 +6,10 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from faceblurd.engine.model import RetryPolicy, RootPlan
-from faceblurd.engine.services import Log, Services
+from faceblurd.engine.model import Log, RetryPolicy, RootPlan, Services
 from faceblurd.engine.turns import Turns
-from faceblurd.outlet.quarantine import Quarantine
 from faceblurd.plugins.host import PluginHost
+from faceblurd.publish.quarantine import Quarantine
 from faceblurd.workers.pool import Limits
 
 if TYPE_CHECKING:
@@ -19,8 +18,8 @@ if TYPE_CHECKING:
 
     from faceblurd.engine.hooks import Hooks
     from faceblurd.engine.intake import Intake
+    from faceblurd.ledger.ledger import Ledger
     from faceblurd.model import Hashed, Job, JobResult, Refused
-    from faceblurd.outlet.ledger import Ledger
     from faceblurd.workers.worker import Lost
 
 

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from faceblurd.cli import main
-from faceblurd.config import load_config
+from faceblurd.config.loading import load_config
 from faceblurd.errors import Exit
 from faceblurd.rules.filter import MEANINGS
 from faceblurd.rules.foreign import FOREIGN

@@ -16,13 +16,12 @@ from faceblurd.cli.config import check_config
 from faceblurd.cli.doctor import doctor
 from faceblurd.cli.explain import explain
 from faceblurd.cli.formats import formats
-from faceblurd.cli.health import health
 from faceblurd.cli.hooks import hooks
 from faceblurd.cli.preview import preview
 from faceblurd.cli.quarantine import quarantine
 from faceblurd.cli.redo import redo
 from faceblurd.cli.service import run, scan
-from faceblurd.cli.status import status
+from faceblurd.cli.status import health, status
 from faceblurd.errors import Exit, FaceblurdError
 
 
@@ -31,7 +30,7 @@ class _Group(click.Group):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the end of the help."""
-        from faceblurd.cli.documents import installed  # noqa: PLC0415 - for --help only
+        from faceblurd.cli.options import installed  # noqa: PLC0415 - for --help only
 
         self.epilog = (
             "\b\nExit codes: 0 all done, 3 some files held, 2 usage, 78 configuration, 1 anything else.\n"

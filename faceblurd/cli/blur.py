@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from faceblurd.cli.options import config_option, load_settings
+from faceblurd.cli.options import Stop, config_option, load_settings
 from faceblurd.cli.plans import PlanMaker
-from faceblurd.cli.signals import Stop
 from faceblurd.errors import Exit, UsageError
 
 if TYPE_CHECKING:
@@ -21,9 +20,9 @@ if TYPE_CHECKING:
 
     from faceblurd.cli.plans import Candidate
     from faceblurd.engine.model import RootPlan
-    from faceblurd.intake.scanner import Finished, Found
+    from faceblurd.ledger.ledger import Ledger
     from faceblurd.model import Region, Report
-    from faceblurd.outlet.ledger import Ledger
+    from faceblurd.watch.scan import Finished, Found
 
 
 @click.command()
@@ -85,22 +84,24 @@ def _listed(paths: tuple[str, ...]) -> Iterator[str]:
 
 
 def _run(maker: PlanMaker, candidates: list[Candidate], teller: _Teller) -> int:
-    from faceblurd.engine import running  # noqa: PLC0415 - not needed for --help
+    from faceblurd.engine import thread  # noqa: PLC0415 - not needed for --help
 
     stop = Stop()
-    running.run(_blurred(maker, candidates, teller, stop))
+    thread.run(_blurred(maker, candidates, teller, stop))
     return 130 if stop() else teller.exit_code()
 
 
 async def _blurred(maker: PlanMaker, candidates: list[Candidate], teller: _Teller, stop: Stop) -> None:
-    from faceblurd.config import Hooks, Workers  # noqa: PLC0415 - not needed for --help
+    from faceblurd.config.defaults import Hooks, Workers  # noqa: PLC0415 - not needed for --help
     from faceblurd.engine import once  # noqa: PLC0415 - same
     from faceblurd.engine.engine import Engine  # noqa: PLC0415 - same
-    from faceblurd.engine.model import RetryPolicy  # noqa: PLC0415 - same
+    from faceblurd.engine.model import (
+        Log,  # noqa: PLC0415 - same
+        RetryPolicy,  # noqa: PLC0415 - same
+    )
     from faceblurd.engine.plans import MEGABYTE  # noqa: PLC0415 - same
-    from faceblurd.engine.services import Log  # noqa: PLC0415 - same
     from faceblurd.engine.thread import Inline  # noqa: PLC0415 - same
-    from faceblurd.outlet.ledger import Ledger  # noqa: PLC0415 - same
+    from faceblurd.ledger.ledger import Ledger  # noqa: PLC0415 - same
 
     settings = maker.settings
     workers = Workers() if settings is None else settings.workers
@@ -192,7 +193,7 @@ class _Teller:
     def walked(self, walk: Finished) -> None:
         """Note what a walk left alone, and say what it could not look into."""
         from faceblurd.engine import once  # noqa: PLC0415 - not needed for --help
-        from faceblurd.engine.services import Log  # noqa: PLC0415 - same
+        from faceblurd.engine.model import Log  # noqa: PLC0415 - same
         from faceblurd.rules.filter import MEANINGS  # noqa: PLC0415 - same
 
         self._unread |= once.say_unread(walk.root, walk.errors, Log(self.report, self.tell))
@@ -238,7 +239,7 @@ class _Teller:
 
     def _say(self, text: str, *, err: bool) -> None:
         """Print a line: above the progress bar where there is one and the line would land on the same terminal."""
-        from faceblurd.telemetry.logs import printable_line  # noqa: PLC0415 - not needed for --help
+        from faceblurd.report.logs import printable_line  # noqa: PLC0415 - not needed for --help
 
         if self._progress is not None and (err or sys.stdout.isatty()):
             self._progress.console.print(printable_line(text), markup=False, highlight=False, soft_wrap=True)
@@ -252,7 +253,7 @@ class _Teller:
 
     def draw(self, path: str, *, with_originals: bool) -> None:
         """Draw the contact sheet of everything that was hidden."""
-        from faceblurd.imaging.sheet import Shown, draw_sheet  # noqa: PLC0415 - cv2, only when asked for
+        from faceblurd.imaging.figures import Shown, draw_sheet  # noqa: PLC0415 - cv2, only when asked for
 
         shown = (Shown(output, source if with_originals else None, regions) for source, output, regions in self._hidden)
         tiles = draw_sheet(shown, path)

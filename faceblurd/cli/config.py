@@ -23,12 +23,12 @@ def check_config(file: Path) -> None:
 
     Prints every problem with file, line, key, value and remedy, and exits 78; or says what would be watched.
     """
-    from faceblurd.engine import plans, running  # noqa: PLC0415 - not needed for --help
+    from faceblurd.engine import plans, thread  # noqa: PLC0415 - not needed for --help
     from faceblurd.engine.once import try_worker  # noqa: PLC0415 - same
 
     config = load(file, strictly=True)
     planned = [plans.plan_for(config, root) for root in config.roots]
-    running.run(try_worker(config, planned))
+    thread.run(try_worker(config, planned))
     for plan in planned:
         where = "in place" if plan.to == plan.path else f"-> {plan.to}"
         click.echo(f"{plan.path} {where}, recipe {plan.recipe.name} ({plan.recipe.digest})")
@@ -40,9 +40,9 @@ def _say_unmatched(plan: RootPlan) -> None:
     """Name every exclude that excludes nothing, as far as a look of some seconds tells: it may be misspelt."""
     import time  # noqa: PLC0415 - one use
 
-    from faceblurd.config.reach import within  # noqa: PLC0415 - not needed for --help
-    from faceblurd.intake.scanner import survey  # noqa: PLC0415 - same
-    from faceblurd.telemetry.logs import printable_line  # noqa: PLC0415 - same
+    from faceblurd.config.probes import within  # noqa: PLC0415 - not needed for --help
+    from faceblurd.report.logs import printable_line  # noqa: PLC0415 - same
+    from faceblurd.watch.scan import survey  # noqa: PLC0415 - same
 
     if not plan.selection.exclude:
         return

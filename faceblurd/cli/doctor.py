@@ -14,7 +14,7 @@ from faceblurd.cli.options import load
 from faceblurd.errors import Exit
 
 if TYPE_CHECKING:
-    from faceblurd.config import Config
+    from faceblurd.config.schema import Config
 
 _MARKS = {"ok": ("  ok", "green"), "warn": ("warn", "yellow"), "bad": (" BAD", "red")}
 
@@ -32,10 +32,10 @@ def doctor(config_path: Path, *, as_json: bool) -> int:
     and free space; run it as the service's user. Creates nothing; a share that does not answer is said, and not waited
     for. Exits 1 when something is bad.
     """
-    from faceblurd.config import read_config  # noqa: PLC0415 - pydantic is not needed for --help
-    from faceblurd.config.reach import within  # noqa: PLC0415 - same
+    from faceblurd.config.loading import read_config  # noqa: PLC0415 - pydantic is not needed for --help
+    from faceblurd.config.probes import within  # noqa: PLC0415 - same
     from faceblurd.doctor import ANSWER_SECONDS, Level, examine  # noqa: PLC0415 - same
-    from faceblurd.telemetry.logs import printable_line  # noqa: PLC0415 - same
+    from faceblurd.report.logs import printable_line  # noqa: PLC0415 - same
 
     config = read_config(config_path, environ=os.environ)
     within(ANSWER_SECONDS, lambda: load(config_path))  # refused as by the daemon, unless a root does not answer
@@ -54,9 +54,9 @@ def doctor(config_path: Path, *, as_json: bool) -> int:
 
 def _start_worker(config: Config) -> str:
     """Start one worker with all recipes and plugins; return what locks it up."""
-    from faceblurd.engine import plans, running  # noqa: PLC0415 - not needed for --help
+    from faceblurd.engine import plans, thread  # noqa: PLC0415 - not needed for --help
     from faceblurd.engine.once import try_worker  # noqa: PLC0415 - same
 
     nowhere = {"path": Path("/"), "to": None}  # only the recipes matter: a root may lie on a dead share
     planned = [plans.plan_for(config, root.model_copy(update=nowhere)) for root in config.roots]
-    return running.run(try_worker(config, planned))
+    return thread.run(try_worker(config, planned))

@@ -29,9 +29,9 @@ def explain(paths: tuple[str, ...], config_path: Path | None, state_dir: Path | 
     Works while the daemon runs, and when it does not.
     """
     from faceblurd.doctor import paths as doctor  # noqa: PLC0415 - not needed for --help
-    from faceblurd.outlet.ledger import Ledger  # noqa: PLC0415 - same
+    from faceblurd.ledger.ledger import Ledger  # noqa: PLC0415 - same
+    from faceblurd.report.logs import printable_line  # noqa: PLC0415 - same
     from faceblurd.state_files import LEDGER_NAME  # noqa: PLC0415 - same
-    from faceblurd.telemetry.logs import printable_line  # noqa: PLC0415 - same
 
     folder = state_dir_of(config_path, state_dir)
     places = _places(config_path, folder)
@@ -62,10 +62,10 @@ def _places(config_path: Path | None, state_dir: Path) -> list[Place]:
         config = load(config_path)
         plans = [plan_for(config, root) for root in config.roots]
         return [Place(plan.path, plan.mode, plan.to, plan.selection) for plan in plans]
-    from faceblurd.config import IMAGE_GLOBS  # noqa: PLC0415 - not needed for --help
+    from faceblurd.config.defaults import IMAGE_GLOBS  # noqa: PLC0415 - not needed for --help
     from faceblurd.model import Mode  # noqa: PLC0415 - same
+    from faceblurd.report.status import read_status  # noqa: PLC0415 - same
     from faceblurd.rules.filter import Selection  # noqa: PLC0415 - same
-    from faceblurd.telemetry.status import read_status  # noqa: PLC0415 - same
 
     places = []
     for root in read_status(state_dir).get("roots", []):

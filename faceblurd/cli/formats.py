@@ -10,7 +10,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from faceblurd.imaging.formats.abilities import Ability, Trial
+    from faceblurd.imaging.abilities import Ability, Trial
 
 _COLUMNS = "{:<8} {:<12} {:<8} {:<6} {}"
 
@@ -31,7 +31,7 @@ def formats(*, as_json: bool) -> None:
     """
     from dataclasses import asdict  # noqa: PLC0415 - not needed for --help
 
-    from faceblurd.imaging.formats.abilities import abilities  # noqa: PLC0415 - loads all libraries
+    from faceblurd.imaging.abilities import abilities  # noqa: PLC0415 - loads all libraries
 
     found = abilities()
     if as_json:

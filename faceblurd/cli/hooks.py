@@ -25,7 +25,7 @@ def test(config_path: Path | None) -> int:
     if config_path is None:
         raise UsageError("no config", remedy="Give --config FILE")
     from faceblurd.model import Outcome, Region, Report  # noqa: PLC0415 - not needed for --help
-    from faceblurd.outlet.hook_process import fire_once  # noqa: PLC0415 - same
+    from faceblurd.plugins.command import fire_once  # noqa: PLC0415 - same
 
     config = load_settings(config_path)
     if not config.hooks.command:

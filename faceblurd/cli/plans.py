@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from faceblurd.config import Settings
+    from faceblurd.config.schema import Settings
     from faceblurd.engine.model import RootPlan
     from faceblurd.model import Recipe
     from faceblurd.rules.filter import Selection
@@ -64,7 +64,7 @@ class PlanMaker:
         return self.plans[at.real]
 
     def _selection(self) -> Selection:
-        from faceblurd.config import IMAGE_GLOBS  # noqa: PLC0415 - pydantic is not needed for --help
+        from faceblurd.config.defaults import IMAGE_GLOBS  # noqa: PLC0415 - pydantic is not needed for --help
         from faceblurd.rules.filter import Selection  # noqa: PLC0415 - same
 
         in_place = self._to is None
@@ -116,7 +116,7 @@ def _reaches(top: _Named, one: _Named, selection: Selection) -> bool:
 
 
 def _recipe(settings: Settings | None, name: str | None) -> Recipe:
-    from faceblurd.config import DEFAULT_RECIPE, builtin_recipe  # noqa: PLC0415 - not needed for --help
+    from faceblurd.config.recipes import DEFAULT_RECIPE, builtin_recipe  # noqa: PLC0415 - not needed for --help
 
     if settings is None or name is not None:
         return builtin_recipe(name or DEFAULT_RECIPE)

@@ -23,10 +23,10 @@ def preview(image: Path, to: Path, recipe_name: str | None, config_path: Path | 
 
     The figure shows un-blurred faces: it is for you. Needs matplotlib (pip install 'faceblurd[preview]').
     """
-    from faceblurd.config import BUILTIN_RECIPES, DEFAULT_RECIPE, builtin_recipe  # noqa: PLC0415 - not for --help
+    from faceblurd.config.recipes import BUILTIN_RECIPES, DEFAULT_RECIPE, builtin_recipe  # noqa: PLC0415 - not for --help
     from faceblurd.errors import SetupError  # noqa: PLC0415 - same
-    from faceblurd.imaging.figure import draw_comparison, draw_steps  # noqa: PLC0415 - same
-    from faceblurd.workers.rehearsal import rehearse  # noqa: PLC0415 - same
+    from faceblurd.imaging.figures import draw_comparison, draw_steps  # noqa: PLC0415 - same
+    from faceblurd.workers.toolbox import rehearse  # noqa: PLC0415 - same
 
     if compare and recipe_name is not None:
         raise UsageError("--recipe does not go with --compare", remedy="It shows all of them")

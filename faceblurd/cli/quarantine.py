@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from faceblurd.outlet.quarantine import Held, Quarantine
+    from faceblurd.publish.quarantine import Held, Quarantine
 
 _everything = click.option("--all", "everything", is_flag=True, help="All held files.")
 _paths = click.argument("paths", nargs=-1, type=click.Path())
@@ -26,8 +26,8 @@ def quarantine() -> None:
 
 
 def _open(config_path: Path | None, state_dir: Path | None) -> Quarantine:
-    from faceblurd.outlet.ledger import Ledger  # noqa: PLC0415 - not needed for --help
-    from faceblurd.outlet.quarantine import Quarantine  # noqa: PLC0415 - same
+    from faceblurd.ledger.ledger import Ledger  # noqa: PLC0415 - not needed for --help
+    from faceblurd.publish.quarantine import Quarantine  # noqa: PLC0415 - same
     from faceblurd.state_files import LEDGER_NAME, QUARANTINE_NAME, is_running  # noqa: PLC0415 - same
 
     directory = state_dir_of(config_path, state_dir)
@@ -129,7 +129,7 @@ def _each(chosen: Iterable[tuple[str, Held | None]], *, act: Callable[[Held], No
 
 def _tried(act: Callable[[Held], None], one: Held) -> str:
     """Give what went wrong: one file that cannot go back keeps no other from it."""
-    from faceblurd.outlet.ledger import locks_are_told  # noqa: PLC0415 - not needed for --help
+    from faceblurd.ledger.ledger import locks_are_told  # noqa: PLC0415 - not needed for --help
 
     try:
         with locks_are_told():
@@ -144,7 +144,7 @@ def _chosen(among: list[Held], paths: tuple[str, ...], *, everything: bool) -> I
     import os  # noqa: PLC0415 - one use
 
     from faceblurd.model import printable  # noqa: PLC0415 - not needed for --help
-    from faceblurd.telemetry.logs import printable_line  # noqa: PLC0415 - same
+    from faceblurd.report.logs import printable_line  # noqa: PLC0415 - same
 
     if everything == bool(paths):
         raise click.UsageError("give PATHS as `quarantine list` shows them, or --all")
@@ -160,6 +160,6 @@ def _chosen(among: list[Held], paths: tuple[str, ...], *, everything: bool) -> I
 
 def _say(text: str, *, err: bool = False) -> None:
     """Say what names a file: a name may hold anything."""
-    from faceblurd.telemetry.logs import printable_line  # noqa: PLC0415 - not needed for --help
+    from faceblurd.report.logs import printable_line  # noqa: PLC0415 - not needed for --help
 
     click.echo(printable_line(text), err=err)

@@ -10,28 +10,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from faceblurd.cli.options import config_option, load, own_state_dir, state_dir_option
-from faceblurd.cli.signals import Stop
+from faceblurd.cli.options import Stop, config_option, load, own_state_dir, state_dir_option
 from faceblurd.errors import Exit, UsageError
 
 if TYPE_CHECKING:
-    from faceblurd.config import Config
-    from faceblurd.engine.model import RootPlan
-    from faceblurd.engine.services import Log
-    from faceblurd.outlet.ledger import Ledger
+    from faceblurd.config.schema import Config
+    from faceblurd.engine.model import Log, RootPlan
+    from faceblurd.ledger.ledger import Ledger
 
 
 def _log(config: Config) -> Log:
     """Configure the log and say everything there."""
-    from faceblurd.engine.services import Log  # noqa: PLC0415 - not needed for --help
-    from faceblurd.telemetry.logs import log_event, log_report  # noqa: PLC0415 - same
+    from faceblurd.engine.model import Log  # noqa: PLC0415 - not needed for --help
+    from faceblurd.report.logs import log_event, log_report  # noqa: PLC0415 - same
 
     _configure(config)
     return Log(report=log_report, event=log_event)
 
 
 def _configure(config: Config) -> None:
-    from faceblurd.telemetry.logs import configure_logging  # noqa: PLC0415 - not needed for --help
+    from faceblurd.report.logs import configure_logging  # noqa: PLC0415 - not needed for --help
 
     configure_logging(format=config.logging.format.value, level=config.logging.level.value, stream=sys.stderr)
 
@@ -57,7 +55,7 @@ def run(
     SIGHUP reloads the config; a bad one is refused and the old one kept. The log goes to stderr: one line a file.
     """
     from faceblurd.engine.daemon import Daemon  # noqa: PLC0415 - not needed for --help
-    from faceblurd.telemetry.sd_notify import Notifier  # noqa: PLC0415 - same
+    from faceblurd.report.sd_notify import Notifier  # noqa: PLC0415 - same
 
     given: dict[str, Any] = {"to": to, "in_place": in_place, "recipe": recipe, "state_dir": state_dir}
 
@@ -75,7 +73,7 @@ def _config(config_path: Path | None, watch: Path | None, given: dict[str, Any])
         if any(given.values()):
             raise UsageError("--to, --in-place, --recipe, --state-dir go with --watch", remedy="Set them in the config")
         return load(config_path)
-    from faceblurd.config import config_from_flags  # noqa: PLC0415 - not needed for --help
+    from faceblurd.config.loading import config_from_flags  # noqa: PLC0415 - not needed for --help
 
     given["state_dir"] = given.get("state_dir") or own_state_dir()
     return config_from_flags(watch=watch, environ=os.environ, **given)
@@ -92,11 +90,11 @@ def scan(config_path: Path | None) -> int:
     """
     if config_path is None:
         raise UsageError("no config", remedy="Give --config FILE")
-    from faceblurd.config.reach import ANSWER_SECONDS, within  # noqa: PLC0415 - not needed for --help
-    from faceblurd.engine import plans, running  # noqa: PLC0415 - same
-    from faceblurd.outlet import moving  # noqa: PLC0415 - same
-    from faceblurd.outlet.ledger import Ledger  # noqa: PLC0415 - same
-    from faceblurd.outlet.quarantine import Quarantine  # noqa: PLC0415 - same
+    from faceblurd.config.probes import ANSWER_SECONDS, within  # noqa: PLC0415 - not needed for --help
+    from faceblurd.engine import plans, thread  # noqa: PLC0415 - same
+    from faceblurd.ledger.ledger import Ledger  # noqa: PLC0415 - same
+    from faceblurd.publish import moving  # noqa: PLC0415 - same
+    from faceblurd.publish.quarantine import Quarantine  # noqa: PLC0415 - same
     from faceblurd.state_files import LEDGER_NAME, QUARANTINE_NAME, lock_state  # noqa: PLC0415 - same
 
     stop, config = Stop(), load(config_path)
@@ -106,7 +104,7 @@ def scan(config_path: Path | None) -> int:
     folder = config.state_dir / QUARANTINE_NAME
     try:
         within(ANSWER_SECONDS, lambda: moving.recover(folder))
-        away = running.run(_caught_up(config, planned, ledger, log, stop))
+        away = thread.run(_caught_up(config, planned, ledger, log, stop))
         stop.heed()
         held = len(Quarantine(ledger, folder).held())
     finally:
@@ -121,8 +119,8 @@ async def _caught_up(config: Config, planned: list[RootPlan], ledger: Ledger, lo
 
     from faceblurd.engine import account, mirrors, once, plans  # noqa: PLC0415 - same
     from faceblurd.engine.engine import Engine  # noqa: PLC0415 - same
-    from faceblurd.outlet.ledger import locks_are_told  # noqa: PLC0415 - same
-    from faceblurd.telemetry.status import StatusFile  # noqa: PLC0415 - same
+    from faceblurd.ledger.ledger import locks_are_told  # noqa: PLC0415 - same
+    from faceblurd.report.status import StatusFile  # noqa: PLC0415 - same
 
     policy = replace(plans.retry_policy_of(config.workers), waits_for_space=False)
     engine = Engine(

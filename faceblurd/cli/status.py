@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,10 +11,14 @@ import click
 from faceblurd.cli.options import both, state_dir_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from faceblurd.model import Entry
-    from faceblurd.outlet.places import Place
+    from faceblurd.publish.places import Place
+
+ANSWER_SECONDS = 10.0  # the loop turns every 5 s at least
+_WELL = frozenset({"watching", "scanned"})
 
 
 @click.command()
@@ -51,7 +56,7 @@ def _show_files(title: str, files: list[dict[str, str]], more: str) -> None:
 
 def _say(line: str) -> None:
     """Print one line, whatever names are in it."""
-    from faceblurd.telemetry.logs import printable_line  # noqa: PLC0415 - not needed for --help
+    from faceblurd.report.logs import printable_line  # noqa: PLC0415 - not needed for --help
 
     click.echo(printable_line(line))
 
@@ -61,11 +66,11 @@ def gather(state_dir: Path) -> dict[str, Any]:
 
     Looks at nothing outside of the state directory: a root may lie on a share that does not answer.
     """
+    from faceblurd.ledger.ledger import Ledger  # noqa: PLC0415 - same
     from faceblurd.model import State  # noqa: PLC0415 - not needed for --help
-    from faceblurd.outlet.ledger import Ledger  # noqa: PLC0415 - same
-    from faceblurd.outlet.quarantine import Quarantine  # noqa: PLC0415 - same
+    from faceblurd.publish.quarantine import Quarantine  # noqa: PLC0415 - same
+    from faceblurd.report.status import read_status  # noqa: PLC0415 - same
     from faceblurd.state_files import LEDGER_NAME, QUARANTINE_NAME, is_running  # noqa: PLC0415 - same
-    from faceblurd.telemetry.status import read_status  # noqa: PLC0415 - same
 
     live = read_status(state_dir)
     running = is_running(state_dir)
@@ -115,3 +120,49 @@ def _show_root(root: dict[str, Any]) -> None:
     if on_way:
         waiting = root["oldest_waiting_seconds"]
         _say("  now: " + ", ".join(f"{n} {name}" for name, n in on_way.items()) + f", oldest for {waiting} s")
+
+
+class Health(IntEnum):
+    """The exit codes of this command."""
+
+    WELL = 0
+    DEGRADED = 1
+    NOT_RUNNING = 2
+
+
+@click.command()
+@both
+def health(config_path: Path | None, state_dir: Path | None) -> int:
+    """Tell by the exit code how the service is: 0 well, 1 degraded, 2 not running.
+
+    Degraded, with a line for each cause: files are held, a root or its mirror is away or full or only in part watched,
+    the service waits for room, or does not answer. Looks at the state directory only, never at a root.
+    """
+    # noqa: PLC0415 - not needed for --help
+    from faceblurd.report.logs import printable_line  # noqa: PLC0415 - same
+    from faceblurd.report.status import beats  # noqa: PLC0415 - same
+
+    where = state_dir_of(config_path, state_dir)
+    content = gather(where)
+    if not content["running"]:
+        click.echo("not running")
+        return Health.NOT_RUNNING
+    causes = list(_causes(content))
+    if content["roots"] and beats(where, ANSWER_SECONDS) is False:
+        causes.insert(0, f"does not answer within {ANSWER_SECONDS:.0f} s")
+    for line in causes or ["well"]:
+        click.echo(printable_line(line))
+    return Health.DEGRADED if causes else Health.WELL
+
+
+def _causes(content: dict[str, Any]) -> Iterator[str]:
+    """Name what is not well in what `status` gathers."""
+    if not content["roots"]:
+        yield "is starting"
+    if content.get("paused"):
+        yield f"paused: {content['paused']}"
+    for root in content["roots"]:
+        if root["state"] not in _WELL:
+            yield f"{root['path']}: {root['state']}" + "".join(f"; {problem}" for problem in root["problems"])
+    if content["held"]:
+        yield f"{len(content['held'])} held files (faceblurd quarantine list)"

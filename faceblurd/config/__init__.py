@@ -22,7 +22,12 @@ if TYPE_CHECKING:
         load_state_dir,
         read_config,
     )
-    from faceblurd.config.overrides import BlurConfig, DetectionConfig, HaarConfig, NetworksConfig
+    from faceblurd.config.recipe_sections import (
+        BlurConfig,
+        DetectionConfig,
+        HaarConfig,
+        NetworksConfig,
+    )
     from faceblurd.config.recipes import BUILTIN_RECIPES, DEFAULT_RECIPE, builtin_recipe
     from faceblurd.config.schema import (
         Access,

@@ -13,11 +13,15 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from faceblurd.config.overrides import BlurConfig, DetectionConfig, HaarConfig, NetworksConfig
+from faceblurd.config.probes import Folder, no_way_to_run
 from faceblurd.config.problems import Loc, Problem, nearest
-from faceblurd.config.programs import no_way_to_run
-from faceblurd.config.reach import Folder
-from faceblurd.config.strength import weak_settings
+from faceblurd.config.recipe_sections import (
+    BlurConfig,
+    DetectionConfig,
+    HaarConfig,
+    NetworksConfig,
+)
+from faceblurd.config.recipes import weak_settings
 from faceblurd.model import Engine
 
 if TYPE_CHECKING:
@@ -127,7 +131,7 @@ def _shipped_cascades() -> frozenset[str]:
 
 def _does_not_load(cascade: str) -> str | None:
     """Return why OpenCV refuses the file, or None. A broken cascade can crash OpenCV: hence a process of its own."""
-    command = [sys.executable, "-P", "-m", "faceblurd.imaging.detectors.haar", cascade]
+    command = [sys.executable, "-P", "-m", "faceblurd.imaging.detect.haar", cascade]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=CASCADE_CHECK_SECONDS, check=False)
     except subprocess.TimeoutExpired:

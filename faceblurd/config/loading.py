@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from faceblurd.config.checks import hook_problems, problems_with, problems_with_settings
-from faceblurd.config.environment import overridden
-from faceblurd.config.flags import Flags
+from faceblurd.config.layers import Flags, overridden
 from faceblurd.config.problems import from_validation, refuse
 from faceblurd.config.schema import Config, Settings, keys_by_section
 from faceblurd.config.source import Source, read_source

@@ -11,9 +11,13 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BaseModel, Field, PlainValidator, StrictBool, ValidationInfo, field_validator, model_validator
 
-from faceblurd.config.cores import cores
-from faceblurd.config.defaults import IMAGE_GLOBS, Hooks, Workers
-from faceblurd.config.overrides import BlurConfig, DetectionConfig, Section, ZonesConfig
+from faceblurd.config.defaults import IMAGE_GLOBS, Hooks, Workers, cores
+from faceblurd.config.recipe_sections import (
+    BlurConfig,
+    DetectionConfig,
+    Section,
+    ZonesConfig,
+)
 from faceblurd.config.recipes import DEFAULT_RECIPE, builtin_recipe, combine
 from faceblurd.config.values import (
     EMPTY_IS_DEFAULT,

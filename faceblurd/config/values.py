@@ -12,8 +12,8 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 from pydantic_core import PydanticCustomError
 
+from faceblurd.config.probes import Folder
 from faceblurd.config.problems import nearest
-from faceblurd.config.reach import Folder
 from faceblurd.config.recipes import BUILTIN_RECIPES
 
 

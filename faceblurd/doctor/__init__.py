@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from faceblurd.config.reach import begin
+from faceblurd.config.probes import begin
 from faceblurd.doctor import machine, roots
 from faceblurd.doctor.finding import Finding, Level
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from faceblurd.config import Config
-    from faceblurd.config.schema import RootConfig
+    from faceblurd.config.schema import Config, RootConfig
 
 __all__ = ["ANSWER_SECONDS", "Finding", "Level", "examine"]
 

@@ -9,20 +9,25 @@ from pathlib import Path
 from platform import python_version, release
 from typing import TYPE_CHECKING, Final
 
-from faceblurd.config.programs import no_way_to_run
+from faceblurd.config.probes import no_way_to_run
 from faceblurd.doctor.finding import Finding, Level, existing, no_way_to_write, space
 from faceblurd.doctor.roots import number_in
 from faceblurd.errors import FaceblurdError, LedgerVersionError
-from faceblurd.imaging.detectors import runtime, weights
-from faceblurd.intake.filesystem import kind_under, tells_of_changes
+from faceblurd.imaging.detect import runtime, weights
+from faceblurd.ledger.rows import (
+    HEADER_BYTES,
+    SCHEMA_VERSION,
+    least_bytes,
+    version_in,
+)
 from faceblurd.model import Watch
-from faceblurd.outlet.rows import HEADER_BYTES, SCHEMA_VERSION, least_bytes, version_in
 from faceblurd.state_files import LEDGER_NAME
+from faceblurd.watch.filesystem import kind_under, tells_of_changes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from faceblurd.config import Config
+    from faceblurd.config.schema import Config
 
 _PACKAGES: Final = (
     "faceblurd", "opencv-python-headless", "onnxruntime", "numpy", "pillow", "watchdog", "pydantic", "pillow-heif",

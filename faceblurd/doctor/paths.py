@@ -12,18 +12,18 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from faceblurd.config.reach import ANSWER_SECONDS, within
-from faceblurd.imaging.photo_head import is_photo
-from faceblurd.intake.heads import read_head
+from faceblurd.config.probes import ANSWER_SECONDS, within
+from faceblurd.imaging.signatures import is_photo
 from faceblurd.model import Fingerprint, Mode, Reason, State, printable
 from faceblurd.rules.filter import MEANINGS, Candidate, LeftAlone, Why
 from faceblurd.rules.side_channels import photo_of_companion
+from faceblurd.watch.scan import read_head
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from faceblurd.ledger.ledger import Ledger
     from faceblurd.model import Entry
-    from faceblurd.outlet.ledger import Ledger
     from faceblurd.rules.filter import Selection
 
 _SAYS = {

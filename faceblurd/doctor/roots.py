@@ -14,9 +14,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from faceblurd.doctor.finding import Finding, Level, existing, no_way_to_write, space
-from faceblurd.intake.filesystem import kind_under, tells_of_changes
-from faceblurd.intake.scanner import survey
 from faceblurd.model import Mode, Watch, printable
+from faceblurd.watch.filesystem import kind_under, tells_of_changes
+from faceblurd.watch.scan import survey
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from faceblurd.engine.leftovers import Leftovers
+from faceblurd.engine.deletions import Leftovers
 from faceblurd.model import State, printable
 
 if TYPE_CHECKING:
     from faceblurd.engine.engine import Engine
     from faceblurd.engine.root import Root
-    from faceblurd.outlet.ledger import Ledger
+    from faceblurd.ledger.ledger import Ledger
     from faceblurd.workers.pool import Pool
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from faceblurd.outlet import companions
+from faceblurd.publish import withdrawal
 from faceblurd.rules import decide
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from faceblurd.engine.intake import Intake
-    from faceblurd.engine.services import Services
-    from faceblurd.intake.scanner import Found
+    from faceblurd.engine.model import Services
+    from faceblurd.watch.scan import Found
 
 MAX_KNOWN = 100_000
 
@@ -39,13 +39,13 @@ class Companions:
     async def of(self, photo: str) -> None:
         """Clear what lies beside a photo that is done."""
         if self._root.plan.selection.in_place:
-            await self._clear(companions.beside(photo))
+            await self._clear(withdrawal.beside(photo))
 
     async def _clear(self, paths: Sequence[str], key: int | None = None) -> None:
         root = self._root.path
         path = f"{root}/{paths[0]}"
         try:
-            gone = await self._root.run(partial(companions.clear, root, paths))
+            gone = await self._root.run(partial(withdrawal.clear, root, paths))
         except OSError as error:  # every scan tries again
             if self._stuck.get(path) != error.strerror:
                 self._s.log.event("file.companion_stays", path=path, detail=error.strerror)

@@ -15,26 +15,36 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from faceblurd.config.reach import ANSWER_SECONDS, within
-from faceblurd.engine import account, mirrors, plans, running
+from faceblurd.config.probes import ANSWER_SECONDS, within
+from faceblurd.engine import (
+    account,
+    mirrors,
+    plans,
+)
+from faceblurd.engine import (
+    thread as running,
+)
 from faceblurd.engine.engine import Engine
 from faceblurd.engine.root import Pace
 from faceblurd.engine.thread import RootThread
 from faceblurd.errors import FaceblurdError
-from faceblurd.outlet import moving
-from faceblurd.outlet.ledger import BUSY_SECONDS, Ledger, is_full, is_locked
+from faceblurd.ledger.ledger import (
+    BUSY_SECONDS,
+    Ledger,
+    is_full,
+    is_locked,
+)
+from faceblurd.publish import moving
+from faceblurd.report.status import Pulse, StatusFile
 from faceblurd.state_files import LEDGER_NAME, QUARANTINE_NAME, lock_state
-from faceblurd.telemetry.pulse import Pulse
-from faceblurd.telemetry.status import StatusFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from faceblurd.config import Config
-    from faceblurd.engine.model import RootPlan
-    from faceblurd.engine.services import Log
-    from faceblurd.intake.mirror import Mirror
-    from faceblurd.telemetry.sd_notify import Notifier
+    from faceblurd.config.schema import Config
+    from faceblurd.engine.model import Log, RootPlan
+    from faceblurd.report.sd_notify import Notifier
+    from faceblurd.watch.filesystem import Mirror
 
 T = TypeVar("T")
 STATUS_SECONDS = 2.0

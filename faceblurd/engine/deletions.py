@@ -8,27 +8,30 @@ from. That a root, or a folder that is another one by the same name, shows nothi
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from faceblurd.intake.filesystem import RootIdentity
 from faceblurd.model import Reason
-from faceblurd.outlet import withdrawal
-from faceblurd.outlet.staging import Target
-from faceblurd.outlet.withdrawal import Withdrawal
+from faceblurd.publish import withdrawal
+from faceblurd.publish.staging import Target
+from faceblurd.publish.withdrawal import Withdrawal
+from faceblurd.rules.filter import LeftAlone
+from faceblurd.watch.filesystem import RootIdentity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from faceblurd.engine.intake import Intake
-    from faceblurd.engine.services import Services
+    from faceblurd.engine.model import Services
     from faceblurd.model import Entry
 
 PAGE = 500
 MAX_MISSING = 2000  # that are waited for at a time; the ledger keeps the others
 AGAIN_SECONDS = 30.0
+MAX_EXAMPLES = 20
 
 
 class Deletions:
@@ -161,3 +164,29 @@ class Deletions:
 
 def _is_still(root: str, mark: str) -> bool:
     return RootIdentity.of(root).mark == mark
+
+
+@dataclass(frozen=True, slots=True)
+class Leftovers:
+    """How many there are, and some of them."""
+
+    count: int = 0
+    examples: tuple[str, ...] = ()
+
+
+async def search(root: Intake, s: Services) -> Leftovers:
+    """Look through a root's results, and tell of those that are left over."""
+    after, found, plan = "", Leftovers(), root.plan
+    while page := s.ledger.results(plan.path, after=after, most=PAGE):
+        after = page[-1]
+        left = [path for path in page if isinstance(plan.selection.of(path), LeftAlone)]
+        there = await root.run(partial(_those_there, plan.to, left))
+        found = Leftovers(found.count + len(there), (*found.examples, *there)[:MAX_EXAMPLES])
+    if found.count:
+        s.log.event("root.excluded_results", root=plan.path, count=found.count, detail=list(found.examples))
+    return found
+
+
+def _those_there(to: str, paths: list[str]) -> list[str]:
+    """Give those of a mirror's results that are there. May hang."""
+    return [path for path in paths if os.path.lexists(f"{to}/{path}")]

@@ -12,17 +12,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from faceblurd.config.programs import no_way_to_run
+from faceblurd.config.probes import no_way_to_run
 from faceblurd.engine import upkeep
 from faceblurd.engine.hooks import Hooks
 from faceblurd.engine.intake import Intake
+from faceblurd.engine.model import Log, Services
 from faceblurd.engine.plans import MEGABYTE, terms_of
-from faceblurd.engine.services import Log, Services
 from faceblurd.engine.thread import RootThread
 from faceblurd.engine.turns import Turns
 from faceblurd.model import State
-from faceblurd.outlet.quarantine import Quarantine
 from faceblurd.plugins.host import PluginHost
+from faceblurd.publish.quarantine import Quarantine
 from faceblurd.state_files import QUARANTINE_NAME
 from faceblurd.workers.job import Setup
 from faceblurd.workers.pool import Limits, Pool
@@ -30,13 +30,13 @@ from faceblurd.workers.pool import Limits, Pool
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
 
-    from faceblurd.config import Hooks as HooksSettings
-    from faceblurd.config import HooksConfig, WorkersConfig
-    from faceblurd.config import Workers as WorkersSettings
+    from faceblurd.config.defaults import Hooks as HooksSettings
+    from faceblurd.config.defaults import Workers as WorkersSettings
+    from faceblurd.config.schema import HooksConfig, WorkersConfig
     from faceblurd.engine.model import RetryPolicy, RootPlan
     from faceblurd.engine.root import Pace, Root
     from faceblurd.engine.thread import Thread
-    from faceblurd.outlet.ledger import Ledger
+    from faceblurd.ledger.ledger import Ledger
 
 CLOSE_SECONDS = 3.0  # for what is under way on a root; one that hangs is left to the next start
 REQUEST_SECONDS = 1.0  # how soon a `quarantine retry` from another process is noticed

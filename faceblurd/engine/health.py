@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from faceblurd.intake.filesystem import Look, RootIdentity
+    from faceblurd.watch.filesystem import Look, RootIdentity
 
 CHECK_SECONDS = 2.0
 MOST_CHECK_SECONDS = 30.0  # between looks at a root that cannot be reached: each one may cost a share's time-out

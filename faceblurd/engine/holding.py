@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING
 
 from faceblurd.engine.thread import to_the_end
 from faceblurd.model import Reason
-from faceblurd.outlet import beneath, contents, delivery
-from faceblurd.outlet.staging import Target
+from faceblurd.publish import beneath, contents, delivery
+from faceblurd.publish.staging import Target
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from faceblurd.engine.intake import Intake
-    from faceblurd.engine.model import Photo
-    from faceblurd.engine.services import Services
-    from faceblurd.outlet.delivery import Work
+    from faceblurd.engine.model import Photo, Services
+    from faceblurd.publish.delivery import Work
 
 
 @dataclass(slots=True)

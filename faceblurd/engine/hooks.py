@@ -12,12 +12,12 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
-from faceblurd.outlet.hook_process import HookProcess, told
+from faceblurd.plugins.command import HookProcess, told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from faceblurd.outlet.rows import OutboxEntry
+    from faceblurd.ledger.rows import OutboxEntry
 
 FIRST_RETRY_SECONDS = 5.0
 LAST_RETRY_SECONDS = 900.0

@@ -20,20 +20,19 @@ from faceblurd.engine.model import Photo
 from faceblurd.engine.photo import live
 from faceblurd.engine.turns import Ticket
 from faceblurd.errors import SetupError
-from faceblurd.imaging.photo_head import is_photo
-from faceblurd.intake.heads import read_head
+from faceblurd.imaging.signatures import is_photo
 from faceblurd.model import Entry, Fingerprint, Reason, State
-from faceblurd.outlet import beneath, recovery
+from faceblurd.publish import beneath, recovery
 from faceblurd.rules import decide, settle
 from faceblurd.rules.filter import Candidate
+from faceblurd.watch.scan import read_head
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Iterator
 
-    from faceblurd.engine.model import RootPlan
-    from faceblurd.engine.services import Services
+    from faceblurd.engine.model import RootPlan, Services
     from faceblurd.engine.thread import T, Thread
-    from faceblurd.intake.scanner import Found
+    from faceblurd.watch.scan import Found
 
 Seen = list[tuple[str, "Fingerprint | OSError | None"]]
 MAX_BACKFILL = 2000

@@ -5,16 +5,16 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from faceblurd.config.reach import ANSWER_SECONDS, side_by_side
+from faceblurd.config.probes import ANSWER_SECONDS, side_by_side
 from faceblurd.errors import FaceblurdError
-from faceblurd.intake import mirror
+from faceblurd.watch import filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from faceblurd.engine.model import RootPlan
-    from faceblurd.intake.mirror import Mirror
-    from faceblurd.outlet.ledger import Ledger
+    from faceblurd.ledger.ledger import Ledger
+    from faceblurd.watch.filesystem import Mirror
 
 
 def make_mirrors(plans: Iterable[RootPlan], ledger: Ledger) -> None:
@@ -30,7 +30,7 @@ def make_mirrors(plans: Iterable[RootPlan], ledger: Ledger) -> None:
 def calls_for(plans: Iterable[RootPlan], ledger: Ledger) -> list[Callable[[], Mirror]]:
     """Give the calls that make the mirrors' tops: each may hang, and touches no ledger."""
     mirrored = [plan for plan in plans if not plan.in_place]
-    return [partial(mirror.make, plan.path, plan.to, ledger.mounted_at(plan.to)) for plan in mirrored]
+    return [partial(filesystem.make, plan.path, plan.to, ledger.mounted_at(plan.to)) for plan in mirrored]
 
 
 def make_folders(calls: Sequence[Callable[[], Mirror]]) -> list[Mirror]:

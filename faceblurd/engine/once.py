@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from faceblurd.engine import plans
 from faceblurd.engine.engine import Engine
-from faceblurd.engine.services import Log
-from faceblurd.intake.scanner import Found, walk
+from faceblurd.engine.model import Log
+from faceblurd.ledger.ledger import Ledger
 from faceblurd.model import Fingerprint, Watch
-from faceblurd.outlet import beneath
-from faceblurd.outlet.ledger import Ledger
+from faceblurd.publish import beneath
+from faceblurd.watch.scan import Found, walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 
-    from faceblurd.config import Config
+    from faceblurd.config.schema import Config
     from faceblurd.engine.intake import Intake
     from faceblurd.engine.model import RootPlan
-    from faceblurd.intake.scanner import Finished
+    from faceblurd.watch.scan import Finished
 
 T = TypeVar("T")
 MAX_WAITING = 200

@@ -20,15 +20,14 @@ from faceblurd.model import (
     State,
     Untouched,
 )
-from faceblurd.outlet import delivery
-from faceblurd.outlet.hook_process import payload_for
+from faceblurd.plugins.command import payload_for
+from faceblurd.publish import delivery
 from faceblurd.rules import decide
 from faceblurd.workers.worker import Lost
 
 if TYPE_CHECKING:
-    from faceblurd.engine.model import Photo
-    from faceblurd.engine.services import Services
-    from faceblurd.outlet.delivery import Work
+    from faceblurd.engine.model import Photo, Services
+    from faceblurd.publish.delivery import Work
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,16 +21,15 @@ from faceblurd.engine.holding import opened, staged
 from faceblurd.engine.outcomes import Again, End, Gone, Retry
 from faceblurd.engine.thread import to_the_end
 from faceblurd.model import Abandoned, Fingerprint, Hashed, Job, Outcome, Reason, Refused, Staged, State, Untouched
-from faceblurd.outlet import delivery, publisher
+from faceblurd.publish import delivery, publisher
 from faceblurd.rules import decide, settle
 
 if TYPE_CHECKING:
     from faceblurd.engine.intake import Intake
-    from faceblurd.engine.model import Photo
+    from faceblurd.engine.model import Photo, Services
     from faceblurd.engine.outcomes import Result
-    from faceblurd.engine.services import Services
     from faceblurd.model import JobResult
-    from faceblurd.outlet.delivery import Work
+    from faceblurd.publish.delivery import Work
     from faceblurd.workers.worker import Lost
 
 STILL_OPEN_SECONDS = 1.0

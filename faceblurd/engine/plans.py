@@ -7,12 +7,13 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from faceblurd import __version__
-from faceblurd.config.reach import Folder
+from faceblurd.config.probes import Folder
 from faceblurd.engine.model import Named, RetryPolicy, RootPlan
 from faceblurd.model import Mode
 
 if TYPE_CHECKING:
-    from faceblurd.config import Config, RootConfig, Workers, WorkersConfig
+    from faceblurd.config.defaults import Workers
+    from faceblurd.config.schema import Config, RootConfig, WorkersConfig
 
 MEGABYTE = 1 << 20
 MTIME_STEP_NS = 2_000_000_000
@@ -35,7 +36,15 @@ def plan_for(config: Config, root: RootConfig) -> RootPlan:
 
 
 def _plan(config: Config, root: RootConfig, path: str, to: str) -> RootPlan:
-    from faceblurd.config import Access, Deletions, Existing, HardLinks, Mtime, OnFailure, Unsupported  # noqa: PLC0415 - pydantic: configs only
+    from faceblurd.config.schema import (
+        Access,
+        Deletions,
+        Existing,
+        HardLinks,
+        Mtime,
+        OnFailure,
+        Unsupported,
+    )  # noqa: PLC0415 - pydantic: configs only
 
     return RootPlan(
         path=path,

@@ -15,25 +15,27 @@ from functools import partial
 from math import inf
 from typing import TYPE_CHECKING
 
-from faceblurd.engine import leftovers
+from faceblurd.engine import deletions
 from faceblurd.engine.deletions import Deletions
 from faceblurd.engine.health import CHECK_SECONDS, RootHealth
 from faceblurd.engine.intake import Intake
 from faceblurd.engine.upkeep import Upkeep
-from faceblurd.intake.filesystem import Look, Places, look, tells_of_changes
-from faceblurd.intake.heads import Heads
-from faceblurd.intake.hints import Hints
-from faceblurd.intake.scanner import BATCH, Finished, Walk
-from faceblurd.intake.watcher import Watcher
 from faceblurd.model import Reason, Watch
+from faceblurd.watch.events import Hints, Watcher
+from faceblurd.watch.filesystem import (
+    Look,
+    Places,
+    look,
+    tells_of_changes,
+)
+from faceblurd.watch.scan import BATCH, Finished, Heads, Walk
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from faceblurd.engine.model import RootPlan
-    from faceblurd.engine.services import Services
+    from faceblurd.engine.model import RootPlan, Services
     from faceblurd.engine.thread import T, Thread
-    from faceblurd.intake.filesystem import RootIdentity
+    from faceblurd.watch.filesystem import RootIdentity
 
 STALLED_SECONDS = 20.0  # a disk that sleeps is there after 10
 WATCH_SECONDS = 600.0  # to start watching 200,000 directories on a cold disk
@@ -75,7 +77,7 @@ class Root(Intake):
         self.problems: tuple[str, ...] = ()
         self.stalled = self.was_scanned = False
         self.last_scan: Finished | None = None
-        self.leftovers: leftovers.Leftovers | None = None
+        self.leftovers: deletions.Leftovers | None = None
         self.deletions = None if plan.in_place else Deletions(self, services)
         self._upkeep = Upkeep(self, services)
         self._pace, self._threads, self._heads = pace, threads, Heads()
@@ -344,7 +346,7 @@ class Root(Intake):
         """Look after held files and leftovers. If the root goes meanwhile, the scan has ended all the same."""
         await self._upkeep.scanned(day, is_whole=is_whole)
         if self.deletions is not None and self.leftovers is None:
-            self.leftovers = await leftovers.search(self, self.services)
+            self.leftovers = await deletions.search(self, self.services)
 
     def _scanned(self, finished: Finished) -> None:
         """Tell of a finished walk when that is new; plan the next, and see whether every directory is watched."""

@@ -6,11 +6,10 @@ import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from faceblurd.outlet import delivery
+from faceblurd.publish import delivery
 
 if TYPE_CHECKING:
-    from faceblurd.engine.model import RootPlan
-    from faceblurd.engine.services import Services
+    from faceblurd.engine.model import RootPlan, Services
 
 
 @dataclass(frozen=True, slots=True)

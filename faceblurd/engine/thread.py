@@ -14,7 +14,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
 T = TypeVar("T")
 
@@ -132,3 +132,15 @@ async def to_the_end(step: Awaitable[T]) -> T:
         task.uncancel()  # it counts once: a timeout knows its own by that
         task.cancel()
     return under_way.result()
+
+
+def run(main: Coroutine[None, None, T]) -> T:
+    """Run a coroutine to its end. Unlike `asyncio.run`, do not wait for tasks that it left behind: they hang."""
+    loop = asyncio.new_event_loop()
+    try:
+        asyncio.set_event_loop(loop)
+        return loop.run_until_complete(main)
+    finally:
+        loop.set_exception_handler(lambda _loop, _context: None)  # "Task was destroyed but it is pending"
+        asyncio.set_event_loop(None)
+        loop.close()

@@ -15,10 +15,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from faceblurd.errors import FaceblurdError
+from faceblurd.ledger.migration import DAY_NS
 from faceblurd.model import Entry, Reason, State
-from faceblurd.outlet import held
-from faceblurd.outlet.held import Standing
-from faceblurd.outlet.migration import DAY_NS
+from faceblurd.publish import held
+from faceblurd.publish.held import Standing
 from faceblurd.rules.filter import Candidate
 from faceblurd.rules.side_channels import photo_of_companion
 
@@ -26,11 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from faceblurd.engine.intake import Intake
-    from faceblurd.engine.model import RootPlan
-    from faceblurd.engine.services import Services
-    from faceblurd.intake.scanner import Found
+    from faceblurd.engine.model import RootPlan, Services
     from faceblurd.model import Fingerprint
-    from faceblurd.outlet.quarantine import Held, Quarantine
+    from faceblurd.publish.quarantine import Held, Quarantine
+    from faceblurd.watch.scan import Found
 
 PRUNE_ROWS = 20_000  # looked at in one go: some milliseconds
 

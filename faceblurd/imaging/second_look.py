@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from faceblurd.imaging import geometry
-from faceblurd.imaging.detectors import open_glance
+from faceblurd.imaging.detect import open_glance
 from faceblurd.model import BlurMethod, Region
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from faceblurd.imaging.detectors import Detector
+    from faceblurd.imaging.detect import Detector
     from faceblurd.model import BlurSpec, DetectionSpec
 
 LEAST_PX: Final = 32

@@ -57,6 +57,15 @@ _ITEM_BRANDS = frozenset({b"mif1", b"msf1", b"mif2"})  # pictures as items, of w
 _MOVIE_ATOMS = frozenset({b"moov", b"mdat", b"wide", b"pnot"})  # QuickTime before it had brands
 _PACKET = 188  # of an MPEG transport stream; each starts with a G
 _NETPBM = re.compile(rb"P[1-7FfXx]\s")
+_PLAIN: Final = frozenset({
+    "jpeg", "png", "gif", "webp", "tiff", "bigtiff", "avif", "heic", "raw", "psd", "jpegxr", "xcf", "mng", "exr", "hdr",
+})  # fmt: skip
+_JPEG2000, _JPEGXL = b"\0\0\0\x0cjP  ", b"\0\0\0\x0cJXL "
+_NETPBM_HEADER: Final = re.compile(
+    rb"P(?:[1-6]\s(?:\s*#[^\n]*\n)*\s*\d+\s+\d+\s+\d|7\nWIDTH \d|[Ff]\s\d+\s+\d+\s+-?\d)"
+)
+_QOI: Final = re.compile(rb"qoif.{8}[\x03\x04][\x00\x01]", re.DOTALL)
+_BMP_HEADERS: Final = frozenset({12, 40, 52, 56, 64, 108, 124})
 
 
 def names() -> frozenset[str]:
@@ -88,3 +97,13 @@ def _iso_brand(head: bytes) -> str:
     if brand in _ITEM_BRANDS or others & _ITEM_BRANDS:
         return "avif" if b"avif" in others else "heic"
     return "video"
+
+
+def is_photo(head: bytes) -> bool:
+    """Tell whether the first bytes of a file are those of a photo, whether or not it can be blurred."""
+    found = sniff(head)
+    if found == "bmp":
+        return head[6:10] == bytes(4) and int.from_bytes(head[14:18], "little") in _BMP_HEADERS
+    if found in {"netpbm", "qoi"}:
+        return bool((_NETPBM_HEADER if found == "netpbm" else _QOI).match(head))
+    return found in _PLAIN or head.startswith((_JPEG2000, _JPEGXL))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from faceblurd.imaging.detectors import Detector
+    from faceblurd.imaging.detect import Detector
     from faceblurd.model import Recipe, Region, Report
 
 PROJECT = "faceblurd"

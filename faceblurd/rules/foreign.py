@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from faceblurd.rules.globs import first_match
-from faceblurd.rules.naming import STAGING_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+STAGING_PREFIX = ".faceblurd-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,3 +154,14 @@ def owner_of(path: str, *, is_folder: bool) -> str:
         if (name := first_match(path, _names((row,), folders=is_folder))) is not None:
             return f"{row.owner}: {name}"
     return "" if is_folder else next((owner for owner, name in RANDOM_ENDS if name.fullmatch(path)), "")
+
+
+def staging_name(token: str) -> str:
+    """Name a staging file: hidden, ignored by the filter, and never longer than any file system allows."""
+    return f"{STAGING_PREFIX}{token}.tmp"
+
+
+def split(path: str) -> tuple[str, str]:
+    """Split a relative POSIX path into its directory ("" for none) and its name."""
+    directory, _, name = path.rpartition("/")
+    return directory, name

@@ -22,7 +22,7 @@ from faceblurd.errors import FaceblurdError, ImageError, PluginError
 from faceblurd.model import Abandoned, Fingerprint, Hashed, Mode, Reason, Refused, Staged, Untouched
 from faceblurd.rules.decide import reason_of
 from faceblurd.workers import messages, sandbox
-from faceblurd.workers.channel import WorkerEnd
+from faceblurd.workers.messages import WorkerEnd
 
 if TYPE_CHECKING:
     from collections.abc import Callable

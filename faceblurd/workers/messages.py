@@ -7,11 +7,14 @@ taken-over worker would run code in the parent. Anything that does not fit is a 
 from __future__ import annotations
 
 import json
+import pickle
+import select
+import socket
 import struct
 from dataclasses import asdict, dataclass
 from dataclasses import fields as dataclass_fields
 from math import isfinite
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from faceblurd.model import Abandoned, Hashed, Job, Reason, Refused, Region, Staged, Untouched
 
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from faceblurd.model import Fingerprint, Mode, Recipe
+
+SIZE = struct.Struct("!i")
+_MAX_DESCRIPTORS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,3 +148,47 @@ def _checked(message: T) -> T:
 
 def _region(fields: dict[str, object]) -> Region:
     return _checked(Region(**fields))  # type: ignore[arg-type]  # checked right here
+
+
+def pack(what: object) -> bytes:
+    """Write an object for a worker."""
+    content = pickle.dumps(what)
+    return SIZE.pack(len(content)) + content
+
+
+class WorkerEnd:
+    """Blocks until the parent speaks."""
+
+    def __init__(self, end: socket.socket) -> None:
+        """Own a connected socket. A plugin's child must not inherit it: the parent waits for its end."""
+        end.set_inheritable(False)
+        end.settimeout(None)
+        self._socket = end
+        self._readable = select.poll()
+        self._readable.register(end, select.POLLIN)
+
+    def receive(self) -> tuple[Any, list[int]]:
+        """Wait for an object and the descriptors that come with it. Raises EOFError when the parent has gone."""
+        head, descriptors, _, _ = socket.recv_fds(self._socket, SIZE.size, _MAX_DESCRIPTORS)
+        if not head:
+            raise EOFError
+        head += self._rest(SIZE.size - len(head))
+        return pickle.loads(self._rest(SIZE.unpack(head)[0])), descriptors  # noqa: S301 - from the parent
+
+    def _rest(self, size: int) -> bytes:
+        parts = []
+        while size > 0:
+            part = self._socket.recv(size)
+            if not part:
+                raise EOFError
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
+
+    def send(self, message: Message) -> None:
+        """Send a message; waits until the parent has taken it."""
+        self._socket.sendall(framed(encode(message)))
+
+    def poll(self, seconds: float) -> bool:
+        """Tell whether the parent says something within some seconds."""
+        return bool(self._readable.poll(seconds * 1000))

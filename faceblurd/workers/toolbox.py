@@ -5,6 +5,7 @@ Lives in the worker only (imports cv2 and numpy). Reads and writes no files.
 
 from __future__ import annotations
 
+import time
 import zlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
@@ -14,15 +15,21 @@ import numpy as np
 
 from faceblurd.errors import PluginError, SetupError
 from faceblurd.imaging import geometry
-from faceblurd.imaging.detectors import open_detectors
-from faceblurd.imaging.finding import find_faces
-from faceblurd.imaging.formats import open_image
+from faceblurd.imaging.detect import open_detectors
+from faceblurd.imaging.detect.find import find_faces
+from faceblurd.imaging.figures import Look
+from faceblurd.imaging.files import open_image
+from faceblurd.imaging.files.jpeg import native
 from faceblurd.imaging.metadata import Scrub
-from faceblurd.imaging.redaction import average_pool
+from faceblurd.imaging.redact.average_pool import average_pool, redact
+from faceblurd.imaging.redact.thumbnail import redacted_thumbnail
 from faceblurd.imaging.second_look import SecondLook
-from faceblurd.imaging.splice import library
-from faceblurd.imaging.thumbnail import redacted_thumbnail
-from faceblurd.imaging.verification import examine, reopened, unlike, verify_clean
+from faceblurd.imaging.verify import (
+    examine,
+    reopened,
+    unlike,
+    verify_clean,
+)
 from faceblurd.model import Verify
 from faceblurd.plugins.host import PluginHost
 
@@ -31,8 +38,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from faceblurd.imaging.detectors import Detector
-    from faceblurd.imaging.formats import Encoded, Picture
+    from faceblurd.imaging.detect import Detector
+    from faceblurd.imaging.files import Encoded, Picture
     from faceblurd.model import Recipe, Region
 
 SAMPLE: Final = 8
@@ -66,7 +73,7 @@ class Toolbox:
     def open(cls, recipes: Sequence[Recipe], plugins: Sequence[str]) -> Toolbox:
         """Open the detectors and engines of all recipes, and the plugins. Raises SetupError when one does not load."""
         cv2.setNumThreads(1)  # the pool is the parallelism: two workers on two cores gave 1.8 times one
-        library.load()  # files are opened by name now or never
+        native.load()  # files are opened by name now or never
         host = PluginHost.load(plugins, on_error=_raise)
         detectors: dict[str, list[Detector]] = {}
         second_looks: dict[str, SecondLook] = {}
@@ -169,3 +176,18 @@ def _scrubbed(picture: Picture, recipe: Recipe, *, thorough: bool) -> Made:
 
 def _raise(plugin: str, hook: str, error: BaseException) -> None:  # pragma: no cover - no listening hook is called here
     raise PluginError(f"plugin {plugin} failed in {hook}: {error}") from error
+
+
+def rehearse(content: bytes, recipe: Recipe, *, name: str) -> Look:
+    """Find and hide the faces of a photo, and keep what it was beside what it became.
+
+    Raises ImageError when the file cannot be opened, SetupError when the recipe does not load.
+    """
+    toolbox = Toolbox.open((recipe,), ())
+    start = time.monotonic()
+    picture = open_image(content, max_pixels=recipe.max_pixels)
+    regions = toolbox.look(picture, recipe, name=name)
+    before = picture.preview(None)
+    after = np.ascontiguousarray(before.copy())
+    redact(after, regions, recipe.blur)
+    return Look(recipe.name, before, after, tuple(regions), round((time.monotonic() - start) * 1000))

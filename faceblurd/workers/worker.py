@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from faceblurd.model import Abandoned, Hashed, Reason, Refused, Staged, Untouched
-from faceblurd.workers import channel, messages
+from faceblurd.workers import messages
+from faceblurd.workers import messages as channel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -31,7 +31,7 @@ import numpy as np
 from PIL import Image
 
 from faceblurd.errors import ImageError
-from faceblurd.imaging.formats import open_image
+from faceblurd.imaging.files import open_image
 from faceblurd.model import BlurMethod, BlurSpec, DetectionSpec, HaarSpec, Recipe, Zone, Zones
 from faceblurd.workers import job
 from faceblurd.workers.toolbox import Toolbox

@@ -16,13 +16,13 @@ import numpy as np
 
 from faceblurd.errors import ImageError
 from faceblurd.imaging import jpeg_segments as js
-from faceblurd.imaging.splice import library
-from faceblurd.imaging.splice.coding import RUN_FIELDS, Walk
-from faceblurd.imaging.splice.huffman import MissingCodesError, SpliceError, Table
-from faceblurd.imaging.splice.layout import Stream, read_layout
-from faceblurd.imaging.splice.native import NativeCoder
-from faceblurd.imaging.splice.painting import CHROMA, Paint
-from faceblurd.imaging.splice.surgery import splice
+from faceblurd.imaging.files.jpeg import native
+from faceblurd.imaging.files.jpeg.coding import RUN_FIELDS, Walk
+from faceblurd.imaging.files.jpeg.huffman import MissingCodesError, SpliceError, Table
+from faceblurd.imaging.files.jpeg.layout import Stream, read_layout
+from faceblurd.imaging.files.jpeg.native import NativeCoder
+from faceblurd.imaging.files.jpeg.painting import CHROMA, Paint
+from faceblurd.imaging.files.jpeg.surgery import splice
 from faceblurd.model import BlurSpec, Region
 
 if TYPE_CHECKING:
@@ -125,8 +125,8 @@ def cramped(coder: NativeCoder, bits: bytes, walk: Walk, found: npt.NDArray[np.i
 def main() -> None:
     """Run."""
     count, seed = int(sys.argv[2]), int(sys.argv[3])
-    library.FILE = sys.argv[1]  # an absolute path wins over the package's folder
-    if reason := library.available():
+    native.FILE = sys.argv[1]  # an absolute path wins over the package's folder
+    if reason := native.available():
         raise SystemExit(reason)
     rng, sources, ends = random.Random(seed), originals(), Counter[str]()
     for number in range(count):

@@ -15,11 +15,12 @@ import numpy as np
 from leaky import portrait
 from PIL import Image
 
-from faceblurd.imaging import exif_scrub
-from faceblurd.imaging.formats import animation, heif, still, tiff
-from faceblurd.imaging.redaction import redact
-from faceblurd.imaging.splice import painting
-from faceblurd.imaging.splice.laying import lay_over
+from faceblurd.imaging.files import animation, still, tiff
+from faceblurd.imaging.files.heif import heic
+from faceblurd.imaging.files.jpeg import painting
+from faceblurd.imaging.files.jpeg.laying import lay_over
+from faceblurd.imaging.metadata import exif_scrub
+from faceblurd.imaging.redact.average_pool import redact
 from faceblurd.model import Region
 from faceblurd.workers import toolbox
 
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pytest
 
-    from faceblurd.imaging.formats import Encoded, Picture
-    from faceblurd.imaging.soft import Box, Ellipse
+    from faceblurd.imaging.files import Encoded, Picture
+    from faceblurd.imaging.redact.soft import Box, Ellipse
 
 WIDTH, HEIGHT = 176, 128
 
@@ -100,7 +101,7 @@ def _with_thumbnail(pixels: npt.NDArray[Any], kind: str, **options: Any) -> byte
 
 
 def _heic(pixels: npt.NDArray[Any], mode: str = "RGB", **options: Any) -> bytes:
-    return heif.encoded(Image.fromarray(np.ascontiguousarray(pixels[:, :, ::-1])).convert(mode), **options)
+    return heic.encoded(Image.fromarray(np.ascontiguousarray(pixels[:, :, ::-1])).convert(mode), **options)
 
 
 def _with_copy(pixels: npt.NDArray[Any]) -> bytes:

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from faceblurd.model import Fingerprint, Mode
-from faceblurd.outlet import attributes, delivery
-from faceblurd.outlet.attributes import WHOLE
-from faceblurd.outlet.staging import Target, open_staging
+from faceblurd.publish import attributes, delivery
+from faceblurd.publish.attributes import WHOLE
+from faceblurd.publish.staging import Target, open_staging
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from faceblurd.outlet.attributes import Terms
+    from faceblurd.publish.attributes import Terms
 
 IN_PLACE, MIRROR = delivery.terms_of(Mode.IN_PLACE), delivery.terms_of(Mode.MIRROR)
 ACL = "system.posix_acl_access"

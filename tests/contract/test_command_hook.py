@@ -17,13 +17,18 @@ import pytest
 import virtual_time
 
 from faceblurd.engine import hooks as engine_hooks
-from faceblurd.engine import running
+from faceblurd.engine import thread
 from faceblurd.engine.hooks import FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS, Hooks
+from faceblurd.ledger.ledger import Ledger
+from faceblurd.ledger.rows import OutboxEntry
 from faceblurd.model import Outcome, Reason, Region, Report
-from faceblurd.outlet import hook_process
-from faceblurd.outlet.hook_process import HookProcess, fire_once, payload_for, told
-from faceblurd.outlet.ledger import Ledger
-from faceblurd.outlet.rows import OutboxEntry
+from faceblurd.plugins import command
+from faceblurd.plugins.command import (
+    HookProcess,
+    fire_once,
+    payload_for,
+    told,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -98,7 +103,7 @@ def turn(hooks: Hooks, outbox: Ledger, until: Callable[[], Any] | None = None) -
         assert not (children() - before), "no process of ours is left, dead or alive"
 
     before = children()
-    running.run(main())
+    thread.run(main())
 
 
 def payload(**changes: Any) -> str:
@@ -222,7 +227,7 @@ def test_a_call_that_is_added_meanwhile_is_made_as_soon_as_it_is_told_of(script:
             await hooks.rest()
         assert (tmp_path / "log").read_text().split() == ["/in/0", "/in/1", "/in/2"]
 
-    running.run(main())
+    thread.run(main())
 
 
 def test_a_failure_is_told_with_its_last_words_and_tried_again(
@@ -465,7 +470,7 @@ def test_fire_once_gives_the_exit_code_and_what_was_said(script: Script) -> None
 
 
 def test_fire_once_says_that_a_command_is_missing_or_hangs(script: Script, tmp_path: Path) -> None:
-    assert fire_once([str(tmp_path / "absent")], {}, 10.0)[0] == hook_process.NOT_STARTED == 127
+    assert fire_once([str(tmp_path / "absent")], {}, 10.0)[0] == command.NOT_STARTED == 127
     code, tail = fire_once(script("sleep 600"), {}, 0.3)
     assert code == -9
     assert "timeout" in tail

@@ -14,13 +14,12 @@ import pytest
 from stand_in_pool import StandInPool, services
 
 from faceblurd.engine.intake import Intake
-from faceblurd.engine.model import RootPlan
-from faceblurd.engine.services import Log
+from faceblurd.engine.model import Log, RootPlan
 from faceblurd.engine.thread import Inline
-from faceblurd.intake.scanner import Found, Selection
+from faceblurd.ledger.ledger import Ledger
 from faceblurd.model import BlurSpec, DetectionSpec, Entry, Fingerprint, Mode, Recipe, State
-from faceblurd.outlet import companions
-from faceblurd.outlet.ledger import Ledger
+from faceblurd.publish import withdrawal
+from faceblurd.watch.scan import Found, Selection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -33,8 +32,8 @@ FLAGS = struct.pack(">4sI16xHIII", b"\0\5\x16\7", 0x20000, 1, 9, 38, 32) + bytes
 
 
 def test_a_photos_fork_has_one_of_two_names() -> None:
-    assert companions.beside("a/x.jpg") == ("a/._x.jpg", "a/.AppleDouble/x.jpg")
-    assert companions.beside("x.jpg") == ("._x.jpg", ".AppleDouble/x.jpg")
+    assert withdrawal.beside("a/x.jpg") == ("a/._x.jpg", "a/.AppleDouble/x.jpg")
+    assert withdrawal.beside("x.jpg") == ("._x.jpg", ".AppleDouble/x.jpg")
 
 
 def test_only_a_fork_with_more_than_flags_is_removed(tmp_path: Path) -> None:
@@ -44,10 +43,10 @@ def test_only_a_fork_with_more_than_flags_is_removed(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").write_bytes(FORK)
     (tmp_path / "._link.jpg").symlink_to("elsewhere")
     (tmp_path / "._folder.jpg").mkdir()
-    assert companions.clear(str(tmp_path), [*names, "._gone.jpg", "no/._folder.jpg"]) == ["._fork.jpg"]
+    assert withdrawal.clear(str(tmp_path), [*names, "._gone.jpg", "no/._folder.jpg"]) == ["._fork.jpg"]
     for name in ("._link.jpg", "._folder.jpg"):
         with pytest.raises(OSError, match=r"."):
-            companions.clear(str(tmp_path), [name])
+            withdrawal.clear(str(tmp_path), [name])
     assert set(os.listdir(tmp_path)) == {*names, "elsewhere", "._link.jpg", "._folder.jpg"} - {"._fork.jpg"}
 
 
@@ -120,8 +119,8 @@ def test_one_that_cannot_be_removed_is_said_once_and_tried_again(at: At, monkeyp
 
 def test_one_that_stays_is_looked_into_once_until_it_changes(at: At, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[str] = []
-    clear = companions.clear
-    monkeypatch.setattr(companions, "clear", lambda root, paths: (looks.extend(paths), clear(root, paths))[1])
+    clear = withdrawal.clear
+    monkeypatch.setattr(withdrawal, "clear", lambda root, paths: (looks.extend(paths), clear(root, paths))[1])
 
     async def story(desk: Desk) -> None:
         (desk.folder / "._x.jpg").write_bytes(FLAGS)

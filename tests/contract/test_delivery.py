@@ -17,11 +17,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from faceblurd.ledger.ledger import Ledger
 from faceblurd.model import BlurSpec, DetectionSpec, Entry, Fingerprint, Intent, Mode, Reason, Recipe, Staged, State
-from faceblurd.outlet import contents, delivery, publisher, recovery, renames
-from faceblurd.outlet.ledger import Ledger
-from faceblurd.outlet.publisher import Occupied, Published
-from faceblurd.outlet.staging import Target
+from faceblurd.publish import (
+    contents,
+    delivery,
+    publisher,
+    recovery,
+    renames,
+)
+from faceblurd.publish.publisher import Occupied, Published
+from faceblurd.publish.staging import Target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,10 +39,10 @@ CHILD = r"""
 import errno, json, os, signal, sys, traceback
 from pathlib import Path
 from faceblurd.model import Fingerprint, Mode, Staged
-from faceblurd.outlet import contents, delivery, renames
-from faceblurd.outlet import staging as staging_files
-from faceblurd.outlet.ledger import Ledger
-from faceblurd.outlet.staging import Target
+from faceblurd.publish import contents, delivery, renames
+from faceblurd.publish import staging as staging_files
+from faceblurd.ledger.ledger import Ledger
+from faceblurd.publish.staging import Target
 
 root, mode, ways, last_step = "", Mode.MIRROR, [], -1
 steps, armed = 0, False

@@ -21,13 +21,13 @@ import numpy as np
 import pytest
 from leak_search import changed, extracted_by_exiftool, need_exiftool, shows, told_by_exiftool
 
-from faceblurd.imaging.detectors import open_glance
+from faceblurd.imaging.detect import open_glance
 from faceblurd.model import NetworksSpec
 
 if TYPE_CHECKING:
     from leaky import Leak
 
-    from faceblurd.imaging.detectors import Detector
+    from faceblurd.imaging.detect import Detector
 
 COMMAND = str(Path(sys.executable).with_name("faceblurd"))
 FILES: dict[str, Leak] = {}

@@ -19,10 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faceblurd.errors import FaceblurdError, LedgerVersionError
+from faceblurd.ledger.ledger import Ledger, is_full, is_locked
+from faceblurd.ledger.migration import DAY_NS
+from faceblurd.ledger.rows import state_is
 from faceblurd.model import Entry, Fingerprint, Intent, Reason, State
-from faceblurd.outlet.ledger import Ledger, is_full, is_locked
-from faceblurd.outlet.migration import DAY_NS
-from faceblurd.outlet.rows import state_is
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -284,7 +284,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from faceblurd.model import Entry, Fingerprint, Intent, State
-from faceblurd.outlet.ledger import Ledger
+from faceblurd.ledger.ledger import Ledger
 ledger, number = Ledger(Path(sys.argv[1])), 0
 while True:
     number += 1

@@ -18,11 +18,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from faceblurd.ledger.ledger import Ledger
 from faceblurd.model import Entry, Fingerprint, Intent, State
-from faceblurd.outlet.ledger import Ledger
 
 if TYPE_CHECKING:
-    from faceblurd.outlet.command_hook import OutboxEntry
+    from faceblurd.publish.command_hook import OutboxEntry
 
 ROOTS = st.sampled_from(["/r", "/s", "/r/sub"])
 PATHS = st.sampled_from(["a.jpg", "b/ä.jpg", "bad\udcff.jpg", "-"])
@@ -206,7 +206,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from faceblurd.model import Entry, Fingerprint, Intent, State
-from faceblurd.outlet.ledger import Ledger
+from faceblurd.ledger.ledger import Ledger
 ledger = Ledger(Path(sys.argv[1]))
 for number in range(int(sys.argv[2]), 10**9):
     print_ = Fingerprint(1, number, 3, 4, 5)

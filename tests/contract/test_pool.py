@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from faceblurd.engine import running
+from faceblurd.engine import thread
 from faceblurd.errors import FaceblurdError, SetupError
 from faceblurd.model import (
     Abandoned,
@@ -40,7 +40,8 @@ from faceblurd.model import (
     Zone,
     Zones,
 )
-from faceblurd.workers import channel, messages, worker
+from faceblurd.workers import messages, worker
+from faceblurd.workers import messages as channel
 from faceblurd.workers.job import Setup
 from faceblurd.workers.pool import Limits, Pool
 from faceblurd.workers.worker import Lost
@@ -58,7 +59,7 @@ LONELY = replace(PATIENT, count=1)
 PLUGIN = """
     import ctypes, gc, os, signal, time
     from faceblurd.plugins.hookspecs import hookimpl
-    from faceblurd.workers.channel import WorkerEnd
+    from faceblurd.workers.messages import WorkerEnd
 
     def say(text):
         for end in [one for one in gc.get_objects() if isinstance(one, WorkerEnd)]:
@@ -173,7 +174,7 @@ def with_pool(tmp_path: Path) -> With:
             assert untold == []
 
         before = _children()
-        running.run(main())
+        thread.run(main())
 
     return run
 
@@ -482,7 +483,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
         start = """
             import os, socket, sys, time
             from faceblurd.model import Abandoned, Hashed, Staged, Untouched
-            from faceblurd.workers.channel import WorkerEnd
+            from faceblurd.workers.messages import WorkerEnd
             from faceblurd.workers.messages import Ready, SetupFailed, encode, framed
             end = WorkerEnd(socket.socket(fileno=int(sys.argv[1])))
             setup, _ = end.receive()

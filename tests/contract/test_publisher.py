@@ -15,10 +15,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from faceblurd.model import Fingerprint
-from faceblurd.outlet import beneath, contents, giving_back, publisher, renames
-from faceblurd.outlet.publisher import Newer, Occupied, Published
-from faceblurd.outlet.staging import Staging, Target, open_staging
-from faceblurd.rules.naming import staging_name
+from faceblurd.publish import (
+    beneath,
+    contents,
+    publisher,
+    renames,
+)
+from faceblurd.publish import (
+    renames as giving_back,
+)
+from faceblurd.publish.publisher import Newer, Occupied, Published
+from faceblurd.publish.staging import Staging, Target, open_staging
+from faceblurd.rules.foreign import staging_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

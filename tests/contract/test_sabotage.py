@@ -11,7 +11,8 @@ from sabotage import KINDS, PLACES_IN, WAYS
 
 from faceblurd.config.recipes import builtin_recipe
 from faceblurd.errors import ImageError
-from faceblurd.imaging.formats import heif, open_image
+from faceblurd.imaging.files import open_image
+from faceblurd.imaging.files.heif import heic
 from faceblurd.imaging.second_look import SecondLook
 from faceblurd.model import BlurMethod, Reason, Region, Shape
 from faceblurd.plugins.host import PluginHost
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from faceblurd.imaging.formats import Picture
+    from faceblurd.imaging.files import Picture
     from faceblurd.model import Recipe
     from faceblurd.workers.toolbox import Made
 
@@ -64,7 +65,7 @@ def made(content: bytes, seed: int) -> Made | None:
 
 
 def photo(kind: str, seed: int) -> tuple[bytes, Picture]:
-    if kind.startswith("heic") and not heif.available():
+    if kind.startswith("heic") and not heic.available():
         pytest.skip("pillow-heif is not installed")
     content = KINDS[kind](sabotage.photo(seed))
     return content, open_image(content, max_pixels=10**7)

@@ -14,16 +14,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faceblurd.imaging.splice import library, native
-from faceblurd.imaging.splice.fallback import FallbackCoder
-from faceblurd.imaging.splice.huffman import MissingCodesError, SpliceError, Table
-from faceblurd.imaging.splice.layout import Stream
-from faceblurd.imaging.splice.native import NativeCoder
+from faceblurd.imaging.files.jpeg import native
+from faceblurd.imaging.files.jpeg import native as library
+from faceblurd.imaging.files.jpeg.fallback import FallbackCoder
+from faceblurd.imaging.files.jpeg.huffman import MissingCodesError, SpliceError, Table
+from faceblurd.imaging.files.jpeg.layout import Stream
+from faceblurd.imaging.files.jpeg.native import NativeCoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from faceblurd.imaging.splice.coding import Coder
+    from faceblurd.imaging.files.jpeg.coding import Coder
 
 CODERS = (FallbackCoder, NativeCoder)
 HERE = Path(__file__).resolve().parent

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import virtual_time
 
-from faceblurd.engine import running
+from faceblurd.engine import thread as running
 from faceblurd.engine.thread import Inline, RootThread, to_the_end
 
 if TYPE_CHECKING:

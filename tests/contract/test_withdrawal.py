@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from faceblurd.model import Entry, Fingerprint, State
-from faceblurd.outlet.staging import Target
-from faceblurd.outlet.withdrawal import Withdrawal, withdraw
+from faceblurd.publish.staging import Target
+from faceblurd.publish.withdrawal import Withdrawal, withdraw
 
 if TYPE_CHECKING:
     from pathlib import Path

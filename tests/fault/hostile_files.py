@@ -21,9 +21,9 @@ from leaky import directory, long, short, tiff
 from leaky_others import chunk
 from PIL import Image
 
-from faceblurd.imaging.formats.item_file import Item, Property, read_items
-from faceblurd.imaging.formats.item_writer import build as build_items
-from faceblurd.imaging.formats.webp import build as build_webp
+from faceblurd.imaging.files.heif.items import Item, Property, read_items
+from faceblurd.imaging.files.heif.writer import build as build_items
+from faceblurd.imaging.files.webp import build as build_webp
 from faceblurd.imaging.jpeg_segments import build as segment
 
 if TYPE_CHECKING:

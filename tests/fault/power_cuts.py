@@ -28,7 +28,7 @@ from faceblurd.engine.hooks import Hooks
 from faceblurd.engine.intake import Intake
 from faceblurd.engine.model import RootPlan
 from faceblurd.engine.thread import Inline
-from faceblurd.intake.scanner import Selection
+from faceblurd.ledger.ledger import Ledger
 from faceblurd.model import (
     BlurSpec,
     DetectionSpec,
@@ -42,9 +42,14 @@ from faceblurd.model import (
     Staged,
     State,
 )
-from faceblurd.outlet import contents, delivery, recovery, renames
-from faceblurd.outlet import staging as staging_files
-from faceblurd.outlet.ledger import Ledger
+from faceblurd.publish import (
+    contents,
+    delivery,
+    recovery,
+    renames,
+)
+from faceblurd.publish import staging as staging_files
+from faceblurd.watch.scan import Selection
 from faceblurd.workers.job import write_whole
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceblurd.imaging.detectors import open_glance
+from faceblurd.imaging.detect import open_glance
 from faceblurd.model import NetworksSpec
 
 if TYPE_CHECKING:

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from faceblurd.ledger.ledger import Ledger
 from faceblurd.model import Entry, Fingerprint, Reason, State
-from faceblurd.outlet import moving
-from faceblurd.outlet.ledger import Ledger
-from faceblurd.outlet.quarantine import Quarantine
+from faceblurd.publish import moving
+from faceblurd.publish.quarantine import Quarantine
 from faceblurd.rules import decide
 
 if TYPE_CHECKING:
@@ -35,10 +35,10 @@ CHILD = r"""
 import errno, os, signal, sys
 from pathlib import Path
 from faceblurd.model import State
-from faceblurd.outlet import renames
-from faceblurd.outlet import staging as staging_files
-from faceblurd.outlet.ledger import Ledger
-from faceblurd.outlet.quarantine import Quarantine
+from faceblurd.publish import renames
+from faceblurd.publish import staging as staging_files
+from faceblurd.ledger.ledger import Ledger
+from faceblurd.publish.quarantine import Quarantine
 
 folder, state, act, ways = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4]
 steps, last_step, armed = 0, -1, False

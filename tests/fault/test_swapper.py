@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 import pytest
 
-from faceblurd.imaging.detectors import open_glance
+from faceblurd.imaging.detect import open_glance
 from faceblurd.model import NetworksSpec
 
 if TYPE_CHECKING:

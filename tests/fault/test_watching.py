@@ -259,7 +259,7 @@ def test_a_folder_that_cannot_be_read_is_reported_and_its_photos_are_found_when_
 # --- a bug of ours
 
 BREAKER = """
-    from faceblurd.intake.hints import Hints
+    from faceblurd.watch.events import Hints
     from faceblurd.plugins.hookspecs import hookimpl
 
     put = Hints.put

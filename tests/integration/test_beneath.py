@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from faceblurd.outlet import beneath
+from faceblurd.publish import beneath
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,19 +10,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic_core import PydanticUndefined
 
-from faceblurd.config import (
-    BlurConfig,
+from faceblurd.config.loading import load_config
+from faceblurd.config.recipe_sections import BlurConfig, HaarConfig, NetworksConfig
+from faceblurd.config.recipes import builtin_recipe
+from faceblurd.config.schema import (
     Config,
-    HaarConfig,
     HooksConfig,
     LoggingConfig,
-    NetworksConfig,
     RootConfig,
     WorkersConfig,
-    builtin_recipe,
-    load_config,
+    keys_by_section,
 )
-from faceblurd.config.schema import keys_by_section
 from faceblurd.config.source import read_source
 from faceblurd.config.values import Surroundings
 

@@ -9,12 +9,17 @@ import sys
 import textwrap
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from faceblurd.config import Config, builtin_recipe, config_from_flags, load_config
+from faceblurd.config.loading import config_from_flags, load_config
+from faceblurd.config.recipes import builtin_recipe
 from faceblurd.errors import ConfigError, Exit, UsageError
 from faceblurd.model import Mode
+
+if TYPE_CHECKING:
+    from faceblurd.config.schema import Config
 
 COMPLETE = """\
 state_dir: /state

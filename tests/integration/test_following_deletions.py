@@ -14,14 +14,13 @@ from stand_in_pool import StandInPool, services
 
 from faceblurd.engine.deletions import AGAIN_SECONDS, MAX_MISSING, Deletions
 from faceblurd.engine.intake import Intake
-from faceblurd.engine.model import RootPlan
+from faceblurd.engine.model import Log, RootPlan
 from faceblurd.engine.root import RootState
-from faceblurd.engine.services import Log
 from faceblurd.engine.thread import Inline
-from faceblurd.intake.filesystem import RootIdentity
-from faceblurd.intake.scanner import Selection
+from faceblurd.ledger.ledger import Ledger
 from faceblurd.model import BlurSpec, DetectionSpec, Entry, Fingerprint, Mode, Reason, Recipe, State
-from faceblurd.outlet.ledger import Ledger
+from faceblurd.watch.filesystem import RootIdentity
+from faceblurd.watch.scan import Selection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

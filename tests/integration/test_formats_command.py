@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from click.testing import CliRunner
 
 from faceblurd.cli.formats import formats
-from faceblurd.imaging.formats import known_formats, samples
+from faceblurd.imaging import abilities as samples
+from faceblurd.imaging.files import known_formats
 from faceblurd.imaging.signatures import names
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def test_a_missing_library_is_told_with_its_remedy(monkeypatch: pytest.MonkeyPat
 def test_a_kind_that_fails_is_not_told_as_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(samples, "SAMPLES", {})
     monkeypatch.setitem(samples.SAMPLES, "png", {"broken": lambda: b"\x89PNG\r\n\x1a\nnothing"})
-    from faceblurd.imaging.formats import abilities
+    from faceblurd.imaging import abilities
 
     monkeypatch.setattr(abilities, "SAMPLES", samples.SAMPLES)
     assert ways(told()["png"]) == {"broken": "held"}

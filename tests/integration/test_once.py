@@ -7,15 +7,15 @@ import textwrap
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from faceblurd.config import HooksConfig, WorkersConfig, builtin_recipe
+from faceblurd.config.recipes import builtin_recipe
+from faceblurd.config.schema import HooksConfig, WorkersConfig
 from faceblurd.engine import once
 from faceblurd.engine.engine import Engine
-from faceblurd.engine.model import RetryPolicy, RootPlan
-from faceblurd.engine.services import Log
+from faceblurd.engine.model import Log, RetryPolicy, RootPlan
 from faceblurd.engine.thread import Inline
-from faceblurd.intake.scanner import Selection
+from faceblurd.ledger.ledger import Ledger
 from faceblurd.model import Mode, Report
-from faceblurd.outlet.ledger import Ledger
+from faceblurd.watch.scan import Selection
 
 if TYPE_CHECKING:
     from pathlib import Path

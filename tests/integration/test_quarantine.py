@@ -18,10 +18,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from faceblurd.errors import FaceblurdError
+from faceblurd.ledger.ledger import Ledger
 from faceblurd.model import Entry, Fingerprint, Reason, State, printable
-from faceblurd.outlet import beneath, contents, moving, renames
-from faceblurd.outlet.ledger import Ledger
-from faceblurd.outlet.quarantine import Held, Quarantine
+from faceblurd.publish import (
+    beneath,
+    contents,
+    moving,
+    renames,
+)
+from faceblurd.publish.quarantine import Held, Quarantine
 from faceblurd.rules import decide
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import virtual_time
 from root_desk import Desk
 
 from faceblurd.engine import intake
-from faceblurd.intake.scanner import Found
 from faceblurd.model import Fingerprint
+from faceblurd.watch.scan import Found
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -24,10 +24,10 @@ from faceblurd.engine.health import CHECK_SECONDS
 from faceblurd.engine.model import Named
 from faceblurd.engine.root import Pace, RootState
 from faceblurd.engine.thread import Inline, RootThread
-from faceblurd.intake import hints
-from faceblurd.intake.scanner import Walk
-from faceblurd.intake.watcher import Watcher
 from faceblurd.model import Entry, Fingerprint, Intent, Mode, Reason, State, Watch
+from faceblurd.watch import events
+from faceblurd.watch.events import Watcher
+from faceblurd.watch.scan import Walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -396,7 +396,7 @@ def test_a_failure_below_a_root_lets_it_be_looked_at_at_once(
 
 def test_dropped_hints_bring_a_scan(scanned: At, folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     async def story(desk: Desk) -> None:
-        monkeypatch.setattr(hints, "MAX_HINTS", 0)
+        monkeypatch.setattr(events, "MAX_HINTS", 0)
         (folders[0] / "dropped.jpg").write_bytes(b"x")
         await desk.until(lambda: "dropped.jpg" in desk.found, "the scan")
         assert "root.hints_lost" in desk.told
@@ -515,7 +515,7 @@ def test_a_scan_that_is_asked_for_during_a_scan_follows_it(
         assert desk.root.scanning
         assert len(walker.waiting) == 1
         with monkeypatch.context() as patch:
-            patch.setattr(hints, "MAX_HINTS", 0)
+            patch.setattr(events, "MAX_HINTS", 0)
             (folders[0] / "passed.jpg").write_bytes(b"x")
             await desk.until(lambda: "root.hints_lost" in desk.told, turns=False)
         assert desk.root.scanning

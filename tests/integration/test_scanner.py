@@ -12,14 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from faceblurd.intake import heads
-from faceblurd.intake import hints as hints_module
-from faceblurd.intake.filesystem import RootIdentity
-from faceblurd.intake.heads import Heads
-from faceblurd.intake.hints import Hints
-from faceblurd.intake.scanner import BATCH, Finished, Selection, Walk, survey, walk
 from faceblurd.model import Fingerprint, Sighting, Source
 from faceblurd.rules.filter import Why
+from faceblurd.watch import events as hints_module
+from faceblurd.watch import scan
+from faceblurd.watch.events import Hints
+from faceblurd.watch.filesystem import RootIdentity
+from faceblurd.watch.scan import (
+    BATCH,
+    Finished,
+    Heads,
+    Selection,
+    Walk,
+    survey,
+    walk,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,7 +81,7 @@ def test_files_of_unknown_names_are_opened_once(tmp_path: Path, monkeypatch: pyt
     _make(tmp_path, "README", "locked")
     (tmp_path / "IMG_0001").write_bytes(b"\xff\xd8\xff\xe0")
     selection, known, opened = replace(IMAGES, by_content=True), Heads(), list[str]()
-    real = heads.read_head
+    real = scan.read_head
 
     def read(root: str, path: str) -> bytes:
         opened.append(path)
@@ -82,7 +89,7 @@ def test_files_of_unknown_names_are_opened_once(tmp_path: Path, monkeypatch: pyt
             raise PermissionError(errno.EACCES, "no")
         return real(root, path)
 
-    monkeypatch.setattr(heads, "read_head", read)
+    monkeypatch.setattr(scan, "read_head", read)
     for _ in range(2):
         looked = walk(str(tmp_path), selection, known)
         assert [one.path for one in looked] == ["IMG_0001"]

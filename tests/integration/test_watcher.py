@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, WatchDescriptor
 
-from faceblurd.intake.scanner import Selection
-from faceblurd.intake.watcher import Watcher
 from faceblurd.model import Sighting, Source
+from faceblurd.watch.events import Watcher
+from faceblurd.watch.scan import Selection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -212,8 +212,8 @@ def test_a_stopped_watcher_is_not_healthy_and_leaves_no_descriptor(
 
 FLOOD = """
 import os, sys, time
-from faceblurd.intake.scanner import Selection
-from faceblurd.intake.watcher import Watcher
+from faceblurd.watch.scan import Selection
+from faceblurd.watch.events import Watcher
 
 if __name__ == "__main__":
     seen = []

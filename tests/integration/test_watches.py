@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from watchdog.observers.inotify_c import InotifyEvent, InotifyFD, WatchCallback, WatchDescriptor
 
-from faceblurd.intake.scanner import Finished, Selection, walk
-from faceblurd.intake.watcher import Watcher
-from faceblurd.intake.watches import Watches
+from faceblurd.watch.events import Watcher
+from faceblurd.watch.scan import Finished, Selection, walk
+from faceblurd.watch.watches import Watches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -263,8 +263,8 @@ class _Deaf(WatchCallback):
 
 SCRIPT = """
 import os, subprocess, sys, time
-from faceblurd.intake.scanner import Selection, walk
-from faceblurd.intake.watcher import Watcher
+from faceblurd.watch.scan import Selection, walk
+from faceblurd.watch.events import Watcher
 
 root, seen = sys.argv[1], []
 selection = Selection(("*",), ())

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from faceblurd.imaging.detectors import weights
-from faceblurd.outlet.ledger import Ledger
+from faceblurd.imaging.detect import weights
+from faceblurd.ledger.ledger import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,7 +81,7 @@ def test_people_read_marks_and_remedies(command: Callable[..., Any], tmp_path: P
 
 def test_a_sandbox_with_a_gap_is_a_warning(tmp_path: Path) -> None:
     from faceblurd import doctor
-    from faceblurd.config import load_config
+    from faceblurd.config.loading import load_config
     from faceblurd.doctor import machine
 
     (tmp_path / "c.yaml").write_text(json.dumps({"state_dir": "s", "roots": [{"path": "in", "mode": "in_place"}]}))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from faceblurd.telemetry.pulse import Pulse, beats
+from faceblurd.report.status import Pulse, beats
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -56,7 +56,7 @@ def test_a_contact_sheet_shows_each_box_and_originals_only_when_asked(
 
 def _faces(path: Path) -> int:
     """Count what YuNet is sure of: a clear face has 0.9 there, a blank oval in hair up to 0.6 (docs/anonymity.md)."""
-    from faceblurd.imaging.detectors import open_glance
+    from faceblurd.imaging.detect import open_glance
     from faceblurd.model import NetworksSpec
 
     return sum(face.score >= 0.75 for face in open_glance(NetworksSpec()).detect(cv2.imread(str(path))))

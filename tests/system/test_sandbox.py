@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from faceblurd.workers import landlock, sandbox
+from faceblurd.workers import sandbox
+from faceblurd.workers.sandbox import landlock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -364,9 +364,9 @@ def _workers_resident_kb(pid: int) -> list[int]:
 def test_20000_finished_files_cost_no_read_and_little_time(
     one: Any, inbox: Path, tmp_path: Path, portraits: Any
 ) -> None:
-    from faceblurd.config import load_config
+    from faceblurd.config.loading import load_config
+    from faceblurd.ledger.ledger import Ledger
     from faceblurd.model import Entry, Fingerprint, State
-    from faceblurd.outlet.ledger import Ledger
     from faceblurd.state_files import LEDGER_NAME
 
     config = load_config(one.config_path, environ={})

@@ -58,17 +58,17 @@ DEEDS = {
         assert db.execute("PRAGMA journal_mode=WAL").fetchone() == ("wal",)
         db.execute("CREATE TABLE t (x)"); db.commit()""",
     "command-hook": """
-        from faceblurd.outlet.hook_process import fire_once; assert fire_once(["true"], {}, 9.0) == (0, "")
+        from faceblurd.plugins.command import fire_once; assert fire_once(["true"], {}, 9.0) == (0, "")
         assert fire_once(["sleep", "60"], {}, 0.1)[0] == -9""",
     "notify": """
-        from faceblurd.telemetry.sd_notify import Notifier; import socket
+        from faceblurd.report.sd_notify import Notifier; import socket
         s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); s.bind("n")
         Notifier({"NOTIFY_SOCKET": os.getcwd() + "/n"}).ready()
         assert s.recv(99) == b"READY=1" """,
     "opencv-and-pillow": """
         import io, cv2, numpy as np; from PIL import Image; cv2.setNumThreads(2); a = np.zeros((300, 300), np.uint8)
         cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml").detectMultiScale(a, 1.1, 4)
-        from faceblurd.imaging.detectors import open_detectors; from faceblurd.config.recipes import builtin_recipe
+        from faceblurd.imaging.detect import open_detectors; from faceblurd.config.recipes import builtin_recipe
         open_detectors(builtin_recipe("balanced").detection)[0].detect(cv2.cvtColor(a, cv2.COLOR_GRAY2BGR))
         Image.fromarray(a).save(io.BytesIO(), "JPEG"); Image.fromarray(a).save(io.BytesIO(), "WEBP")""",
 }

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from decide_world import Inode, World
 
     from faceblurd.engine.model import RootPlan
-    from faceblurd.outlet.ledger import Ledger
+    from faceblurd.ledger.ledger import Ledger
 
     Steps = Generator[str, str, None]
     Plan = decide.Finish | decide.Redo | decide.Restore | decide.SetAside

@@ -240,8 +240,8 @@ def test_a_sample_is_named_by_the_first_and_the_last_frame_of_imaging() -> None:
         return cast("Callable[[], object]", space[name])
 
     look = inside("cv2.somewhere", "look", "place(frame())", place=stages.place, frame=sys._getframe)
-    decode = inside("faceblurd.imaging.formats", "decode", "look()", look=look)
-    find = inside("faceblurd.imaging.finding", "find", "decode()", decode=decode)
+    decode = inside("faceblurd.imaging.files", "decode", "look()", look=look)
+    find = inside("faceblurd.imaging.detect.find", "find", "decode()", decode=decode)
     work = inside("faceblurd.workers.job", "work", "find()", find=find)
     assert work() == ("finding.find", "formats.decode")
     assert inside("faceblurd.workers.job", "work", "look()", look=look)() == ("the job itself", "workers.job.work")

@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from faceblurd.config.recipes import builtin_recipe
-from faceblurd.imaging.detectors import open_detectors
-from faceblurd.imaging.finding import find_faces
-from faceblurd.imaging.formats import open_image
+from faceblurd.imaging.detect import open_detectors
+from faceblurd.imaging.detect.find import find_faces
+from faceblurd.imaging.files import open_image
 from faceblurd.imaging.metadata import BARE
-from faceblurd.imaging.redaction import average_pool
+from faceblurd.imaging.redact.average_pool import average_pool
 from faceblurd.model import Engine
 
 if TYPE_CHECKING:

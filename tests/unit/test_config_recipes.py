@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from faceblurd.config import BUILTIN_RECIPES, BlurConfig, Config, builtin_recipe
-from faceblurd.config.recipes import BLURS
+from faceblurd.config.recipe_sections import BlurConfig
+from faceblurd.config.recipes import BLURS, BUILTIN_RECIPES, builtin_recipe
+from faceblurd.config.schema import Config
 from faceblurd.config.values import Surroundings
 from faceblurd.errors import UsageError
 from faceblurd.model import BlurMethod, BlurSpec, Engine, HaarSpec, NetworksSpec, Recipe, Shape

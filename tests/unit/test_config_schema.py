@@ -13,10 +13,11 @@ import pytest
 from pydantic import ValidationError
 
 import faceblurd.config as config_package
-from faceblurd.config import IMAGE_GLOBS, Config, Hooks, HooksConfig, Workers, WorkersConfig, default_state_dir
-from faceblurd.config.environment import variable_names
+from faceblurd.config.defaults import IMAGE_GLOBS, Hooks, Workers
+from faceblurd.config.layers import variable_names
+from faceblurd.config.loading import default_state_dir
 from faceblurd.config.problems import key_path, nearest
-from faceblurd.config.schema import keys_by_section
+from faceblurd.config.schema import Config, HooksConfig, WorkersConfig, keys_by_section
 from faceblurd.config.values import Surroundings
 from faceblurd.errors import ConfigError
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from faceblurd.config import BUILTIN_RECIPES, Config
 from faceblurd.config.problems import Problem, key_path
-from faceblurd.config.strength import weak_settings
+from faceblurd.config.recipes import BUILTIN_RECIPES, weak_settings
+from faceblurd.config.schema import Config
 from faceblurd.config.values import Surroundings
 
 WEAK: dict[str, dict[str, Any]] = {

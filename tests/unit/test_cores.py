@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from faceblurd.config import Workers
-from faceblurd.config.cores import cores
+from faceblurd.config.defaults import Workers, cores
 
 if TYPE_CHECKING:
     from pathlib import Path

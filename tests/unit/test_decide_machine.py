@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from faceblurd.engine.model import RootPlan
-from faceblurd.intake.scanner import Selection
+from faceblurd.ledger.ledger import Ledger
 from faceblurd.model import BlurSpec, DetectionSpec, Mode, Reason, Recipe, Source, State
-from faceblurd.outlet.ledger import Ledger
 from faceblurd.rules.decide import DONE
+from faceblurd.watch.scan import Selection
 
 if TYPE_CHECKING:
     from decide_world import Inode

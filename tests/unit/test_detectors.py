@@ -9,9 +9,17 @@ import numpy as np
 import pytest
 
 from faceblurd.errors import SetupError
-from faceblurd.imaging.detectors import Detector, onnx_graph, open_detectors, open_glance, runtime, vote, weights
-from faceblurd.imaging.detectors.haar import cascade_path
-from faceblurd.imaging.detectors.search import Search
+from faceblurd.imaging.detect import (
+    Detector,
+    onnx_graph,
+    open_detectors,
+    open_glance,
+    runtime,
+    vote,
+    weights,
+)
+from faceblurd.imaging.detect.haar import cascade_path
+from faceblurd.imaging.detect.search import Search
 from faceblurd.model import DetectionSpec, HaarSpec, NetworksSpec, Sensitivity
 
 if TYPE_CHECKING:
@@ -195,7 +203,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_check_of_a_cascade_in_its_own_process_says_yes_or_why_not() -> None:
-    module = "faceblurd.imaging.detectors.haar"
+    module = "faceblurd.imaging.detect.haar"
     assert run("-m", module, "haarcascade_frontalface_default.xml").returncode == 0
     refused = run("-m", module, __file__)
     assert refused.returncode == 1
@@ -205,8 +213,8 @@ def test_the_check_of_a_cascade_in_its_own_process_says_yes_or_why_not() -> None
 def test_resolving_names_imports_no_opencv() -> None:
     code = (
         "import sys\n"
-        "from faceblurd.imaging.detectors import runtime, weights\n"
-        "from faceblurd.imaging.detectors.haar import cascade_path\n"
+        "from faceblurd.imaging.detect import runtime, weights\n"
+        "from faceblurd.imaging.detect.haar import cascade_path\n"
         "cascade_path('haarcascade_frontalface_default.xml'); weights.read(weights.YUNET)\n"
         "sys.exit(any(name in sys.modules for name in ('cv2', 'numpy', 'PIL', 'onnxruntime')))"
     )
@@ -216,7 +224,7 @@ def test_resolving_names_imports_no_opencv() -> None:
 def test_an_opened_network_has_no_telemetry_and_no_thread_that_the_sandbox_would_miss() -> None:
     code = (
         "import os; os.environ['OPENBLAS_NUM_THREADS'] = '1'\n"
-        "from faceblurd.imaging.detectors import open_glance\n"
+        "from faceblurd.imaging.detect import open_glance\n"
         "from faceblurd.model import NetworksSpec\n"
         "import numpy as np\n"
         "open_glance(NetworksSpec()).detect(np.zeros((320, 320, 3), np.uint8))\n"

@@ -29,6 +29,7 @@ from virtual_time import VirtualLoop
 
 from faceblurd.engine.intake import Intake
 from faceblurd.engine.model import RetryPolicy
+from faceblurd.ledger.ledger import Ledger
 from faceblurd.model import (
     Abandoned,
     BlurSpec,
@@ -44,9 +45,8 @@ from faceblurd.model import (
     State,
     Untouched,
 )  # fmt: skip
-from faceblurd.outlet import contents, renames
-from faceblurd.outlet import staging as staging_files
-from faceblurd.outlet.ledger import Ledger
+from faceblurd.publish import contents, renames
+from faceblurd.publish import staging as staging_files
 from faceblurd.workers.job import write_whole
 from faceblurd.workers.worker import Lost
 

@@ -6,8 +6,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from faceblurd.intake import filesystem
-from faceblurd.intake.filesystem import Places, RootIdentity, kind_in, kind_under, look, mount_point, tells_of_changes
+from faceblurd.watch import filesystem
+from faceblurd.watch.filesystem import (
+    Places,
+    RootIdentity,
+    kind_in,
+    kind_under,
+    look,
+    mount_point,
+    tells_of_changes,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path

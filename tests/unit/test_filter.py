@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faceblurd.rules.filter import Candidate, LeftAlone, Selection, Why, ignored_file
-from faceblurd.rules.foreign import FOREIGN, Foreign
-from faceblurd.rules.naming import split, staging_name
+from faceblurd.rules.foreign import FOREIGN, Foreign, split, staging_name
 
 IMAGES = ("*.jpg", "*.jpeg", "*.png")
 

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceblurd.imaging.detectors import open_detectors
-from faceblurd.imaging.finding import find_faces
-from faceblurd.imaging.formats import open_image
+from faceblurd.imaging.detect import open_detectors
+from faceblurd.imaging.detect.find import find_faces
+from faceblurd.imaging.files import open_image
 from faceblurd.imaging.geometry import clip, to_stored, upright_view
-from faceblurd.imaging.redaction import redact
-from faceblurd.imaging.verification import verify
+from faceblurd.imaging.redact.average_pool import redact
+from faceblurd.imaging.verify import verify
 from faceblurd.model import BlurSpec, DetectionSpec, NetworksSpec, Recipe, Region, Zone, Zones
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from faceblurd.imaging.detectors import Detector
+    from faceblurd.imaging.detect import Detector
 
 BALANCED = Recipe("balanced", DetectionSpec((NetworksSpec(),)), BlurSpec())
 EYES = (224, 112)  # between the eyes of the astronaut, upright

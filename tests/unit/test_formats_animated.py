@@ -15,14 +15,14 @@ from PIL import Image
 
 from faceblurd.config.recipes import builtin_recipe
 from faceblurd.errors import ImageError
-from faceblurd.imaging.finding import find_faces
-from faceblurd.imaging.formats import open_image, webp
-from faceblurd.imaging.formats.gif_blocks import IMAGE, coded, read_gif
-from faceblurd.imaging.formats.png_chunks import SIGNATURE, Chunk, read_chunks
+from faceblurd.imaging.detect.find import find_faces
+from faceblurd.imaging.files import open_image, webp
+from faceblurd.imaging.files.gif.blocks import IMAGE, coded, read_gif
+from faceblurd.imaging.files.png.chunks import SIGNATURE, Chunk, read_chunks
 from faceblurd.imaging.geometry import upright_view
 from faceblurd.imaging.metadata import BARE, Scrub
-from faceblurd.imaging.redaction import redact
-from faceblurd.imaging.verification import verify, verify_clean
+from faceblurd.imaging.redact.average_pool import redact
+from faceblurd.imaging.verify import verify, verify_clean
 from faceblurd.model import BlurMethod, BlurSpec, MetadataPolicy, MetadataSpec, Reason, Region
 
 if TYPE_CHECKING:

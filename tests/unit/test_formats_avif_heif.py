@@ -21,14 +21,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from faceblurd.errors import ImageError
-from faceblurd.imaging.formats import open_image
-from faceblurd.imaging.formats.codecs import encoding
-from faceblurd.imaging.formats.item_file import Item, Property, read_items
-from faceblurd.imaging.formats.item_looks import orientation_in
-from faceblurd.imaging.formats.item_writer import build
+from faceblurd.imaging.files import open_image
+from faceblurd.imaging.files.codecs import encoding
+from faceblurd.imaging.files.heif.items import Item, Property, read_items
+from faceblurd.imaging.files.heif.looks import orientation_in
+from faceblurd.imaging.files.heif.writer import build
 from faceblurd.imaging.geometry import upright_view
 from faceblurd.imaging.metadata import Scrub
-from faceblurd.imaging.verification import verify, verify_clean
+from faceblurd.imaging.verify import verify, verify_clean
 from faceblurd.model import BlurSpec, MetadataPolicy, MetadataSpec, Reason, Region
 
 if TYPE_CHECKING:

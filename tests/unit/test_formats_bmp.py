@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from faceblurd.errors import ImageError
-from faceblurd.imaging.formats import open_image
+from faceblurd.imaging.files import open_image
 from faceblurd.imaging.metadata import Scrub
-from faceblurd.imaging.verification import verify, verify_clean
+from faceblurd.imaging.verify import verify, verify_clean
 from faceblurd.model import BlurSpec, Reason, Region
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from PIL import Image, ImageCms, ImageOps
 
 from faceblurd.errors import ImageError
 from faceblurd.imaging import jpeg_segments as js
-from faceblurd.imaging.formats import open_image
+from faceblurd.imaging.files import open_image
 from faceblurd.imaging.metadata import BARE
-from faceblurd.imaging.redaction import redact
-from faceblurd.imaging.verification import examine, verify, verify_clean
+from faceblurd.imaging.redact.average_pool import redact
+from faceblurd.imaging.verify import examine, verify, verify_clean
 from faceblurd.model import BlurMethod, BlurSpec, Reason, Region
 
 if TYPE_CHECKING:

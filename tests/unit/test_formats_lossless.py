@@ -14,12 +14,18 @@ import pytest
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from faceblurd.errors import ImageError
-from faceblurd.imaging.formats import Encoded, open_image, png_rows
-from faceblurd.imaging.formats.png_chunks import SIGNATURE, Chunk, Header, read_chunks
+from faceblurd.imaging.files import Encoded, open_image
+from faceblurd.imaging.files.png import rows as png_rows
+from faceblurd.imaging.files.png.chunks import (
+    SIGNATURE,
+    Chunk,
+    Header,
+    read_chunks,
+)
 from faceblurd.imaging.geometry import to_upright
 from faceblurd.imaging.metadata import BARE, Scrub, contains_picture
-from faceblurd.imaging.redaction import redact
-from faceblurd.imaging.verification import verify, verify_clean
+from faceblurd.imaging.redact.average_pool import redact
+from faceblurd.imaging.verify import verify, verify_clean
 from faceblurd.model import BlurSpec, MetadataPolicy, MetadataSpec, Reason, Region
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceblurd.imaging.formats import open_image
+from faceblurd.imaging.files import open_image
 from faceblurd.imaging.metadata import BARE
-from faceblurd.imaging.verification import verify
+from faceblurd.imaging.verify import verify
 from faceblurd.model import BlurMethod, BlurSpec, Region
 
 MAX = 10**7
@@ -41,7 +41,7 @@ def gray(bits: int) -> bytes:
     image = drawn(1 << bits)
     data = saved(image, bits=bits)
     picture = open_image(data, max_pixels=MAX)
-    from faceblurd.imaging.formats.png_chunks import SIGNATURE, Chunk, read_chunks
+    from faceblurd.imaging.files.png.chunks import SIGNATURE, Chunk, read_chunks
 
     chunks = [chunk for chunk in read_chunks(data) if chunk.kind not in {b"PLTE", b"tRNS"}]
     ihdr = chunks[0].body

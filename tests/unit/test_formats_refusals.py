@@ -14,11 +14,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from faceblurd.errors import ImageError
-from faceblurd.imaging.formats import open_image, sniff
-from faceblurd.imaging.formats.png_chunks import Chunk, check_rows, read_chunks, read_header
+from faceblurd.imaging.files import open_image, sniff
+from faceblurd.imaging.files.png.chunks import (
+    Chunk,
+    check_rows,
+    read_chunks,
+    read_header,
+)
+from faceblurd.imaging.files.tiff.raw import is_raw
 from faceblurd.imaging.jpeg_segments import build
-from faceblurd.imaging.raw import is_raw
-from faceblurd.imaging.verification import verify_clean
+from faceblurd.imaging.verify import verify_clean
 from faceblurd.model import Reason
 
 if TYPE_CHECKING:

@@ -15,15 +15,15 @@ import pytest
 from PIL import Image
 
 from faceblurd.config.recipes import builtin_recipe
-from faceblurd.imaging.detectors import open_detectors
-from faceblurd.imaging.finding import find_faces
-from faceblurd.imaging.formats import open_image
-from faceblurd.imaging.formats.composition import Canvas, Disposal, Layer
-from faceblurd.imaging.formats.gif_blocks import IMAGE, read_gif
-from faceblurd.imaging.formats.png_chunks import SIGNATURE, Chunk
-from faceblurd.imaging.formats.webp import read_chunks
+from faceblurd.imaging.detect import open_detectors
+from faceblurd.imaging.detect.find import find_faces
+from faceblurd.imaging.files import open_image
+from faceblurd.imaging.files.composition import Canvas, Disposal, Layer
+from faceblurd.imaging.files.gif.blocks import IMAGE, read_gif
+from faceblurd.imaging.files.png.chunks import SIGNATURE, Chunk
+from faceblurd.imaging.files.webp import read_chunks
 from faceblurd.imaging.metadata import BARE
-from faceblurd.imaging.verification import verify
+from faceblurd.imaging.verify import verify
 from faceblurd.model import BlurSpec, Region
 
 if TYPE_CHECKING:

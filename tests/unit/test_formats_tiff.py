@@ -15,9 +15,10 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 from faceblurd.errors import ImageError
-from faceblurd.imaging.formats import open_image, tiff_planes
+from faceblurd.imaging.files import open_image
+from faceblurd.imaging.files.tiff import planes
 from faceblurd.imaging.metadata import BARE, Scrub
-from faceblurd.imaging.verification import verify
+from faceblurd.imaging.verify import verify
 from faceblurd.model import BlurMethod, BlurSpec, MetadataPolicy, MetadataSpec, Reason, Region
 
 if TYPE_CHECKING:
@@ -320,7 +321,7 @@ def apart(array: npt.NDArray[Any], order: str, photometric: int, compression: in
     tags |= {262: (3, [photometric]), 273: (4, [0]), 277: (3, [count]), 278: (4, [50]), 279: (4, [0]), 284: (3, [2])}
     tags |= {338: (3, [2])} if count in {2, 4} and photometric != 5 else {}
     page = SimpleNamespace(order=order, tags=set(tags))
-    return tiff_planes._built(page, tags, rows)  # type: ignore[arg-type]
+    return planes._built(page, tags, rows)  # type: ignore[arg-type]
 
 
 def lzw(row: bytes) -> bytes:
@@ -348,7 +349,7 @@ def test_few_bits_become_eight_and_that_is_said(bits: int, photometric: int) -> 
     tags = {256: (4, [110]), 257: (4, [90]), 258: (3, [bits]), 259: (3, [1]), 262: (3, [photometric]), 273: (4, [0])}
     tags |= {277: (3, [1]), 278: (4, [90]), 279: (4, [0])}
     tags |= {320: (3, [n * 997 for n in range(3 << bits)])} if photometric == 3 else {}
-    data = tiff_planes._built(SimpleNamespace(order="<", tags=set(tags)), tags, [cells.tobytes()])  # type: ignore[arg-type]
+    data = planes._built(SimpleNamespace(order="<", tags=set(tags)), tags, [cells.tobytes()])  # type: ignore[arg-type]
     picture = open_image(data, max_pixels=MAX)
     result = picture.redacted([BOX], BlurSpec(), BARE)
     verify(result, picture=picture, regions=[BOX], blur=BlurSpec(), max_pixels=MAX)
@@ -366,7 +367,7 @@ def test_tiles_become_strips_and_that_is_said() -> None:
     rows = [noise((64, 64)).tobytes(), noise((64, 64)).tobytes()]
     tags = {256: (4, [110]), 257: (4, [60]), 258: (3, [8]), 259: (3, [1]), 262: (3, [1]), 277: (3, [1]), 322: (3, [64])}
     tags |= {323: (3, [64]), 324: (4, [0]), 325: (4, [0])}
-    data = tiff_planes._built(SimpleNamespace(order="<", tags=set(tags)), tags, rows)  # type: ignore[arg-type]
+    data = planes._built(SimpleNamespace(order="<", tags=set(tags)), tags, rows)  # type: ignore[arg-type]
     picture, box = open_image(data, max_pixels=MAX), replace(BOX, height=30)
     result = picture.redacted([box], BlurSpec(), BARE)
     verify(result, picture=picture, regions=[box], blur=BlurSpec(), max_pixels=MAX)

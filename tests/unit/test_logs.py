@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faceblurd.model import Outcome, Reason, Region, Report
-from faceblurd.telemetry import logs
+from faceblurd.report import logs
 
 EVIL = 'a"\n{"event": "file.published"}\r\x1b[2J\u202e\u2028\x9b\udcff.jpg'
 
@@ -172,7 +172,7 @@ def test_a_full_disk_under_the_log_stops_nothing() -> None:
 
 
 def test_a_logger_works_before_the_configuration_and_writes_to_stderr() -> None:
-    code = "from faceblurd.telemetry.logs import get_logger; get_logger('early').info('hello')"
+    code = "from faceblurd.report.logs import get_logger; get_logger('early').info('hello')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == ""
     assert json.loads(done.stderr)["logger"] == "early"
@@ -180,7 +180,7 @@ def test_a_logger_works_before_the_configuration_and_writes_to_stderr() -> None:
 
 def test_only_lines_for_people_take_structlog_and_none_takes_rich() -> None:
     code = (
-        "import sys; from faceblurd.telemetry import logs; log = logs.get_logger('x'); log.info('hello'); "
+        "import sys; from faceblurd.report import logs; log = logs.get_logger('x'); log.info('hello'); "
         "assert 'structlog' not in sys.modules; logs.configure_logging(format='console'); log.info('hello'); "
         "assert 'structlog' in sys.modules and 'rich' not in sys.modules; import rich.console"
     )

@@ -17,14 +17,16 @@ from many_parts import LEAD_NOWHERE, PNGS, block, with_children
 from PIL import Image
 
 from faceblurd.errors import ImageError
-from faceblurd.imaging import embedded, jpeg_segments
-from faceblurd.imaging.embedded import contains_picture, hides_picture, pictures_in
-from faceblurd.imaging.exif import TiffBlock, each_byte_once, minimal
-from faceblurd.imaging.exif_scrub import scrub_exif
-from faceblurd.imaging.formats import open_image, png_chunks, png_profile
-from faceblurd.imaging.scrub import BARE
-from faceblurd.imaging.wording import is_branch, lies_in_branch
-from faceblurd.imaging.xmp import scrub_xmp
+from faceblurd.imaging import jpeg_segments
+from faceblurd.imaging.files import open_image
+from faceblurd.imaging.files.png import chunks, profile
+from faceblurd.imaging.metadata import embedded
+from faceblurd.imaging.metadata.embedded import contains_picture, hides_picture, pictures_in
+from faceblurd.imaging.metadata.exif import TiffBlock, each_byte_once, minimal
+from faceblurd.imaging.metadata.exif_scrub import scrub_exif
+from faceblurd.imaging.metadata.scrub import BARE
+from faceblurd.imaging.metadata.wording import is_branch, lies_in_branch
+from faceblurd.imaging.metadata.xmp import scrub_xmp
 from faceblurd.model import Reason
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ def saved(kind: str) -> bytes:
 def test_the_chunks_of_a_png_are_copied_once() -> None:
     plain = saved("PNG")
     data = Counted(plain[:33] + chunk(b"tEXt", b"a\0b") * 5_000 + plain[33:])
-    assert len(png_chunks.read_chunks(data)) > 5_000
+    assert len(chunks.read_chunks(data)) > 5_000
     assert data.handed_out < 3 * len(data)
 
 
@@ -164,10 +166,10 @@ def test_packed_bytes_are_looked_into_as_far_as_honest_ones_reach() -> None:
 
 def test_a_raw_profile_of_blanks_is_read_in_one_way() -> None:
     content = b"x 1" + b" " * 2_000_000 + b"g"
-    assert png_profile.scrubbed(b"exif", content, BARE) is None
-    assert png_profile.without_thumbnail_in(b"\nxmp\n       2\n4142\n") == b"AB"
-    assert png_profile.without_thumbnail_in(b"xmp 2 4142") == b"AB"
-    assert png_profile.without_thumbnail_in(b"  xmp\t02\n\n 41\n42 \n") == b"AB"
+    assert profile.scrubbed(b"exif", content, BARE) is None
+    assert profile.without_thumbnail_in(b"\nxmp\n       2\n4142\n") == b"AB"
+    assert profile.without_thumbnail_in(b"xmp 2 4142") == b"AB"
+    assert profile.without_thumbnail_in(b"  xmp\t02\n\n 41\n42 \n") == b"AB"
 
 
 def test_marks_around_a_word_are_taken_off_in_one_way() -> None:

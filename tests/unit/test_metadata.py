@@ -17,8 +17,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from faceblurd.imaging.embedded import wipe_pictures
-from faceblurd.imaging.exif import TiffBlock, minimal
 from faceblurd.imaging.metadata import (
     contains_picture,
     hides_picture,
@@ -27,6 +25,8 @@ from faceblurd.imaging.metadata import (
     scrub_resources,
     scrub_xmp,
 )
+from faceblurd.imaging.metadata.embedded import wipe_pictures
+from faceblurd.imaging.metadata.exif import TiffBlock, minimal
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from faceblurd.imaging.exif import GPS_IFD, ORIENTATION, TiffBlock
 from faceblurd.imaging.metadata import (
     Scrub,
     orientation_of,
@@ -21,7 +20,8 @@ from faceblurd.imaging.metadata import (
     thumbnail_of,
     without_thumbnail,
 )
-from faceblurd.imaging.photoshop import scrub_iptc
+from faceblurd.imaging.metadata.exif import GPS_IFD, ORIENTATION, TiffBlock
+from faceblurd.imaging.metadata.photoshop import scrub_iptc
 from faceblurd.model import MetadataPolicy, MetadataSpec
 
 NO_PLACES = Scrub(MetadataSpec(MetadataPolicy.STRIP_LOCATION))

@@ -20,7 +20,7 @@ from faceblurd.engine.model import RetryPolicy
 from faceblurd.engine.photo import STILL_OPEN_SECONDS
 from faceblurd.engine.thread import RootThread
 from faceblurd.model import Entry, Fingerprint, Hashed, Job, Mode, Reason, Refused, Region, Staged, State, Untouched
-from faceblurd.outlet import contents
+from faceblurd.publish import contents
 from faceblurd.rules import decide
 from faceblurd.workers.job import write_whole
 from faceblurd.workers.worker import Lost

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from faceblurd.imaging.photo_head import is_photo
-from faceblurd.imaging.signatures import HEAD_BYTES
+from faceblurd.imaging.signatures import HEAD_BYTES, is_photo
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from faceblurd.config.programs import no_way_to_run
+from faceblurd.config.probes import no_way_to_run
 
 if TYPE_CHECKING:
     from pathlib import Path

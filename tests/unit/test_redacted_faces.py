@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 from faceblurd.config.recipes import builtin_recipe
-from faceblurd.imaging.detectors import open_detectors, open_glance
+from faceblurd.imaging.detect import open_detectors, open_glance
 from faceblurd.imaging.geometry import grow
-from faceblurd.imaging.redaction import redact
+from faceblurd.imaging.redact.average_pool import redact
 from faceblurd.imaging.second_look import SecondLook
 from faceblurd.model import BlurMethod, HaarSpec, NetworksSpec, Region, Shape
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from faceblurd.imaging.detectors import Detector
+    from faceblurd.imaging.detect import Detector
     from faceblurd.model import BlurSpec
 
 SURE = 0.7

@@ -14,7 +14,12 @@ from hypothesis import strategies as st
 
 from faceblurd.config.recipes import BLURS
 from faceblurd.imaging.geometry import grow, upright_view
-from faceblurd.imaging.redaction import average_pool, quantise, redact, window_px
+from faceblurd.imaging.redact.average_pool import (
+    average_pool,
+    quantise,
+    redact,
+    window_px,
+)
 from faceblurd.model import ALWAYS, BlurMethod, BlurSpec, Engine, Region, Shape
 
 if TYPE_CHECKING:
@@ -132,7 +137,7 @@ def test_both_engines_redact_to_the_same_bits(method: BlurMethod, dtype: type) -
 def test_tensorflow_is_not_imported_unless_chosen() -> None:
     code = (
         "import sys, numpy as np\n"
-        "from faceblurd.imaging.redaction import average_pool\n"
+        "from faceblurd.imaging.redact.average_pool import average_pool\n"
         "average_pool(np.zeros((9, 9), np.uint8), pool_size_px=3, stride_px=1)\n"
         "sys.exit('tensorflow' in sys.modules)"
     )

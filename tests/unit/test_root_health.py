@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from faceblurd.engine.health import CHECK_SECONDS, MOST_CHECK_SECONDS, ROOM_SECONDS, RootHealth
-from faceblurd.intake.filesystem import Look, RootIdentity
+from faceblurd.watch.filesystem import Look, RootIdentity
 
 ROOT, TO = "/srv/photos", "/srv/blurred"
 DISK = RootIdentity(device=7, inode=2, mount_point="/srv", mark="a")

@@ -23,9 +23,9 @@ from faceblurd.engine.root import (
     RootState,
 )
 from faceblurd.engine.thread import Inline
-from faceblurd.intake import filesystem, hints
-from faceblurd.intake.watcher import Watcher
 from faceblurd.model import Reason, Sighting, Source, State, Watch
+from faceblurd.watch import events, filesystem
+from faceblurd.watch.events import Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -216,7 +216,7 @@ def test_a_scan_that_is_asked_for_puts_the_next_one_off(at: At) -> None:
 
 
 def test_hints_beyond_the_bound_lead_to_one_scan_at_once(at: At, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hints, "MAX_HINTS", 3)
+    monkeypatch.setattr(events, "MAX_HINTS", 3)
 
     async def story(desk: Desk) -> None:
         began = desk.now

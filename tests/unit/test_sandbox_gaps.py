@@ -11,7 +11,8 @@ import pytest
 
 from faceblurd.errors import SetupError
 from faceblurd.model import BlurSpec, DetectionSpec, Recipe
-from faceblurd.workers import landlock, sandbox, seccomp
+from faceblurd.workers import sandbox
+from faceblurd.workers.sandbox import landlock, seccomp
 from faceblurd.workers.toolbox import Toolbox
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from faceblurd.telemetry.sd_notify import Notifier
+from faceblurd.report.sd_notify import Notifier
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ import os
 
 import pytest
 
-from faceblurd.workers import landlock, seccomp
+from faceblurd.workers.sandbox import landlock, seccomp
 
 ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 PID = 4711

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from faceblurd.imaging.detectors import vote
-from faceblurd.imaging.detectors.search import Search
+from faceblurd.imaging.detect import vote
+from faceblurd.imaging.detect.search import Search
 from faceblurd.model import NetworksSpec, Sensitivity
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from faceblurd.config.recipes import BLURS
 from faceblurd.imaging.geometry import clip, grow
-from faceblurd.imaging.redaction import redact
-from faceblurd.imaging.soft import Channels, Ellipse
+from faceblurd.imaging.redact.average_pool import redact
+from faceblurd.imaging.redact.soft import Channels, Ellipse
 from faceblurd.model import ALWAYS, BlurMethod, Region
 
 if TYPE_CHECKING:

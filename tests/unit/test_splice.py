@@ -17,25 +17,24 @@ from PIL import Image, ImageFile
 
 from faceblurd.imaging import geometry
 from faceblurd.imaging import jpeg_segments as js
-from faceblurd.imaging.formats import open_image
-from faceblurd.imaging.formats.codecs import library_warnings
-from faceblurd.imaging.formats.jpeg import JpegPicture
+from faceblurd.imaging.files import open_image
+from faceblurd.imaging.files.codecs import library_warnings
+from faceblurd.imaging.files.jpeg import JpegPicture, surgery
+from faceblurd.imaging.files.jpeg.areas import Area, in_plane
+from faceblurd.imaging.files.jpeg.fallback import FallbackCoder
+from faceblurd.imaging.files.jpeg.layout import read_layout
+from faceblurd.imaging.files.jpeg.painting import CHROMA, Paint
+from faceblurd.imaging.files.jpeg.planes import grid, samples
 from faceblurd.imaging.metadata import BARE
-from faceblurd.imaging.redaction import redact
-from faceblurd.imaging.soft import Channels, Ellipse, lay
-from faceblurd.imaging.splice import surgery
-from faceblurd.imaging.splice.areas import Area, in_plane
-from faceblurd.imaging.splice.fallback import FallbackCoder
-from faceblurd.imaging.splice.layout import read_layout
-from faceblurd.imaging.splice.painting import CHROMA, Paint
-from faceblurd.imaging.splice.planes import grid, samples
+from faceblurd.imaging.redact.average_pool import redact
+from faceblurd.imaging.redact.soft import Channels, Ellipse, lay
 from faceblurd.model import ALWAYS, BlurMethod, BlurSpec, Region, Shape
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from faceblurd.imaging.formats import Encoded
-    from faceblurd.imaging.splice.layout import Layout, Plane
+    from faceblurd.imaging.files import Encoded
+    from faceblurd.imaging.files.jpeg.layout import Layout, Plane
 
 MAX = 200_000_000
 CV_SAMPLINGS = {

@@ -14,12 +14,12 @@ from PIL import Image
 
 from faceblurd.config.recipes import builtin_recipe
 from faceblurd.errors import ImageError
-from faceblurd.imaging.formats import Encoded, open_image
+from faceblurd.imaging.files import Encoded, open_image
 from faceblurd.imaging.metadata import BARE
-from faceblurd.imaging.redaction import redact
-from faceblurd.imaging.remains import shown
+from faceblurd.imaging.redact.average_pool import redact
+from faceblurd.imaging.redact.remains import shown
 from faceblurd.imaging.second_look import LEAST_PX, SecondLook
-from faceblurd.imaging.verification import examine, verify
+from faceblurd.imaging.verify import examine, verify
 from faceblurd.model import BlurMethod, BlurSpec, Reason, Region, Shape, Verify
 from faceblurd.plugins.host import PluginHost
 from faceblurd.workers.toolbox import SAMPLE, Toolbox, is_thorough

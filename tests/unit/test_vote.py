@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from faceblurd.imaging.detectors import vote
+from faceblurd.imaging.detect import vote
 
 YUNET, CENTERFACE = 0.0, 1.0
 Finds = npt.NDArray[np.float32]

@@ -1,0 +1,245 @@
+"""The bit loop in Python, for installations without the compiled one: the same bits, about a hundred times slower."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from faceblurd.imaging.files.jpeg.coding import (
+    BAD_BLOCK,
+    BAD_CODE,
+    FILL,
+    RANGE,
+    RUN_FIELDS,
+    SHORT,
+    Walk,
+    complaint,
+    missing_codes,
+)
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from faceblurd.imaging.files.jpeg.huffman import Table
+    from faceblurd.imaging.files.jpeg.layout import Stream
+
+_END_OF_BLOCK = 128
+_ZEROS = 0xF0
+_LAST = 64
+_LIMIT = 1 << 15
+_SPARE = bytes(512)  # a block that starts inside the bits ends inside these
+
+Entry = tuple[int, int, int, int]  # length of the code, of its extra bits, coefficients to step over, symbol
+
+
+def _entry(symbol: int, length: int, *, is_dc: bool) -> Entry | None:
+    """Return what a code means; None for symbols that a sequential scan cannot have."""
+    size = symbol if is_dc else symbol & 15
+    if is_dc:
+        return (length, size, 1, symbol) if size <= 15 else None  # noqa: PLR2004 - a difference has at most 15 bits
+    if size:
+        return (length, size, (symbol >> 4) + 1, symbol)
+    return {_ZEROS: (length, 0, 16, symbol), 0: (length, 0, _END_OF_BLOCK, symbol)}.get(symbol)
+
+
+def _look_up_table(table: Table) -> list[Entry | None]:
+    """Return the entry for each of the 65,536 next bits."""
+    entries: list[Entry | None] = [None] * 65_536
+    for symbol, code, length in table.codes():
+        span = 1 << (16 - length)
+        entries[code * span : (code + 1) * span] = [_entry(symbol, length, is_dc=table.is_dc)] * span
+    return entries
+
+
+class _Reader:
+    """A position in bits, zeros beyond the end."""
+
+    def __init__(self, bits: bytes, position: int = 0) -> None:
+        self._bits = bits + _SPARE
+        self.position = position
+
+    def symbol(self, entries: list[Entry | None]) -> tuple[Entry, int]:
+        """Read a code and its extra bits, as they stand. Raises SpliceError when it is none."""
+        at = self.position >> 3
+        word = int.from_bytes(self._bits[at : at + 8], "big") << (self.position & 7) & 0xFFFF_FFFF_FFFF_FFFF
+        entry = entries[word >> 48]
+        if entry is None:
+            raise complaint(BAD_CODE)
+        length, size = entry[:2]
+        self.position += length + size
+        return entry, word >> (64 - length - size) & ((1 << size) - 1)
+
+
+def _signed(raw: int, size: int) -> int:
+    return raw if not size or raw >> (size - 1) else raw - (1 << size) + 1
+
+
+class _Writer:
+    """Collects bits; whole bytes are put aside every few hundred, since a long integer shifts slowly."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._pending = self._count = 0
+
+    def put(self, value: int, count: int) -> None:
+        self._pending = self._pending << count | value
+        self._count += count
+        if self._count > 4096:  # noqa: PLR2004 - see above
+            self._flush()
+
+    def copy(self, bits: bytes, start: int, end: int) -> None:
+        last = (end + 7) >> 3
+        value = int.from_bytes(bits[start >> 3 : last], "big") >> (8 * last - end)
+        self.put(value & ((1 << (end - start)) - 1), end - start)
+
+    def _flush(self) -> None:
+        rest = self._count & 7
+        self._parts.append((self._pending >> rest).to_bytes(self._count >> 3, "big"))
+        self._pending &= (1 << rest) - 1
+        self._count = rest
+
+    def done(self) -> bytes:
+        """Fill up by ones."""
+        rest = -self._count & 7
+        self.put((1 << rest) - 1, rest)
+        self._flush()
+        return b"".join(self._parts)
+
+
+class FallbackCoder:
+    """Walks and writes restart intervals of one stream."""
+
+    def __init__(self, stream: Stream) -> None:
+        """Build the tables."""
+        self._component = stream.component
+        self._dc, self._ac = ([_look_up_table(table) for table in tables] for tables in (stream.dc, stream.ac))
+        self._codes = [
+            [{symbol: (code, length) for symbol, code, length in table.codes()} for table in pair]
+            for pair in zip(stream.dc, stream.ac, strict=True)
+        ]
+
+    def unstuffed(self, raw: bytes) -> bytes:
+        """Take out the zeros; see `coding.Coder`."""
+        bits = raw.replace(b"\xff\0", b"\xff")
+        if raw.count(b"\xff") > len(raw) - len(bits):
+            raise complaint(FILL)
+        return bits
+
+    def walk(self, bits: bytes, wanted: npt.NDArray[np.uint8], coefficients: npt.NDArray[np.int16]) -> Walk:
+        """Read an interval; see `coding.Coder`."""
+        reader, last, taken = _Reader(bits), [0, 0, 0, 0], 0
+        runs: list[list[int]] = []
+        before = False
+        for want in wanted.tolist():
+            if want and not before:
+                runs.append([reader.position, 0, 0, *last])
+            self._read_mcu(reader, last, coefficients[taken] if want else None, 8 * len(bits))
+            if want:
+                runs[-1][1], runs[-1][2] = reader.position, runs[-1][2] + 1
+                taken += 1
+            before = bool(want)
+        return Walk(np.array(runs, np.int64).reshape(-1, RUN_FIELDS), reader.position)
+
+    def _read_mcu(self, reader: _Reader, last: list[int], target: npt.NDArray[np.int16] | None, size: int) -> None:
+        for block, component in enumerate(self._component):
+            entry, raw = reader.symbol(self._dc[component])
+            last[component] += _signed(raw, entry[1])
+            if not -_LIMIT <= last[component] < _LIMIT:
+                raise complaint(RANGE)
+            values = _read_ac(reader, self._ac[component])
+            if target is not None:
+                target[block, 0] = last[component]
+                for k, value in values:
+                    target[block, k] = value
+            if reader.position > size:
+                raise complaint(SHORT)
+
+    def write(
+        self, bits: bytes, walk: Walk, coefficients: npt.NDArray[np.int16], *, source: FallbackCoder | None = None
+    ) -> bytes:
+        """Write an interval; see `coding.Coder`."""
+        writer, position, taken = _Writer(), 0, 0
+        missing = np.zeros((len(self._codes), 2, 256), np.uint8)
+        for start, end, count, *last in walk.runs.tolist():
+            self._between(writer, bits, (position, start), source, missing)
+            for mcu in coefficients[taken : taken + count].tolist():
+                self._put_mcu(writer, mcu, last, missing)
+            position, taken = end, taken + count
+        self._between(writer, bits, (position, walk.end), source, missing)
+        if missing.any():
+            raise missing_codes(missing)
+        return writer.done()
+
+    def _between(
+        self, writer: _Writer, bits: bytes, span: tuple[int, int], source: FallbackCoder | None,
+        missing: npt.NDArray[np.uint8],
+    ) -> None:  # fmt: skip
+        """Copy what lies between two runs, or recode it."""
+        if source is None:
+            writer.copy(bits, *span)
+            return
+        reader = _Reader(bits, span[0])
+        while reader.position < span[1]:
+            for component in self._component:
+                self._recode_block(reader, writer, component, source, missing)
+
+    def _recode_block(
+        self, reader: _Reader, writer: _Writer, component: int, source: FallbackCoder, missing: npt.NDArray[np.uint8]
+    ) -> None:
+        k = 0
+        while k < _LAST:
+            entry, raw = reader.symbol((source._ac if k else source._dc)[component])
+            self._put(writer, (component, min(k, 1)), entry[3], missing)
+            writer.put(raw, entry[1])
+            k += entry[2]
+
+    def _put_mcu(self, writer: _Writer, mcu: list[list[int]], last: list[int], missing: npt.NDArray[np.uint8]) -> None:
+        for component, block in zip(self._component, mcu, strict=True):
+            self._put_value(writer, (component, 0), block[0] - last[component], 0, missing)
+            last[component] = block[0]
+            self._put_ac(writer, component, block, missing)
+
+    def _put_ac(self, writer: _Writer, component: int, block: list[int], missing: npt.NDArray[np.uint8]) -> None:
+        where, before = (component, 1), 0
+        for k in range(1, _LAST):
+            if not block[k]:
+                continue
+            zeros = k - before - 1
+            for _ in range(zeros >> 4):
+                self._put(writer, where, _ZEROS, missing)
+            self._put_value(writer, where, block[k], (zeros & 15) << 4, missing)
+            before = k
+        if before < _LAST - 1:
+            self._put(writer, where, 0, missing)
+
+    def _put_value(
+        self, writer: _Writer, where: tuple[int, int], value: int, run: int, missing: npt.NDArray[np.uint8]
+    ) -> None:
+        size = abs(value).bit_length()
+        if size > 15:  # noqa: PLR2004 - what a symbol can say
+            raise complaint(RANGE)
+        self._put(writer, where, run | size, missing)
+        writer.put((value if value >= 0 else value - 1) & ((1 << size) - 1), size)
+
+    def _put(self, writer: _Writer, where: tuple[int, int], symbol: int, missing: npt.NDArray[np.uint8]) -> None:
+        code = self._codes[where[0]][where[1]].get(symbol)
+        if code is None:
+            missing[where[0], where[1], symbol] = 1
+        else:
+            writer.put(*code)
+
+
+def _read_ac(reader: _Reader, entries: list[Entry | None]) -> list[tuple[int, int]]:
+    """Read 63 coefficients; give those that are not zero, with their places."""
+    k, values = 1, []
+    while k < _LAST:
+        (_, size, step, _), raw = reader.symbol(entries)
+        k += step
+        if step == _END_OF_BLOCK:
+            break
+        if k > _LAST:
+            raise complaint(BAD_BLOCK)
+        if size:
+            values.append((k - 1, _signed(raw, size)))
+    return values

@@ -1,0 +1,1 @@
+"""Hiding: what a region is filled with, where its outline lies, and what may remain of it."""

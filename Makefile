@@ -27,7 +27,7 @@ test-all: test  ## every test: those of `test`, then the long ones
 	$(PYTEST) -m slow
 
 coverage: export PYTHONPATH = $(CURDIR)/tests/measuring
-coverage: $(VENV)/.installed-dev  ## every test, one after the other, measured, sandboxed workers too; the four rooms that promises hang on must be covered
+coverage: $(VENV)/.installed-dev  ## every test, one after the other, measured, sandboxed workers too; the rooms that promises hang on must be covered
 	rm -f .coverage .coverage.*
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine -q

@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageSequence
 
-from faceblurd.imaging.files import sniff
+from faceblurd.imaging.signatures import sniff
 from faceblurd.model import printable
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from stand_in_pool import StandInPool, services
 
 from faceblurd.engine.health import CHECK_SECONDS
-from faceblurd.engine.model import Log, RootPlan
-from faceblurd.engine.root import Pace, Root
+from faceblurd.engine.model import Log, Pace, RootPlan
+from faceblurd.engine.root import Root
 from faceblurd.engine.thread import Inline
 from faceblurd.ledger.ledger import Ledger
 from faceblurd.model import BlurSpec, DetectionSpec, Mode, Recipe

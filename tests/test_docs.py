@@ -11,7 +11,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from faceblurd.cli import main
+from faceblurd.cli import COMMANDS, main
 from faceblurd.config.loading import load_config
 from faceblurd.errors import Exit
 from faceblurd.rules.filter import MEANINGS
@@ -129,8 +129,15 @@ def test_the_help_points_to_files_that_are_there() -> None:
 
 def test_the_manual_page_names_every_command_and_exit_code() -> None:
     page = (REPOSITORY / "man" / "faceblurd.1").read_text(encoding="utf-8")
-    assert set(re.findall(r"^\.TP\n\.B ([a-z-]+)$", page, re.MULTILINE)) == set(main.commands)
+    assert set(re.findall(r"^\.TP\n\.B ([a-z-]+)$", page, re.MULTILINE)) == set(COMMANDS)
     assert {int(code) for code in re.findall(r"^\.TP\n\.B (\d+)$", page, re.MULTILINE)} == {*map(int, Exit), 130}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_there_by_the_name_that_the_help_says(name: str) -> None:
+    command = main.get_command(click.Context(main), name)
+    assert command is not None
+    assert command.name == name
 
 
 def test_every_test_that_the_table_of_faults_names_is_there() -> None:

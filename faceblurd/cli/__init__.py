@@ -1,37 +1,64 @@
 """The commands: each reads its arguments, builds what it needs, calls it, and says what came of it.
 
-Heavy imports stand inside the commands, so that `--help` is quick and nothing is loaded that is not used.
+One file a command, which is loaded when it is asked for: so `--help` is quick, and nothing is loaded that is not used.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
+from typing import Final
 
 import click
 
 from faceblurd import __version__
-from faceblurd.cli.blur import blur
-from faceblurd.cli.config import check_config
-from faceblurd.cli.doctor import doctor
-from faceblurd.cli.explain import explain
-from faceblurd.cli.formats import formats
-from faceblurd.cli.hooks import hooks
-from faceblurd.cli.preview import preview
-from faceblurd.cli.quarantine import quarantine
-from faceblurd.cli.redo import redo
-from faceblurd.cli.service import run, scan
-from faceblurd.cli.status import health, status
+from faceblurd.cli.options import installed
 from faceblurd.errors import Exit, FaceblurdError
+
+# name: (file, what it does in one line)
+COMMANDS: Final = {
+    "run": ("service", "Watch the roots and blur what arrives, until SIGTERM."),
+    "blur": ("blur", "Blur the faces in PATHs (photos and folders) once."),
+    "scan": ("service", "Blur once what is new in the roots of a config, then exit."),
+    "status": ("status", "Show how every root is, what waits, and what is held and why."),
+    "health": ("status", "Tell by the exit code how the service is, for a monitor."),
+    "explain": ("explain", "Say what happened to a photo or its result, and why."),
+    "redo": ("redo", "Do photos, folders or a whole root once more."),
+    "quarantine": ("quarantine", "See files that could not be made safe, and decide about them."),
+    "preview": ("preview", "Draw what a recipe does to a photo, step by step."),
+    "check-config": ("config", "Read a config as the service would, and load what it names."),
+    "hooks": ("hooks", "Try out hooks."),
+    "formats": ("formats", "Show what can be read and written here, by doing it."),
+    "doctor": ("doctor", "Look for what could keep the service from its work."),
+}
 
 
 class _Group(click.Group):
     """The commands, and below them where the documents are: a path that is there, however this was installed."""
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Give the names, in the order in which one meets them."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load a command; None when there is none of that name."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"{__name__}.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what each command does, without loading any."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the end of the help."""
-        from faceblurd.cli.options import installed  # noqa: PLC0415 - for --help only
-
         self.epilog = (
             "\b\nExit codes: 0 all done, 3 some files held, 2 usage, 78 configuration, 1 anything else.\n"
             "Start: faceblurd run --watch INBOX --to BLURRED     (no config needed)\n"
@@ -50,13 +77,6 @@ def main() -> None:
     faceblurd watches folders and blurs the faces in every photo that arrives there, in place or into a mirror tree.
     What it cannot make safe it holds back, and says so.
     """
-
-
-COMMANDS = (
-    run, blur, scan, status, health, explain, redo, quarantine, preview, check_config, hooks, formats, doctor,
-)  # fmt: skip
-for command in COMMANDS:
-    main.add_command(command)
 
 
 def run_command() -> None:

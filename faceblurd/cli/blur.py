@@ -13,15 +13,25 @@ import click
 
 from faceblurd.cli.options import Stop, config_option, load_settings
 from faceblurd.cli.plans import PlanMaker
+from faceblurd.config.defaults import Hooks, Workers
+from faceblurd.engine import mirrors, once, thread
+from faceblurd.engine.engine import Engine
+from faceblurd.engine.model import Log, RetryPolicy
+from faceblurd.engine.plans import MEGABYTE
+from faceblurd.engine.thread import Inline
 from faceblurd.errors import Exit, UsageError
+from faceblurd.ledger.ledger import Ledger
+from faceblurd.model import Outcome, Reason, Report
+from faceblurd.report.logs import printable_line
+from faceblurd.rules.decide import reason_of
+from faceblurd.rules.filter import MEANINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from faceblurd.cli.plans import Candidate
     from faceblurd.engine.model import RootPlan
-    from faceblurd.ledger.ledger import Ledger
-    from faceblurd.model import Region, Report
+    from faceblurd.model import Region
     from faceblurd.watch.scan import Finished, Found
 
 
@@ -84,25 +94,12 @@ def _listed(paths: tuple[str, ...]) -> Iterator[str]:
 
 
 def _run(maker: PlanMaker, candidates: list[Candidate], teller: _Teller) -> int:
-    from faceblurd.engine import thread  # noqa: PLC0415 - not needed for --help
-
     stop = Stop()
     thread.run(_blurred(maker, candidates, teller, stop))
     return 130 if stop() else teller.exit_code()
 
 
 async def _blurred(maker: PlanMaker, candidates: list[Candidate], teller: _Teller, stop: Stop) -> None:
-    from faceblurd.config.defaults import Hooks, Workers  # noqa: PLC0415 - not needed for --help
-    from faceblurd.engine import once  # noqa: PLC0415 - same
-    from faceblurd.engine.engine import Engine  # noqa: PLC0415 - same
-    from faceblurd.engine.model import (
-        Log,  # noqa: PLC0415 - same
-        RetryPolicy,  # noqa: PLC0415 - same
-    )
-    from faceblurd.engine.plans import MEGABYTE  # noqa: PLC0415 - same
-    from faceblurd.engine.thread import Inline  # noqa: PLC0415 - same
-    from faceblurd.ledger.ledger import Ledger  # noqa: PLC0415 - same
-
     settings = maker.settings
     workers = Workers() if settings is None else settings.workers
     # No ledger outlives this run, so nothing could wait for a second try of the hook.
@@ -130,8 +127,6 @@ async def _blurred(maker: PlanMaker, candidates: list[Candidate], teller: _Telle
 
 def _found(candidates: list[Candidate], ledger: Ledger, teller: _Teller) -> Iterator[tuple[RootPlan, Found]]:
     """Give every file; what is not there (any more), and a folder without a photo, is said."""
-    from faceblurd.engine import mirrors, once  # noqa: PLC0415 - not needed for --help
-
     for plan, name in candidates:
         mirrors.make_mirrors([plan], ledger)
         number = 0
@@ -192,10 +187,6 @@ class _Teller:
 
     def walked(self, walk: Finished) -> None:
         """Note what a walk left alone, and say what it could not look into."""
-        from faceblurd.engine import once  # noqa: PLC0415 - not needed for --help
-        from faceblurd.engine.model import Log  # noqa: PLC0415 - same
-        from faceblurd.rules.filter import MEANINGS  # noqa: PLC0415 - same
-
         self._unread |= once.say_unread(walk.root, walk.errors, Log(self.report, self.tell))
         for left in walk.left:
             self._left[MEANINGS[left.why]] += left.count
@@ -239,8 +230,6 @@ class _Teller:
 
     def _say(self, text: str, *, err: bool) -> None:
         """Print a line: above the progress bar where there is one and the line would land on the same terminal."""
-        from faceblurd.report.logs import printable_line  # noqa: PLC0415 - not needed for --help
-
         if self._progress is not None and (err or sys.stdout.isatty()):
             self._progress.console.print(printable_line(text), markup=False, highlight=False, soft_wrap=True)
         else:
@@ -267,9 +256,6 @@ class _Teller:
 
 
 def _missing_report(path: str, error: OSError) -> Report:
-    from faceblurd.model import Outcome, Reason, Report  # noqa: PLC0415 - not needed for --help
-    from faceblurd.rules.decide import reason_of  # noqa: PLC0415 - same
-
     gone = isinstance(error, FileNotFoundError | NotADirectoryError)
     return Report(
         root="", path=os.path.abspath(path), outcome=Outcome.HELD, output=None,

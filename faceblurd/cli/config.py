@@ -1,7 +1,8 @@
-"""`faceblurd check-config`."""
+"""`faceblurd check-config`, and `faceblurd hooks test`: settings tried before they count."""
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,11 @@ from typing import TYPE_CHECKING
 import click
 
 from faceblurd.cli.options import load
+from faceblurd.config.probes import within
+from faceblurd.engine import plans, thread
+from faceblurd.engine.once import try_worker
+from faceblurd.report.logs import printable_line
+from faceblurd.watch.scan import survey
 
 if TYPE_CHECKING:
     from faceblurd.engine.model import RootPlan
@@ -23,9 +29,6 @@ def check_config(file: Path) -> None:
 
     Prints every problem with file, line, key, value and remedy, and exits 78; or says what would be watched.
     """
-    from faceblurd.engine import plans, thread  # noqa: PLC0415 - not needed for --help
-    from faceblurd.engine.once import try_worker  # noqa: PLC0415 - same
-
     config = load(file, strictly=True)
     planned = [plans.plan_for(config, root) for root in config.roots]
     thread.run(try_worker(config, planned))
@@ -38,12 +41,6 @@ def check_config(file: Path) -> None:
 
 def _say_unmatched(plan: RootPlan) -> None:
     """Name every exclude that excludes nothing, as far as a look of some seconds tells: it may be misspelt."""
-    import time  # noqa: PLC0415 - one use
-
-    from faceblurd.config.probes import within  # noqa: PLC0415 - not needed for --help
-    from faceblurd.report.logs import printable_line  # noqa: PLC0415 - same
-    from faceblurd.watch.scan import survey  # noqa: PLC0415 - same
-
     if not plan.selection.exclude:
         return
     until = time.monotonic() + LOOK_SECONDS

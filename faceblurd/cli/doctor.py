@@ -1,4 +1,4 @@
-"""`faceblurd doctor`."""
+"""`faceblurd doctor`: what keeps the service from its work; `faceblurd explain`: what happened to a path, and why."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 import click
 
 from faceblurd.cli.options import load
+from faceblurd.config.loading import read_config
+from faceblurd.config.probes import within
+from faceblurd.doctor import ANSWER_SECONDS, Level, examine
+from faceblurd.engine import plans, thread
+from faceblurd.engine.once import try_worker
 from faceblurd.errors import Exit
+from faceblurd.report.logs import printable_line
 
 if TYPE_CHECKING:
     from faceblurd.config.schema import Config
@@ -32,11 +38,6 @@ def doctor(config_path: Path, *, as_json: bool) -> int:
     and free space; run it as the service's user. Creates nothing; a share that does not answer is said, and not waited
     for. Exits 1 when something is bad.
     """
-    from faceblurd.config.loading import read_config  # noqa: PLC0415 - pydantic is not needed for --help
-    from faceblurd.config.probes import within  # noqa: PLC0415 - same
-    from faceblurd.doctor import ANSWER_SECONDS, Level, examine  # noqa: PLC0415 - same
-    from faceblurd.report.logs import printable_line  # noqa: PLC0415 - same
-
     config = read_config(config_path, environ=os.environ)
     within(ANSWER_SECONDS, lambda: load(config_path))  # refused as by the daemon, unless a root does not answer
     worst = Exit.OK
@@ -54,9 +55,6 @@ def doctor(config_path: Path, *, as_json: bool) -> int:
 
 def _start_worker(config: Config) -> str:
     """Start one worker with all recipes and plugins; return what locks it up."""
-    from faceblurd.engine import plans, thread  # noqa: PLC0415 - not needed for --help
-    from faceblurd.engine.once import try_worker  # noqa: PLC0415 - same
-
     nowhere = {"path": Path("/"), "to": None}  # only the recipes matter: a root may lie on a dead share
     planned = [plans.plan_for(config, root.model_copy(update=nowhere)) for root in config.roots]
     return thread.run(try_worker(config, planned))

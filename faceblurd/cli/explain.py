@@ -8,12 +8,20 @@ from typing import TYPE_CHECKING
 import click
 
 from faceblurd.cli.options import both, load, state_dir_of
+from faceblurd.config.defaults import IMAGE_GLOBS
+from faceblurd.doctor import paths as doctor
+from faceblurd.doctor.paths import Place
+from faceblurd.engine.plans import plan_for
 from faceblurd.errors import UsageError
+from faceblurd.ledger.ledger import Ledger
+from faceblurd.model import Mode
+from faceblurd.report.logs import printable_line
+from faceblurd.report.status import read_status
+from faceblurd.rules.filter import Selection
+from faceblurd.state_files import LEDGER_NAME
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from faceblurd.doctor.paths import Place
 
 
 @click.command()
@@ -28,11 +36,6 @@ def explain(paths: tuple[str, ...], config_path: Path | None, state_dir: Path | 
 
     Works while the daemon runs, and when it does not.
     """
-    from faceblurd.doctor import paths as doctor  # noqa: PLC0415 - not needed for --help
-    from faceblurd.ledger.ledger import Ledger  # noqa: PLC0415 - same
-    from faceblurd.report.logs import printable_line  # noqa: PLC0415 - same
-    from faceblurd.state_files import LEDGER_NAME  # noqa: PLC0415 - same
-
     folder = state_dir_of(config_path, state_dir)
     places = _places(config_path, folder)
     if not places:
@@ -55,17 +58,10 @@ def explain(paths: tuple[str, ...], config_path: Path | None, state_dir: Path | 
 
 def _places(config_path: Path | None, state_dir: Path) -> list[Place]:
     """Take the roots from the config; without one, from what a running `faceblurd run --watch` says of itself."""
-    from faceblurd.doctor.paths import Place  # noqa: PLC0415 - same
-    from faceblurd.engine.plans import plan_for  # noqa: PLC0415 - not needed for --help
-
     if config_path is not None:
         config = load(config_path)
         plans = [plan_for(config, root) for root in config.roots]
         return [Place(plan.path, plan.mode, plan.to, plan.selection) for plan in plans]
-    from faceblurd.config.defaults import IMAGE_GLOBS  # noqa: PLC0415 - not needed for --help
-    from faceblurd.model import Mode  # noqa: PLC0415 - same
-    from faceblurd.report.status import read_status  # noqa: PLC0415 - same
-    from faceblurd.rules.filter import Selection  # noqa: PLC0415 - same
 
     places = []
     for root in read_status(state_dir).get("roots", []):

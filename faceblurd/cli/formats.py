@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
+
+from faceblurd.imaging.abilities import abilities
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,10 +32,6 @@ def formats(*, as_json: bool) -> None:
     Whatever the extension says, a file is what its content says. What is no picture, or not in this list, is held too;
     the option `unsupported: ignore` of a root leaves such files out without a word.
     """
-    from dataclasses import asdict  # noqa: PLC0415 - not needed for --help
-
-    from faceblurd.imaging.abilities import abilities  # noqa: PLC0415 - loads all libraries
-
     found = abilities()
     if as_json:
         click.echo(json.dumps([asdict(one) for one in found], indent=2))

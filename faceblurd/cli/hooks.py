@@ -8,6 +8,8 @@ import click
 
 from faceblurd.cli.options import config_option, load_settings
 from faceblurd.errors import Exit, UsageError
+from faceblurd.model import Outcome, Region, Report
+from faceblurd.plugins.command import fire_once
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,8 +26,6 @@ def test(config_path: Path | None) -> int:
     """Run the command hook of a config with an example file, and show how it ended."""
     if config_path is None:
         raise UsageError("no config", remedy="Give --config FILE")
-    from faceblurd.model import Outcome, Region, Report  # noqa: PLC0415 - not needed for --help
-    from faceblurd.plugins.command import fire_once  # noqa: PLC0415 - same
 
     config = load_settings(config_path)
     if not config.hooks.command:

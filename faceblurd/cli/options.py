@@ -1,4 +1,4 @@
-"""Options that several commands share, and the way to the config they name."""
+"""What several commands share: options, the way to the config, our documents' place, and the signal that stops one."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def both(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def load(config_path: Path, *, strictly: bool = False) -> Config:
     """Read a config file; ConfigError when it is refused. `strictly`: also what the service starts without."""
-    from faceblurd.config.loading import load_config  # noqa: PLC0415 - pydantic is not needed for --help
+    from faceblurd.config.loading import load_config  # noqa: PLC0415 - pydantic, for configs only
 
     return load_config(config_path, environ=os.environ, strictly=strictly)
 
 
 def load_settings(config_path: Path) -> Settings:
     """Read how to detect and blur from a config file, which need name no root; ConfigError when it is refused."""
-    from faceblurd.config.loading import load_settings  # noqa: PLC0415 - pydantic is not needed for --help
+    from faceblurd.config.loading import load_settings  # noqa: PLC0415 - pydantic, for configs only
 
     return load_settings(config_path, environ=os.environ)
 
@@ -59,7 +59,7 @@ def state_dir_of(config_path: Path | None, state_dir: Path | None) -> Path:
     if config_path is not None and state_dir is not None:
         raise UsageError("--state-dir does not go with --config", remedy="The config names it")
     if config_path is not None:
-        from faceblurd.config.loading import load_state_dir  # noqa: PLC0415 - pydantic is not needed for --help
+        from faceblurd.config.loading import load_state_dir  # noqa: PLC0415 - pydantic, for configs only
 
         return load_state_dir(config_path, environ=os.environ)
     if state_dir is not None:
@@ -69,7 +69,7 @@ def state_dir_of(config_path: Path | None, state_dir: Path | None) -> Path:
 
 def own_state_dir() -> Path:
     """Find where state lives when nobody says; UsageError for a user without a home, as in many containers."""
-    from faceblurd.config.loading import default_state_dir  # noqa: PLC0415 - pydantic is not needed for --help
+    from faceblurd.config.loading import default_state_dir  # noqa: PLC0415 - pydantic, for configs only
 
     home = os.environ["HOME"] if "HOME" in os.environ else os.path.expanduser("~")  # `~` for a user who is not known
     found = default_state_dir(os.environ, Path(home))

@@ -6,16 +6,21 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from faceblurd.config.defaults import IMAGE_GLOBS
+from faceblurd.config.recipes import DEFAULT_RECIPE, builtin_recipe
+from faceblurd.engine.model import Remedies, RootPlan
+from faceblurd.engine.plans import MTIME_STEP_NS
 from faceblurd.errors import UsageError
+from faceblurd.model import Mode
+from faceblurd.rules.filter import Candidate as Wanted
+from faceblurd.rules.filter import Selection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from faceblurd.config.schema import Settings
-    from faceblurd.engine.model import RootPlan
     from faceblurd.model import Recipe
-    from faceblurd.rules.filter import Selection
 
 Candidate = tuple["RootPlan", str | None]
 
@@ -64,17 +69,10 @@ class PlanMaker:
         return self.plans[at.real]
 
     def _selection(self) -> Selection:
-        from faceblurd.config.defaults import IMAGE_GLOBS  # noqa: PLC0415 - pydantic is not needed for --help
-        from faceblurd.rules.filter import Selection  # noqa: PLC0415 - same
-
         in_place = self._to is None
         return Selection(IMAGE_GLOBS, (), hidden=in_place, by_content=True, in_place=in_place)
 
     def _new_plan(self, at: _Named) -> RootPlan:
-        from faceblurd.engine.model import Remedies, RootPlan  # noqa: PLC0415 - same
-        from faceblurd.engine.plans import MTIME_STEP_NS  # noqa: PLC0415 - not needed for --help
-        from faceblurd.model import Mode  # noqa: PLC0415 - same
-
         folder = at.real
         to = folder if self._to is None else os.path.realpath(self._to)
         if self._to is not None and (to == folder or (at.is_folder and to.startswith(folder.rstrip("/") + "/"))):
@@ -105,8 +103,6 @@ def _is_below(one: _Named, top: _Named) -> bool:
 
 def _reaches(top: _Named, one: _Named, selection: Selection) -> bool:
     """Tell whether a walk of the folder `top` comes to what is named beside it, whatever its first bytes are."""
-    from faceblurd.rules.filter import Candidate as Wanted  # noqa: PLC0415 - not needed for --help
-
     if not _is_below(one, top) or one.device != top.device:
         return False
     path = one.real[len(top.real.rstrip("/")) + 1 :]
@@ -116,8 +112,6 @@ def _reaches(top: _Named, one: _Named, selection: Selection) -> bool:
 
 
 def _recipe(settings: Settings | None, name: str | None) -> Recipe:
-    from faceblurd.config.recipes import DEFAULT_RECIPE, builtin_recipe  # noqa: PLC0415 - not needed for --help
-
     if settings is None or name is not None:
         return builtin_recipe(name or DEFAULT_RECIPE)
     return settings.own_recipe()

@@ -1,4 +1,4 @@
-"""`faceblurd preview`: a figure of what a recipe does to a photo."""
+"""`faceblurd preview`: what a recipe does to a photo; `faceblurd formats`: what can be read and written here."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from pathlib import Path
 import click
 
 from faceblurd.cli.options import config_option, load_settings
-from faceblurd.errors import UsageError
+from faceblurd.config.recipes import BUILTIN_RECIPES, DEFAULT_RECIPE, builtin_recipe
+from faceblurd.errors import SetupError, UsageError
+from faceblurd.imaging.figures import draw_comparison, draw_steps
+from faceblurd.workers.toolbox import rehearse
 
 
 @click.command()
@@ -23,11 +26,6 @@ def preview(image: Path, to: Path, recipe_name: str | None, config_path: Path | 
 
     The figure shows un-blurred faces: it is for you. Needs matplotlib (pip install 'faceblurd[preview]').
     """
-    from faceblurd.config.recipes import BUILTIN_RECIPES, DEFAULT_RECIPE, builtin_recipe  # noqa: PLC0415 - not for --help
-    from faceblurd.errors import SetupError  # noqa: PLC0415 - same
-    from faceblurd.imaging.figures import draw_comparison, draw_steps  # noqa: PLC0415 - same
-    from faceblurd.workers.toolbox import rehearse  # noqa: PLC0415 - same
-
     if compare and recipe_name is not None:
         raise UsageError("--recipe does not go with --compare", remedy="It shows all of them")
     content = image.read_bytes()

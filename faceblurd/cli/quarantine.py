@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from faceblurd.cli.options import both, state_dir_of
 from faceblurd.errors import Exit, FaceblurdError
+from faceblurd.ledger.ledger import Ledger, locks_are_told
+from faceblurd.model import printable
+from faceblurd.publish.quarantine import Quarantine
+from faceblurd.report.logs import printable_line
+from faceblurd.state_files import LEDGER_NAME, QUARANTINE_NAME, is_running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from faceblurd.publish.quarantine import Held, Quarantine
+    from faceblurd.publish.quarantine import Held
 
 _everything = click.option("--all", "everything", is_flag=True, help="All held files.")
 _paths = click.argument("paths", nargs=-1, type=click.Path())
@@ -26,10 +33,6 @@ def quarantine() -> None:
 
 
 def _open(config_path: Path | None, state_dir: Path | None) -> Quarantine:
-    from faceblurd.ledger.ledger import Ledger  # noqa: PLC0415 - not needed for --help
-    from faceblurd.publish.quarantine import Quarantine  # noqa: PLC0415 - same
-    from faceblurd.state_files import LEDGER_NAME, QUARANTINE_NAME, is_running  # noqa: PLC0415 - same
-
     directory = state_dir_of(config_path, state_dir)
     if not (directory / LEDGER_NAME).exists():
         raise FaceblurdError(f"no ledger in {directory}", remedy="Give the --config or --state-dir of the daemon")
@@ -43,8 +46,6 @@ def _open(config_path: Path | None, state_dir: Path | None) -> Quarantine:
 @click.option("--json", "as_json", is_flag=True, help="One object a line.")
 def list_(config_path: Path | None, state_dir: Path | None, *, released: bool, as_json: bool) -> None:
     """List held files, with the reason, and where those lie that were moved away."""
-    from faceblurd.model import printable  # noqa: PLC0415 - not needed for --help
-
     found = _open(config_path, state_dir)
     for one in found.released() if released else found.held():
         entry, path = one.entry, printable(one.path)
@@ -110,8 +111,6 @@ def drop(
 
 def _ask(number: int) -> None:
     """Raise unless a person says that originals may be deleted."""
-    import sys  # noqa: PLC0415 - one use
-
     text = f"{number} originals that were moved away" if number > 1 else "an original that was moved away"
     if not sys.stdin.isatty():
         raise FaceblurdError(f"this deletes {text}", remedy="Add --yes if it shall, or use retry or release")
@@ -129,8 +128,6 @@ def _each(chosen: Iterable[tuple[str, Held | None]], *, act: Callable[[Held], No
 
 def _tried(act: Callable[[Held], None], one: Held) -> str:
     """Give what went wrong: one file that cannot go back keeps no other from it."""
-    from faceblurd.ledger.ledger import locks_are_told  # noqa: PLC0415 - not needed for --help
-
     try:
         with locks_are_told():
             act(one)
@@ -141,11 +138,6 @@ def _tried(act: Callable[[Held], None], one: Held) -> str:
 
 def _chosen(among: list[Held], paths: tuple[str, ...], *, everything: bool) -> Iterator[tuple[str, Held | None]]:
     """Find what PATHS name: origins, or where moved files lie. Of several from one place, the last that was moved."""
-    import os  # noqa: PLC0415 - one use
-
-    from faceblurd.model import printable  # noqa: PLC0415 - not needed for --help
-    from faceblurd.report.logs import printable_line  # noqa: PLC0415 - same
-
     if everything == bool(paths):
         raise click.UsageError("give PATHS as `quarantine list` shows them, or --all")
     if everything:
@@ -160,6 +152,4 @@ def _chosen(among: list[Held], paths: tuple[str, ...], *, everything: bool) -> I
 
 def _say(text: str, *, err: bool = False) -> None:
     """Say what names a file: a name may hold anything."""
-    from faceblurd.report.logs import printable_line  # noqa: PLC0415 - not needed for --help
-
     click.echo(printable_line(text), err=err)

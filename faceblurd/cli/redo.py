@@ -9,12 +9,14 @@ import click
 
 from faceblurd.cli.options import both, state_dir_of
 from faceblurd.errors import Exit, FaceblurdError, UsageError
+from faceblurd.ledger.ledger import Ledger, locks_are_told
+from faceblurd.model import printable
+from faceblurd.report.logs import printable_line
+from faceblurd.state_files import LEDGER_NAME, is_running
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
-
-    from faceblurd.ledger.ledger import Ledger
 
 
 @click.command()
@@ -36,8 +38,6 @@ def redo(config_path: Path | None, state_dir: Path | None, roots: tuple[str, ...
     """
     if not roots and not paths:
         raise UsageError("nothing to do again", remedy="Give PATHS, or --root DIR")
-    from faceblurd.ledger.ledger import Ledger, locks_are_told  # noqa: PLC0415 - not needed for --help
-    from faceblurd.state_files import LEDGER_NAME, is_running  # noqa: PLC0415 - same
 
     directory = state_dir_of(config_path, state_dir)
     if not (directory / LEDGER_NAME).exists():
@@ -57,9 +57,6 @@ def _all(roots: Iterable[str], paths: Iterable[str]) -> list[tuple[str, bool]]:
 
 
 def _again(ledger: Ledger, known: list[str], path: str, *, is_root: bool) -> bool:
-    from faceblurd.model import printable  # noqa: PLC0415 - not needed for --help
-    from faceblurd.report.logs import printable_line  # noqa: PLC0415 - same
-
     shown = printable_line(printable(path))
     for spell in (os.path.abspath, os.path.realpath):  # the second may hang on a dead share: only if need be
         spelled = spell(path)

@@ -5,32 +5,40 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from faceblurd.cli.options import Stop, config_option, load, own_state_dir, state_dir_option
+from faceblurd.config.loading import config_from_flags
+from faceblurd.config.probes import ANSWER_SECONDS, within
+from faceblurd.engine import account, mirrors, once, plans, thread
+from faceblurd.engine.daemon import Daemon
+from faceblurd.engine.engine import Engine
+from faceblurd.engine.model import Log
 from faceblurd.errors import Exit, UsageError
+from faceblurd.ledger.ledger import Ledger, locks_are_told
+from faceblurd.publish import moving
+from faceblurd.publish.quarantine import Quarantine
+from faceblurd.report.logs import configure_logging, log_event, log_report
+from faceblurd.report.sd_notify import Notifier
+from faceblurd.report.status import StatusFile
+from faceblurd.state_files import LEDGER_NAME, QUARANTINE_NAME, lock_state
 
 if TYPE_CHECKING:
     from faceblurd.config.schema import Config
-    from faceblurd.engine.model import Log, RootPlan
-    from faceblurd.ledger.ledger import Ledger
+    from faceblurd.engine.model import RootPlan
 
 
 def _log(config: Config) -> Log:
     """Configure the log and say everything there."""
-    from faceblurd.engine.model import Log  # noqa: PLC0415 - not needed for --help
-    from faceblurd.report.logs import log_event, log_report  # noqa: PLC0415 - same
-
     _configure(config)
     return Log(report=log_report, event=log_event)
 
 
 def _configure(config: Config) -> None:
-    from faceblurd.report.logs import configure_logging  # noqa: PLC0415 - not needed for --help
-
     configure_logging(format=config.logging.format.value, level=config.logging.level.value, stream=sys.stderr)
 
 
@@ -54,9 +62,6 @@ def run(
 
     SIGHUP reloads the config; a bad one is refused and the old one kept. The log goes to stderr: one line a file.
     """
-    from faceblurd.engine.daemon import Daemon  # noqa: PLC0415 - not needed for --help
-    from faceblurd.report.sd_notify import Notifier  # noqa: PLC0415 - same
-
     given: dict[str, Any] = {"to": to, "in_place": in_place, "recipe": recipe, "state_dir": state_dir}
 
     def read() -> Config:
@@ -73,7 +78,6 @@ def _config(config_path: Path | None, watch: Path | None, given: dict[str, Any])
         if any(given.values()):
             raise UsageError("--to, --in-place, --recipe, --state-dir go with --watch", remedy="Set them in the config")
         return load(config_path)
-    from faceblurd.config.loading import config_from_flags  # noqa: PLC0415 - not needed for --help
 
     given["state_dir"] = given.get("state_dir") or own_state_dir()
     return config_from_flags(watch=watch, environ=os.environ, **given)
@@ -90,12 +94,6 @@ def scan(config_path: Path | None) -> int:
     """
     if config_path is None:
         raise UsageError("no config", remedy="Give --config FILE")
-    from faceblurd.config.probes import ANSWER_SECONDS, within  # noqa: PLC0415 - not needed for --help
-    from faceblurd.engine import plans, thread  # noqa: PLC0415 - same
-    from faceblurd.ledger.ledger import Ledger  # noqa: PLC0415 - same
-    from faceblurd.publish import moving  # noqa: PLC0415 - same
-    from faceblurd.publish.quarantine import Quarantine  # noqa: PLC0415 - same
-    from faceblurd.state_files import LEDGER_NAME, QUARANTINE_NAME, lock_state  # noqa: PLC0415 - same
 
     stop, config = Stop(), load(config_path)
     log, planned = _log(config), plans.plans_for(config)
@@ -115,13 +113,6 @@ def scan(config_path: Path | None) -> int:
 
 async def _caught_up(config: Config, planned: list[RootPlan], ledger: Ledger, log: Log, stop: Stop) -> int | None:
     """Catch up in all roots; give how many could not be looked into whole, None when it was stopped."""
-    from dataclasses import replace  # noqa: PLC0415 - not needed for --help
-
-    from faceblurd.engine import account, mirrors, once, plans  # noqa: PLC0415 - same
-    from faceblurd.engine.engine import Engine  # noqa: PLC0415 - same
-    from faceblurd.ledger.ledger import locks_are_told  # noqa: PLC0415 - same
-    from faceblurd.report.status import StatusFile  # noqa: PLC0415 - same
-
     policy = replace(plans.retry_policy_of(config.workers), waits_for_space=False)
     engine = Engine(
         planned, workers=config.workers, hooks=config.hooks, ledger=ledger, state_dir=config.state_dir,

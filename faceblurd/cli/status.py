@@ -1,4 +1,4 @@
-"""`faceblurd status`: how every root is, and what is held. Works while the daemon runs, and when it does not."""
+"""`faceblurd status`: how every root is, and what is held; `faceblurd health`: the same as an exit code."""
 
 from __future__ import annotations
 
@@ -9,6 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from faceblurd.cli.options import both, state_dir_of
+from faceblurd.ledger.ledger import Ledger
+from faceblurd.model import State, printable
+from faceblurd.publish.quarantine import Quarantine
+from faceblurd.report.logs import printable_line
+from faceblurd.report.status import beats, read_status
+from faceblurd.rules.filter import MEANINGS, Why
+from faceblurd.state_files import LEDGER_NAME, QUARANTINE_NAME, is_running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,8 +63,6 @@ def _show_files(title: str, files: list[dict[str, str]], more: str) -> None:
 
 def _say(line: str) -> None:
     """Print one line, whatever names are in it."""
-    from faceblurd.report.logs import printable_line  # noqa: PLC0415 - not needed for --help
-
     click.echo(printable_line(line))
 
 
@@ -66,12 +71,6 @@ def gather(state_dir: Path) -> dict[str, Any]:
 
     Looks at nothing outside of the state directory: a root may lie on a share that does not answer.
     """
-    from faceblurd.ledger.ledger import Ledger  # noqa: PLC0415 - same
-    from faceblurd.model import State  # noqa: PLC0415 - not needed for --help
-    from faceblurd.publish.quarantine import Quarantine  # noqa: PLC0415 - same
-    from faceblurd.report.status import read_status  # noqa: PLC0415 - same
-    from faceblurd.state_files import LEDGER_NAME, QUARANTINE_NAME, is_running  # noqa: PLC0415 - same
-
     live = read_status(state_dir)
     running = is_running(state_dir)
     found: dict[str, list[dict[str, str | None]]] = {"held": [], "retried": []}
@@ -86,8 +85,6 @@ def gather(state_dir: Path) -> dict[str, Any]:
 
 
 def _described(entry: Entry, place: Place | None) -> dict[str, str | None]:
-    from faceblurd.model import printable  # noqa: PLC0415 - not needed for --help
-
     return {
         "path": printable(f"{entry.root}/{entry.path}"), "reason": "" if entry.reason is None else entry.reason.value,
         "detail": entry.detail, "lies": None if place is None else printable(str(place.file)),
@@ -95,8 +92,6 @@ def _described(entry: Entry, place: Place | None) -> dict[str, str | None]:
 
 
 def _show_left_alone(root: dict[str, Any]) -> None:
-    from faceblurd.rules.filter import MEANINGS, Why  # noqa: PLC0415 - not needed for --help
-
     for left in root.get("left_alone", ()):
         _say(f"  left alone: {left['count']} {MEANINGS[Why(left['why'])]} ({_some_of(left)})")
     stale = root.get("excluded_results") or {"count": 0}
@@ -138,10 +133,6 @@ def health(config_path: Path | None, state_dir: Path | None) -> int:
     Degraded, with a line for each cause: files are held, a root or its mirror is away or full or only in part watched,
     the service waits for room, or does not answer. Looks at the state directory only, never at a root.
     """
-    # noqa: PLC0415 - not needed for --help
-    from faceblurd.report.logs import printable_line  # noqa: PLC0415 - same
-    from faceblurd.report.status import beats  # noqa: PLC0415 - same
-
     where = state_dir_of(config_path, state_dir)
     content = gather(where)
     if not content["running"]:

@@ -1,4 +1,4 @@
-"""Defaults that are needed without a config too. No pydantic."""
+"""Defaults that are needed without a config too, and how many cores this process may use. No pydantic."""
 
 from __future__ import annotations
 

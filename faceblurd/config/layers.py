@@ -1,8 +1,9 @@
-"""Environment variables that override single settings: `FACEBLURD_WORKERS__COUNT=2` for `workers.count`.
+"""Environment variables and flags that stand over a config file.
 
-Which names exist follows from the models. A variable with `__` that fits no setting is refused: a typing error there
-must not leave a weaker setting in force. Others without `__` are not ours to judge (`FACEBLURD_CONFIG`, and what the
-command hook hands to its command).
+`FACEBLURD_WORKERS__COUNT=2` sets `workers.count`; which names exist follows from the models. A variable with `__` that
+fits no setting is refused: a typing error there must not leave a weaker setting in force. Others without `__` are not
+ours to judge (`FACEBLURD_CONFIG`, and what the command hook hands to its command). The flags of `faceblurd run --watch`
+are a source of settings, too, so that they pass the same checks as a file.
 """
 
 from __future__ import annotations

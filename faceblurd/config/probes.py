@@ -1,4 +1,8 @@
-"""Folders as the disk knows them, asked with a deadline: a dead share must not keep the daemon from its start."""
+"""What the machine says of a setting: folders as the disk knows them, and whether a command can be started.
+
+Folders are asked with a deadline: a dead share must not keep the daemon from its start. A command is judged without
+starting it: it might do something.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The recipes that come with faceblurd, and how a config's overrides change them.
+"""The recipes that come with faceblurd, how a config changes them, and what is too weak to be promised.
 
 Pure: no pydantic, no files. Overrides arrive as mappings that hold only the fields which somebody wrote.
 """

@@ -28,14 +28,14 @@ def of_roots(engine: Engine, ledger: Ledger) -> list[dict[str, Any]]:
 
 def _of_root(root: Root, ledger: Ledger, now: float) -> dict[str, Any]:
     photos, plan = root.photos.values(), root.plan
-    seen = [photo.settling.first_seen for photo in photos] + [one.first_seen for one in root.retries.values()]
+    seen = [photo.settling.first_seen for photo in photos] + list(root.retries.first_seen())
     return {
         "path": plan.path,
         "mode": plan.mode.value,
         "to": plan.to,
         "state": root.state.value,
         "problems": list(root.problems),
-        "scanning": root.scanning,
+        "scanning": root.scans.running,
         "settling": sum(photo.state is State.SETTLING for photo in photos),
         "queued": sum(photo.state is State.QUEUED for photo in photos),
         "working": sum(photo.in_hand for photo in photos),
@@ -53,8 +53,8 @@ def of_last_scans(engine: Engine) -> list[dict[str, Any]]:
 
 def _of_left_alone(root: Root) -> dict[str, Any]:
     """Tell what was left alone, and results whose photo is left alone today."""
-    left = () if root.last_scan is None else root.last_scan.left
-    found = root.leftovers or Leftovers()
+    left = () if root.scans.last is None else root.scans.last.left
+    found = root.scans.leftovers or Leftovers()
     return {
         "left_alone": [
             {"why": one.why.value, "count": one.count, "examples": [printable(path) for path in one.examples]}

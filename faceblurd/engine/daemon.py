@@ -20,12 +20,10 @@ from faceblurd.engine import (
     account,
     mirrors,
     plans,
-)
-from faceblurd.engine import (
-    thread as running,
+    thread,
 )
 from faceblurd.engine.engine import Engine
-from faceblurd.engine.root import Pace
+from faceblurd.engine.model import Pace
 from faceblurd.engine.thread import RootThread
 from faceblurd.errors import FaceblurdError
 from faceblurd.ledger.ledger import (
@@ -80,7 +78,7 @@ class Daemon:
             self._pulse = Pulse(self._config.state_dir)
             ledger = Ledger(self._config.state_dir / LEDGER_NAME, busy_seconds=BUSY_SECONDS)
             try:
-                running.run(self._run(ledger))
+                thread.run(self._run(ledger))
             finally:
                 with suppress(sqlite3.Error):
                     ledger.close()
@@ -290,14 +288,14 @@ class Daemon:
 
     async def _answered(self, call: Callable[[], T]) -> T:
         """Make a call that may hang, while the old configuration's work goes on."""
-        thread = RootThread("reads the configuration")
+        reader = RootThread("reads the configuration")
         try:
             async with asyncio.timeout(READ_SECONDS):
-                answer = await self._unless_stopped(thread.run(call))
+                answer = await self._unless_stopped(reader.run(call))
         except TimeoutError:
             answer = None
         finally:
-            thread.close()
+            reader.close()
         if answer is None:
             raise FaceblurdError("something that it names does not answer", remedy="Reload it again when it does")
         return answer

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from faceblurd.config.defaults import Hooks as HooksSettings
     from faceblurd.config.defaults import Workers as WorkersSettings
     from faceblurd.config.schema import HooksConfig, WorkersConfig
-    from faceblurd.engine.model import RetryPolicy, RootPlan
-    from faceblurd.engine.root import Pace, Root
+    from faceblurd.engine.model import Pace, RetryPolicy, RootPlan
+    from faceblurd.engine.root import Root
     from faceblurd.engine.thread import Thread
     from faceblurd.ledger.ledger import Ledger
 
@@ -113,7 +113,7 @@ class Engine:
         ledger, some = self.services.ledger, self.plans[0]
         for path in {intent.root for intent in ledger.intents()} - self.services.roots:
             other = Intake(replace(some, path=path), self.services, self._threads(f"files of {path}"))
-            self._run(other.recover())
+            self._run(other.recovery.run())
         upkeep.leave_other_roots(self.services)
 
     async def _take_requests(self) -> None:

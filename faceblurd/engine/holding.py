@@ -59,7 +59,7 @@ async def staged(photo: Photo, root: Intake, source: Source, s: Services) -> Asy
     origin = delivery.Origin(*photo.key, photo.fingerprint, plan.recipe.digest, photo.attempts)
     intent = delivery.intend(s.ledger, origin, target)
     terms = delivery.terms_of(plan.mode, keeps_user=plan.keeps_attributes, limited=plan.access_limited)
-    with root.having(intent.token):
+    with root.recovery.kept_from(intent.token):
         make = partial(delivery.stage, intent, mode=plan.mode, target=target, source_fd=source.fd, terms=terms)
         try:
             work = await to_the_end(root.run(make))

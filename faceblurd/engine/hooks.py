@@ -1,6 +1,6 @@
 """The command hook: one command after every file, from an outbox that survives a restart.
 
-Owns when to start, retry and give up; `outlet.hook_process` owns the process. Must never block the loop, and never
+Owns when to start, retry and give up; `plugins.command` owns the process. Must never block the loop, and never
 touch a file: its failure costs a message, not a photo. A call that ran when the daemon died runs again (at least once).
 """
 

@@ -9,28 +9,31 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import stat
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from faceblurd.engine import outcomes
-from faceblurd.engine.companions import Companions
+from faceblurd.engine.aftermath import Aftermath
 from faceblurd.engine.model import Photo
 from faceblurd.engine.photo import live
+from faceblurd.engine.recovery import Recovery
+from faceblurd.engine.retries import Retries
+from faceblurd.engine.tasks import Tasks
 from faceblurd.engine.turns import Ticket
 from faceblurd.errors import SetupError
 from faceblurd.imaging.signatures import is_photo
-from faceblurd.model import Entry, Fingerprint, Reason, State
-from faceblurd.publish import beneath, recovery
+from faceblurd.model import Fingerprint, Reason
+from faceblurd.publish import beneath
 from faceblurd.rules import decide, settle
 from faceblurd.rules.filter import Candidate
 from faceblurd.watch.scan import read_head
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable
 
     from faceblurd.engine.model import RootPlan, Services
+    from faceblurd.engine.retries import Later
     from faceblurd.engine.thread import T, Thread
     from faceblurd.watch.scan import Found
 
@@ -43,42 +46,20 @@ MAX_BACK_OFF_SECONDS = 300.0
 RECOVER_SECONDS = 2.0  # before what was left half done is looked at: its disk has just failed
 
 
-@dataclass(frozen=True, slots=True)
-class Later:
-    """A photo that is to be tried again."""
-
-    fingerprint: Fingerprint
-    fresh: bool
-    first_seen: float
-    first_look: float | None
-    timer: asyncio.TimerHandle
-
-
-class Intake:
+class Intake(Tasks):
     """The photos of one root."""
 
     def __init__(self, plan: RootPlan, services: Services, thread: Thread) -> None:
         """Take nothing on yet."""
+        super().__init__(plan.path, services)
         self.plan, self.thread = plan, thread
-        self.services = services
         self.photos: dict[str, Photo] = {}
-        self.retries: dict[str, Later] = {}
-        self.companions = Companions(self, services)
-        self._due: dict[str, Later] = {}  # retries whose time has come, until they are taken on
+        self.retries = Retries(self)
+        self.recovery = Recovery(self, services)
+        self.aftermath = Aftermath(self, services)
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._errands: set[asyncio.Task[None]] = set()
         self._places = {True: asyncio.Semaphore(MAX_FRESH), False: asyncio.Semaphore(MAX_BACKFILL)}
-        self._in_hand: set[str] = set()  # tokens of intents that are being carried out: recovery leaves them alone
-        self._postponed: set[str] = set()  # tokens of intents of which that was said
-        self._stuck: dict[str, str | None] = {}  # held files that could not be moved away, and why
         self._is_closed = False
-        self._recovering = asyncio.Lock()
-        self._recovery: asyncio.TimerHandle | None = None
-
-    @property
-    def path(self) -> str:
-        """The root."""
-        return self.plan.path
 
     @property
     def available(self) -> bool:
@@ -93,7 +74,7 @@ class Intake:
     @property
     def is_busy(self) -> bool:
         """Whether anything of it is on its way, or due later."""
-        return bool(self.photos or self.retries or self._errands)
+        return bool(self.photos or self.retries or self.errands)
 
     async def run(self, call: Callable[[], T]) -> T:
         """Make a call that may hang, in the root's thread."""
@@ -116,7 +97,7 @@ class Intake:
     async def found(self, found: Found) -> None:
         """Take on what a walk came upon; waits for room."""
         if found.companion_of:
-            await self.companions.found(found)
+            await self.aftermath.companion_found(found)
         else:
             await self.consider(found.path, found.fingerprint, fresh=False)
 
@@ -166,26 +147,24 @@ class Intake:
         )  # fmt: skip
         match verdict:
             case decide.TakeAway():
-                self.errand(self.take_away(verdict.entry))
+                self.errand(self.aftermath.take_away(verdict.entry))
                 return None
             case decide.Skip():
                 if entry is not None and entry.reason is Reason.VANISHED:
                     s.ledger.put(replace(entry, reason=None))  # it was away, and is back
                 return None
-        waits = self.retries.get(path)
-        if waits is not None and waits.fingerprint == fingerprint and verdict.attempts:
+        if verdict.attempts and self.retries.waits_for(path, fingerprint):
             return None  # its next try is due later; a person's `retry` starts from none
         return None if s.plugins.skip_candidate(f"{plan.path}/{path}", fingerprint.size) else verdict
 
     def _begin(self, path: str, fingerprint: Fingerprint, start: decide.Start, *, fresh: bool) -> None:
         now, pause = asyncio.get_running_loop().time(), 0.0
-        later = self._due.pop(path, None)
+        later = self.retries.take(path)
         if later is None and start.attempts:  # of an earlier run
             pause = settle.back_off(
                 attempts=start.attempts, base_seconds=self.services.policy.backoff_seconds,
                 most_seconds=MAX_BACK_OFF_SECONDS,
             )  # fmt: skip
-        self._cancel_retry(path)
         wait = settle.begin(fingerprint, now=now, quiet_seconds=max(self.plan.quiet_seconds, pause))
         photo = Photo(self.plan, path, wait.settling, Ticket(self.path, fresh), wait.until, attempts=start.attempts)
         if later is not None:
@@ -235,141 +214,25 @@ class Intake:
 
     def retry(self, photo: Photo, after_seconds: float) -> None:
         """Begin a photo anew after some seconds; until then it takes no room."""
-        timer = asyncio.get_running_loop().call_later(after_seconds, self._again, photo.path)
-        self.retries[photo.path] = Later(
-            photo.fingerprint, photo.ticket.fresh, photo.settling.first_seen, photo.first_look, timer
-        )
+        self.retries.add(photo, after_seconds)
 
-    def _again(self, path: str) -> None:
-        """Where the root is away by then, the scan after its return finds the file."""
-        later = self.retries.pop(path)
+    async def look_again(self, path: str, later: Later) -> None:
+        """Begin a photo whose next try is due; where the root is away, the scan after its return finds the file."""
         if self.available:
-            self._due[path] = later
-            self.errand(self._try_again(path, later))
-
-    async def _try_again(self, path: str, later: Later) -> None:
-        try:
             await self.hinted([path], fresh=later.fresh)
-        finally:
-            if self._due.get(path) is later:  # else other bytes were faster
-                del self._due[path]
-
-    def _cancel_retry(self, path: str) -> None:
-        if (later := self.retries.pop(path, None)) is not None:
-            later.timer.cancel()
 
     def trouble(self, reason: Reason, size: int) -> None:
         """Note why a photo of some bytes failed: what was left half done is looked at soon."""
         del size
         if reason is Reason.INTERRUPTED:
-            self.recover_in(RECOVER_SECONDS)
-
-    async def ended(self, entry: Entry) -> None:
-        """Do what follows from an outcome beside the photo."""
-        if entry.state in decide.DONE:
-            await self.companions.of(entry.path)
-        elif entry.state is State.QUARANTINED:
-            if entry.reason in decide.NOT_THE_FILES_FAULT:
-                self.trouble(entry.reason, entry.source.size)  # the next file would only fail, too
-            elif self.plan.take_away_held:
-                await self.take_away(entry)
-
-    async def take_away(self, entry: Entry) -> None:
-        """Move a held file out of its root. If that fails, log it once; every scan tries again."""
-        path, known = f"{entry.root}/{entry.path}", self.services.ledger.entry(entry.root, entry.path)
-        if known is None or known.state is not State.QUARANTINED or known.source != entry.source:
-            return  # a person has released it meanwhile, say
-        try:
-            place = await self.run(partial(self.services.quarantine.take_away, entry))
-        except FileNotFoundError:
-            self._stuck.pop(path, None)
-        except OSError as error:
-            if self._stuck.get(path) != error.strerror:
-                self.services.log.event("quarantine.failed", path=path, detail=error.strerror)
-            self._stuck[path] = error.strerror
-        else:
-            self._stuck.pop(path, None)
-            if place is None:  # a newer upload has the name: its events came while the older one was in hand
-                self.point_at([entry.path])
+            self.recovery.soon(RECOVER_SECONDS)
 
     def point_at(self, paths: Collection[str]) -> None:
         """Have a look at paths, soon."""
         if paths:
             self.errand(self.hinted(paths))
 
-    # --- what a crash left
-
-    @contextmanager
-    def having(self, token: str) -> Iterator[None]:
-        """Keep recovery from an intent that is being carried out."""
-        self._in_hand.add(token)
-        try:
-            yield
-        finally:
-            self._in_hand.discard(token)
-
-    def recover_in(self, seconds: float) -> None:
-        """Look after some seconds at what was left half done."""
-        if self._recovery is None:
-            loop = asyncio.get_running_loop()
-            self._recovery = loop.call_later(seconds, lambda: self.errand(self._recover_if_there()))
-
-    async def _recover_if_there(self) -> None:
-        self._recovery = None
-        if self.available:  # else its return is the time for it
-            await self.recover()
-
-    async def recover(self) -> None:
-        """Finish or undo what a crash left below this root, but not what is in hand now."""
-        async with self._recovering:
-            for job in recovery.unfinished(self.services.ledger):
-                if job.intent.root == self.path and job.intent.token not in self._in_hand:
-                    cleared = await self.run(partial(recovery.clear_up, job))
-                    await self._recovered(cleared)
-
-    async def _recovered(self, cleared: recovery.ClearedUp) -> None:
-        intent = cleared.job.intent
-        what = recovery.record(self.services.ledger, cleared)
-        again = what == recovery.POSTPONED and intent.token in self._postponed  # as it said 30 s ago
-        if intent.target and not again:  # else nothing but a staging file was left
-            self.services.log.event("file.recovered", path=f"{intent.root}/{intent.path}", detail=what)
-        if what == recovery.POSTPONED:
-            self._postponed.add(intent.token)
-            self.recover_in(decide.DISK_SECONDS)
-        elif what != recovery.SWEPT:
-            self.point_at([intent.path])
-
-    # --- tasks
-
-    def errand(self, coroutine: Coroutine[None, None, None]) -> None:
-        """Do something once, beside the photos. A bug in it is told, and the next scan does what it left."""
-        task = self.spawn(self._once(coroutine))
-        task.add_done_callback(lambda _: coroutine.close())
-        self._errands.add(task)
-        task.add_done_callback(self._errands.discard)
-
-    def spawn(self, coroutine: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        """Begin a task of which whoever runs the engine hears if it fails."""
-        task = asyncio.get_running_loop().create_task(self._do(coroutine))
-        task.add_done_callback(lambda _: coroutine.close())  # of one that is cancelled before it began
-        return task
-
-    async def _once(self, step: Awaitable[None]) -> None:
-        try:
-            await step
-        except (OSError, sqlite3.Error, SetupError):
-            raise
-        except Exception as error:  # noqa: BLE001 - isolation point: one errand
-            detail = f"{type(error).__name__}: {error}"
-            self.services.log.event("root.trouble", root=self.path, detail=detail)
-
-    async def _do(self, step: Awaitable[None]) -> None:
-        try:
-            await step
-        except OSError as error:
-            self.services.log.event("root.trouble", root=self.path, detail=error.strerror or str(error))
-        except Exception as error:  # noqa: BLE001 - isolation point: told to whoever runs the engine
-            self.services.fail(error)
+    # --- leaving
 
     def cancel(self, *, in_hand: bool) -> None:
         """Cancel what is on its way; what workers have, or is being published, only if `in_hand`."""
@@ -377,12 +240,11 @@ class Intake:
             task = self._tasks[path]
             if (in_hand or not photo.in_hand) and task is not asyncio.current_task():
                 task.cancel()
-        for path in list(self.retries):
-            self._cancel_retry(path)
+        self.retries.clear()
 
     def tasks(self) -> set[asyncio.Task[None]]:
         """Give what is under way."""
-        return {*self._tasks.values(), *self._errands}
+        return {*self._tasks.values(), *self.errands}
 
     def tasks_in_hand(self) -> set[asyncio.Task[None]]:
         """Give the tasks of photos that workers have, or that are being published."""
@@ -392,10 +254,9 @@ class Intake:
         """Cancel everything, and take nothing on any more."""
         self._is_closed = True
         self.cancel(in_hand=True)
-        for errand in self._errands:
+        for errand in self.errands:
             errand.cancel()
-        if self._recovery is not None:
-            self._recovery.cancel()
+        self.recovery.close()
 
 
 def _look_at(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from faceblurd.model import MetadataPolicy, Mode, State
+from faceblurd.model import MetadataPolicy, Mode, State, Watch
 from faceblurd.rules.decide import TRANSITIONS
 
 if TYPE_CHECKING:
@@ -21,6 +22,26 @@ if TYPE_CHECKING:
     from faceblurd.rules.settle import Settling
     from faceblurd.watch.scan import Selection
     from faceblurd.workers.pool import Pool
+
+
+class RootState(StrEnum):
+    """How well a root is seen."""
+
+    STARTING = "starting"
+    WATCHING = "watching"
+    SCANNED = "scanned"  # by scans alone: its file system does not tell of changes, or the config wants it so
+    DEGRADED = "degraded"  # not every directory is watched: rescans find the rest
+    SUSPENDED = "suspended"
+    FULL = "full"  # no room for results
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How new photos are noticed, and the seconds between full scans."""
+
+    rescan_seconds: float
+    watch: Watch = Watch.AUTO
+    once: bool = False  # one whole scan, and nothing after it
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from faceblurd.engine import plans
 from faceblurd.engine.engine import Engine
-from faceblurd.engine.model import Log
+from faceblurd.engine.model import Log, Pace
 from faceblurd.ledger.ledger import Ledger
 from faceblurd.model import Fingerprint, Watch
 from faceblurd.publish import beneath
@@ -62,14 +62,12 @@ async def catch_up(engine: Engine, log: Log) -> int:
     Gives the number of roots that are away, full, do not answer, or could not be looked into everywhere, which was
     told; none keeps another from its turn.
     """
-    from faceblurd.engine.root import Pace  # noqa: PLC0415 - watchdog: 40 ms that `blur` does not need
-
     engine.open_roots([Pace(inf, Watch.SCAN, once=True) for _ in engine.plans])
     roots = engine.roots.values()
     await _rest(roots)
     if engine.services.hooks is not None:
         await engine.services.hooks.rest()
-    unread = {one.path for one in roots if one.last_scan and say_unread(one.path, one.last_scan.errors, log)}
+    unread = {one.path for one in roots if one.scans.last and say_unread(one.path, one.scans.last.errors, log)}
     return sum(root.is_away or root.path in unread for root in roots)
 
 

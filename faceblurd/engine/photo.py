@@ -53,7 +53,7 @@ async def live(photo: Photo, root: Intake, s: Services) -> None:
             if report is not None:
                 s.log.report(report)
                 s.plugins.file_finished(report)
-            await root.ended(entry)
+            await root.aftermath.of(entry)
         case _:
             assert_never(result)
 

@@ -36,7 +36,8 @@ def plan_for(config: Config, root: RootConfig) -> RootPlan:
 
 
 def _plan(config: Config, root: RootConfig, path: str, to: str) -> RootPlan:
-    from faceblurd.config.schema import (
+    # Here, since pydantic is for configs only.
+    from faceblurd.config.schema import (  # noqa: PLC0415
         Access,
         Deletions,
         Existing,
@@ -44,7 +45,7 @@ def _plan(config: Config, root: RootConfig, path: str, to: str) -> RootPlan:
         Mtime,
         OnFailure,
         Unsupported,
-    )  # noqa: PLC0415 - pydantic: configs only
+    )
 
     return RootPlan(
         path=path,

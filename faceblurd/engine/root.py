@@ -1,25 +1,22 @@
 """One root over time: watched, scanned, suspended while it is away, watched again when it is back.
 
 A root that vanished, shows another file system, does not answer, or has no room for results is suspended: it is never
-read as 'all files deleted', and nothing is written below an empty mount point. Owns the watcher and the scan of one
-root; every call that may hang is made by the root's own thread, a walk by one of its own.
+read as 'all files deleted', and nothing is written below an empty mount point. Owns the watcher of one root;
+every call that may hang is made by the root's own thread. Scans are in `scans`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from enum import StrEnum
 from functools import partial
-from math import inf
 from typing import TYPE_CHECKING
 
-from faceblurd.engine import deletions
 from faceblurd.engine.deletions import Deletions
 from faceblurd.engine.health import CHECK_SECONDS, RootHealth
 from faceblurd.engine.intake import Intake
-from faceblurd.engine.upkeep import Upkeep
+from faceblurd.engine.model import Pace, RootState
+from faceblurd.engine.scans import Scans
 from faceblurd.model import Reason, Watch
 from faceblurd.watch.events import Hints, Watcher
 from faceblurd.watch.filesystem import (
@@ -28,7 +25,6 @@ from faceblurd.watch.filesystem import (
     look,
     tells_of_changes,
 )
-from faceblurd.watch.scan import BATCH, Finished, Heads, Walk
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -36,6 +32,7 @@ if TYPE_CHECKING:
     from faceblurd.engine.model import RootPlan, Services
     from faceblurd.engine.thread import T, Thread
     from faceblurd.watch.filesystem import RootIdentity
+    from faceblurd.watch.scan import Finished
 
 STALLED_SECONDS = 20.0  # a disk that sleeps is there after 10
 WATCH_SECONDS = 600.0  # to start watching 200,000 directories on a cold disk
@@ -43,26 +40,6 @@ DEGRADED_RESCAN_SECONDS = 30.0
 SCANNED_RESCAN_SECONDS = 60.0
 MIN_ROOM_BYTES = 1 << 16
 HINTS_AT_ONCE = 200
-
-
-class RootState(StrEnum):
-    """How well a root is seen."""
-
-    STARTING = "starting"
-    WATCHING = "watching"
-    SCANNED = "scanned"  # by scans alone: its file system does not tell of changes, or the config wants it so
-    DEGRADED = "degraded"  # not every directory is watched: rescans find the rest
-    SUSPENDED = "suspended"
-    FULL = "full"  # no room for results
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How new photos are noticed, and the seconds between full scans."""
-
-    rescan_seconds: float
-    watch: Watch = Watch.AUTO
-    once: bool = False  # one whole scan, and nothing after it
 
 
 class Root(Intake):
@@ -75,18 +52,14 @@ class Root(Intake):
         self._places_of = Places(plan.path, plan.to, names)
         self.state = RootState.STARTING
         self.problems: tuple[str, ...] = ()
-        self.stalled = self.was_scanned = False
-        self.last_scan: Finished | None = None
-        self.leftovers: deletions.Leftovers | None = None
+        self.stalled = False
         self.deletions = None if plan.in_place else Deletions(self, services)
-        self._upkeep = Upkeep(self, services)
-        self._pace, self._threads, self._heads = pace, threads, Heads()
+        self.scans = Scans(self, services, threads)
+        self._pace = pace
         mounts = {one: services.ledger.mounted_at(one) for one in {plan.path, plan.to}}
         self._health = RootHealth(plan.path, plan.to, mounts)
         self._hints = Hints(asyncio.get_running_loop())
         self._watcher: Watcher | None = None
-        self._scan: asyncio.Task[None] | None = None
-        self._next_scan = 0.0
         self._failures = 0
         self._is_short = self._is_settling_in = False
         self._wake = asyncio.Event()
@@ -105,17 +78,12 @@ class Root(Intake):
         return self.state in {RootState.SUSPENDED, RootState.FULL}
 
     @property
-    def scanning(self) -> bool:
-        """Whether a walk is under way."""
-        return self._scan is not None
-
-    @property
     def is_busy(self) -> bool:
         """Whether anything is on its way, looked for, or due later. A root that is away has nothing to wait for."""
         if self.is_away:
             return bool(self.tasks_in_hand()) and not self.stalled
         deleting = self.deletions is not None and not self.deletions.idle
-        return super().is_busy or self.scanning or deleting or bool(len(self._hints)) or not self.was_scanned
+        return super().is_busy or self.scans.running or deleting or bool(len(self._hints)) or not self.scans.last
 
     @property
     def alive(self) -> bool:
@@ -135,7 +103,7 @@ class Root(Intake):
 
     def scan_soon(self) -> None:
         """Scan as soon as it may be: hints were dropped, or somebody asks for it."""
-        self._next_scan = 0.0
+        self.scans.soon()
         self.check_soon()
 
     def forget_mounts(self) -> None:
@@ -240,14 +208,15 @@ class Root(Intake):
         ledger.note_mounts({self.path: identity.mount_point, self.plan.to: to.mount_point})
         if self.deletions is not None:
             self.deletions.entered(identity)
-        await self._ask(self.recover(), seconds=STALLED_SECONDS)
+        await self._ask(self.recovery.run(), seconds=STALLED_SECONDS)
 
     def _go_by_scans(self, identity: RootIdentity, why: str) -> None:
         self._stop_watching()
         if not self._pace.once:
             self._tell("root.scanned_only", f"{why}: scanned every {self._scan_seconds:.0f} s")
         self.state, self.problems = RootState.SCANNED, ()
-        self._health.identity, self._next_scan = identity, 0.0
+        self._health.identity = identity
+        self.scans.soon()
 
     @property
     def _scan_seconds(self) -> float:
@@ -278,7 +247,7 @@ class Root(Intake):
         elif was is RootState.DEGRADED and error is None:
             self._tell("root.recovered", "")
         if identity != self._health.identity or was is not self.state or old is not None:
-            self._next_scan = 0.0
+            self.scans.soon()
         self._health.identity = identity
 
     def _degrade(self, why: str) -> None:
@@ -289,9 +258,7 @@ class Root(Intake):
 
     def _stop_watching(self) -> None:
         """Stop to watch and to scan. A watcher is stopped by the root's thread: it may hang in a walk."""
-        if self._scan is not None:
-            self._scan.cancel()
-            self._scan = None
+        self.scans.stop()
         if self._watcher is not None:
             self.thread.later(self._watcher.stop)
             self._watcher = None
@@ -303,65 +270,21 @@ class Root(Intake):
         if watcher is not None and watcher.failures > self._failures:
             self._failures = watcher.failures
             self._tell("root.hints_lost", f"{self._failures} events could not be handled: scanned instead")
-            self._next_scan = 0.0
-        if self.state is RootState.WATCHING and watcher is not None and watcher.problem and self._scan is None:
-            self._next_scan = 0.0  # a directory came that cannot be watched: the scan's end says how many there are
-        if _now() < self._next_scan or self._scan is not None or not self.available:
+            self.scans.soon()
+        if self.state is RootState.WATCHING and watcher is not None and watcher.problem and not self.scans.running:
+            self.scans.soon()  # a directory came that cannot be watched: the scan's end says how many there are
+        if not self.scans.due or not self.available:
             return
-        self._next_scan = inf  # unless another one is asked for meanwhile
         if watcher is not None and (watcher.problem or self.state is RootState.DEGRADED):
             await self._ask(
                 self.run(watcher.watch_missing), seconds=WATCH_SECONDS
             )  # a limit was raised, a permission given
         if self.available:
-            self._scan = self.spawn(self._walk())
+            self.scans.begin()
 
-    async def _walk(self) -> None:
-        """Walk the whole root, as there is room for its photos."""
-        stopped, thread = False, self._threads(f"scan of {self.path}")
-        remembers, seen, day = self.deletions is not None, set[int](), self._upkeep.day_to_note()
-        try:
-            make = partial(Walk, self.path, self.plan.selection, lambda: stopped, self._heads)
-            try:
-                walk = await thread.run(make)
-            except OSError as error:
-                self._scanned(Finished(self.path, 0, 0, (f".: {error.strerror}",)))
-                return
-            while found := await thread.run(partial(walk.take, BATCH)):
-                self._upkeep.note(found, day)
-                for one in found:
-                    if remembers:
-                        seen.add(hash(one.path))
-                    await self.found(one)
-            finished = walk.finished(seen=frozenset(seen) if remembers else None)
-        finally:
-            stopped = True
-            thread.close()
-        if self.deletions is not None and finished.seen is not None:
-            self.deletions.scanned(finished.seen)
-        await self._do(self._see_to_the_rest(day, is_whole=not finished.errors))
-        self._scanned(finished)
+    # --- what a scan says of the watches
 
-    async def _see_to_the_rest(self, day: int | None, *, is_whole: bool) -> None:
-        """Look after held files and leftovers. If the root goes meanwhile, the scan has ended all the same."""
-        await self._upkeep.scanned(day, is_whole=is_whole)
-        if self.deletions is not None and self.leftovers is None:
-            self.leftovers = await deletions.search(self, self.services)
-
-    def _scanned(self, finished: Finished) -> None:
-        """Tell of a finished walk when that is new; plan the next, and see whether every directory is watched."""
-        self._scan, asked = None, self._next_scan
-        before, self.last_scan = self.last_scan, replace(finished, seen=None)
-        self.services.log.event(
-            "root.scanned", root=self.path, directories=finished.directories, files=finished.files,
-            errors=list(finished.errors[:5]), left_alone={left.why.value: left.count for left in finished.left},
-        )  # fmt: skip
-        if finished.unmatched and (before is None or before.unmatched != finished.unmatched):
-            self.services.log.event("root.exclude_unmatched", root=self.path, detail=list(finished.unmatched))
-        self.was_scanned = True
-        self._next_scan = min(asked, _now() + self._judge(finished))
-
-    def _judge(self, finished: Finished) -> float:
+    def seconds_after(self, finished: Finished) -> float:
         """Say how well the root is seen; give the seconds to the next scan."""
         if self.state is RootState.SCANNED:
             self.problems = tuple(f"cannot be read: {error}" for error in finished.errors[:1])
@@ -395,7 +318,7 @@ class Root(Intake):
         self.state = state
         self._tell(f"root.{state.value}", why)
         self._stop_watching()
-        self._next_scan = 0.0
+        self.scans.soon()
         self.cancel(in_hand=False)
         if self.deletions is not None:
             self.deletions.forget()

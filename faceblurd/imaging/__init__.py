@@ -1,1 +1,1 @@
-"""Pixels: formats, detectors, redaction, metadata."""
+"""Pixels: files, metadata, the search for faces, their redaction, and the check."""

@@ -24,10 +24,10 @@ from faceblurd.model import BlurSpec, Region
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-_HIDDEN = Region(x=13, y=13, width=SIDE_PX // 2, height=SIDE_PX // 2, score=1.0, found_by="always")  # between blocks
-_PILLOW = "pip install --only-binary=:all: 'pillow>=11.3'"
 SIDE_PX: Final = 64
 _FRAMES: Final = 3
+_HIDDEN = Region(x=13, y=13, width=SIDE_PX // 2, height=SIDE_PX // 2, score=1.0, found_by="always")  # between blocks
+_PILLOW = "pip install --only-binary=:all: 'pillow>=11.3'"
 
 
 class Way(StrEnum):

@@ -1,4 +1,4 @@
-"""The contact sheet: one page with a tile for each hidden region of a run, to see at a glance what was hidden.
+"""Pictures for people: a tile for each hidden region of a run, the steps of the method, recipes compared.
 
 Opens finished results, and sources only where it is told to. Tiles show the redacted box with some of its surroundings.
 """

@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes. Parses nothing."""
+"""What a file is by its first bytes, and whether a file of any name begins like a photo. Parses nothing."""
 
 from __future__ import annotations
 

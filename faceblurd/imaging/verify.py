@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from faceblurd.imaging.files import Encoded, Picture
+    from faceblurd.imaging.picture import Encoded, Picture
     from faceblurd.imaging.second_look import SecondLook
     from faceblurd.model import BlurSpec, Region
 

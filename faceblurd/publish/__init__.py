@@ -1,1 +1,1 @@
-"""Where results go: publisher, ledger, quarantine."""
+"""Where results go, and where held files wait."""

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 
 from faceblurd.model import Fingerprint
 from faceblurd.publish import contents, renames
-from faceblurd.publish import renames as giving_back
 from faceblurd.publish.attributes import Dress, Terms, copy_attributes
 from faceblurd.rules.foreign import staging_name
 
@@ -152,7 +151,7 @@ def _exchange(staging: Staging, expected: Fingerprint, expected_digest: str | No
     if renames.at(fd, name) is None:  # renamed, not exchanged; `publish` has looked
         return published
     if not _is_what_was_read(fd, name, expected, expected_digest):
-        left = giving_back.put_back(fd, name, target, Fingerprint.from_stat(before))
+        left = renames.put_back(fd, name, target, Fingerprint.from_stat(before))
         os.fsync(fd)  # before anybody removes that name, or forgets it: a power cut must not find the upload there
         staging.name, staging.placed = name if left else None, False  # our own result, or an upload that was replaced
         return Newer()

@@ -17,9 +17,6 @@ from faceblurd.publish import (
     contents,
     renames,
 )
-from faceblurd.publish import (
-    renames as giving_back,
-)
 from faceblurd.publish.staging import Target
 from faceblurd.rules import decide
 
@@ -150,14 +147,14 @@ def _restore(target: Target, other: str, placed: Fingerprint | None) -> None:
         if placed is None:
             renames.move_no_replace(other, fd, target.name, source_fd=fd)
         else:
-            giving_back.put_back(fd, other, target.name, placed)
+            renames.put_back(fd, other, target.name, placed)
         os.fsync(fd)
 
 
 def _set_aside(target: Target, other: str) -> None:
     """Set `other` in the same directory aside, durably."""
     with _directory_of(target) as fd:
-        giving_back.set_aside(fd, other, target.name)
+        renames.set_aside(fd, other, target.name)
         os.fsync(fd)
 
 

@@ -1,4 +1,4 @@
-"""Renames that take nothing away: to a name that is free, or one file for another.
+"""Renames that take nothing away, and the way back of an upload that an exchange brought out.
 
 Must not decide which file is whose. What a file system cannot do it says by many numbers: EINVAL, EPERM, ENOSYS, and a
 plain EIO for a link on a cloud that is mounted. So none of them is believed: the next simpler way is tried, and where

@@ -1,4 +1,4 @@
-"""The end of a result whose photo is gone: it leaves the mirror, and nothing else does.
+"""What leaves: the result of a photo that is gone, and resource forks beside a photo in place once it is done.
 
 Must not take a missing disk for a missing photo, nor remove what somebody put into a result's place.
 """

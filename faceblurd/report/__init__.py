@@ -1,1 +1,1 @@
-"""What is told: logs and service notifications."""
+"""What is told: logs, status, and what systemd is told."""

@@ -1,6 +1,7 @@
-"""The daemon's own account of itself, for `faceblurd status`: a small JSON file in the state directory.
+"""The daemon's own account of itself: a small JSON file in the state directory, and a pulse beside it.
 
 Replaced atomically and only when something changed, so that a sleeping disk may sleep. Never names what is in a photo.
+The pulse is a socket that is answered between two turns of the loop, for `faceblurd health`.
 """
 
 from __future__ import annotations

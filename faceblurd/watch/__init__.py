@@ -1,1 +1,1 @@
-"""Where photos are noticed: the watcher and the scanner."""
+"""Where photos are noticed: by events, and by the walk."""

@@ -1,4 +1,4 @@
-"""inotify to queue: every event is a hint that a path is worth a look, and nothing more.
+"""inotify to hints: every event says that a path is worth a look, and nothing more.
 
 Owns one inotify instance per root, so that one root's overflow is that root's alone, and knows when it can no longer
 be trusted: events were lost, the root went, the thread died. Never judges a path, and never raises into watchdog's

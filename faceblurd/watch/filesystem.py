@@ -1,4 +1,4 @@
-"""What a folder lies on, and whether it is still the folder that it was.
+"""What a folder lies on, and whether it is still the folder that it was; and the top of a mirror.
 
 The kernel tells of changes only on some file systems: on network ones inotify sees what this machine does, on FUSE
 whatever its program passes on. Photos that others put there are found by scans. Source: /proc/self/mountinfo,

@@ -1,7 +1,7 @@
-"""What a worker says to the parent, as JSON.
+"""What a worker and the parent say to each other, and the worker's end of their socket.
 
-The other direction is pickled (`channel`). This one is not: a worker parses hostile files, and a pickle from a
-taken-over worker would run code in the parent. Anything that does not fit is a `ValueError`.
+A worker answers in JSON, and is told by pickle. Its answers are no pickles, since it parses hostile files: a pickle
+from a taken-over worker would run code in the parent. Anything that does not fit is a `ValueError`.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from faceblurd.imaging.detect import Detector
-    from faceblurd.imaging.files import Encoded, Picture
+    from faceblurd.imaging.picture import Encoded, Picture
     from faceblurd.model import Recipe, Region
 
 SAMPLE: Final = 8

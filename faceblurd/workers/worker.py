@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 from faceblurd.model import Abandoned, Hashed, Reason, Refused, Staged, Untouched
 from faceblurd.workers import messages
-from faceblurd.workers import messages as channel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,7 +102,7 @@ class Worker:
         self._due = loop.time() + START_SECONDS
         try:
             async with asyncio.timeout_at(self._due):
-                await loop.sock_sendall(self._socket, channel.pack(self._setup))  # recipes may have thousands of zones
+                await loop.sock_sendall(self._socket, messages.pack(self._setup))  # recipes may have thousands of zones
             message = await self._receive()
         except TimeoutError:
             return f"it was not ready within {START_SECONDS:.0f} s"
@@ -157,7 +156,7 @@ class Worker:
 
     def _send(self, what: object, descriptors: Sequence[int]) -> None:
         """Send something small whole; what is not taken at once never will be."""
-        content = channel.pack(what)
+        content = messages.pack(what)
         if socket.send_fds(self._socket, [content], descriptors) < len(content):
             raise BrokenPipeError("a worker takes nothing any more")
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pytest
 
-    from faceblurd.imaging.files import Encoded, Picture
+    from faceblurd.imaging.picture import Encoded, Picture
     from faceblurd.imaging.redact.soft import Box, Ellipse
 
 WIDTH, HEIGHT = 176, 128

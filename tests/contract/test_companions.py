@@ -140,9 +140,9 @@ def test_it_goes_when_its_photo_is_done_in_place(at: At, state: State) -> None:
     async def story(desk: Desk) -> None:
         entry = desk.root.services.ledger.entry(desk.root.path, "x.jpg")
         assert entry is not None
-        await desk.root.ended(replace(entry, state=State.RETRY))
+        await desk.root.aftermath.of(replace(entry, state=State.RETRY))
         assert desk.fork_is_there
-        await desk.root.ended(entry)
+        await desk.root.aftermath.of(entry)
         assert not desk.fork_is_there
         assert desk.told == ["file.companion_removed"]
 
@@ -153,7 +153,7 @@ def test_beside_an_original_that_stays_it_stays(at: At) -> None:
     async def story(desk: Desk) -> None:
         entry = desk.root.services.ledger.entry(desk.root.path, "x.jpg")
         assert entry is not None
-        await desk.root.ended(entry)
+        await desk.root.aftermath.of(entry)
         assert desk.fork_is_there
 
     at(story, State.PUBLISHED, in_place=False)

@@ -22,7 +22,7 @@ from faceblurd.ledger.ledger import Ledger
 from faceblurd.model import Entry, Fingerprint, Intent, State
 
 if TYPE_CHECKING:
-    from faceblurd.publish.command_hook import OutboxEntry
+    from faceblurd.ledger.rows import OutboxEntry
 
 ROOTS = st.sampled_from(["/r", "/s", "/r/sub"])
 PATHS = st.sampled_from(["a.jpg", "b/ä.jpg", "bad\udcff.jpg", "-"])

@@ -41,7 +41,6 @@ from faceblurd.model import (
     Zones,
 )
 from faceblurd.workers import messages, worker
-from faceblurd.workers import messages as channel
 from faceblurd.workers.job import Setup
 from faceblurd.workers.pool import Limits, Pool
 from faceblurd.workers.worker import Lost
@@ -669,7 +668,7 @@ class Alone:
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-c", worker._COMMAND, str(theirs.fileno())], pass_fds=(theirs.fileno(),)
             )
-        self.end.sendall(channel.pack(Setup((RECIPE,), plugins, 300 << 20, parent_pid)))
+        self.end.sendall(messages.pack(Setup((RECIPE,), plugins, 300 << 20, parent_pid)))
         self.end.settimeout(SECONDS)
 
     def says(self) -> messages.Message:

@@ -21,9 +21,6 @@ from faceblurd.publish import (
     publisher,
     renames,
 )
-from faceblurd.publish import (
-    renames as giving_back,
-)
 from faceblurd.publish.publisher import Newer, Occupied, Published
 from faceblurd.publish.staging import Staging, Target, open_staging
 from faceblurd.rules.foreign import staging_name
@@ -714,7 +711,7 @@ def test_an_upload_by_the_longest_of_names_can_be_set_aside(desk: Desk, name: st
     hidden = staging_name("0011223344556677")
     (desk.root / "in" / hidden).write_bytes(UPLOAD)
     fd = os.open(desk.root / "in", os.O_RDONLY | os.O_DIRECTORY)
-    giving_back.set_aside(fd, hidden, name)
+    renames.set_aside(fd, hidden, name)
     os.close(fd)
     (kept,) = [path for path in (desk.root / "in").iterdir() if ".kept-0011223344556677" in path.name]
     assert kept.read_bytes() == UPLOAD

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from faceblurd.imaging.files import Picture
+    from faceblurd.imaging.picture import Picture
     from faceblurd.model import Recipe
     from faceblurd.workers.toolbox import Made
 

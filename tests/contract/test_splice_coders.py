@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faceblurd.imaging.files.jpeg import native
-from faceblurd.imaging.files.jpeg import native as library
 from faceblurd.imaging.files.jpeg.fallback import FallbackCoder
 from faceblurd.imaging.files.jpeg.huffman import MissingCodesError, SpliceError, Table
 from faceblurd.imaging.files.jpeg.layout import Stream
@@ -43,7 +42,7 @@ STREAM = Stream((0, 0, 1), (flat_table(list(range(12)), is_dc=True),) * 2, (flat
 
 @pytest.fixture(params=CODERS)
 def coder(request: pytest.FixtureRequest) -> Callable[[Stream], Coder]:
-    if request.param is NativeCoder and (reason := library.available()):
+    if request.param is NativeCoder and (reason := native.available()):
         pytest.skip(reason)
     return request.param
 
@@ -128,7 +127,7 @@ def test_stuffing_goes_and_all_else_stays(coder: Callable[[Stream], Coder]) -> N
 
 
 def test_both_say_the_same_of_bad_bits() -> None:
-    if reason := library.available():
+    if reason := native.available():
         pytest.skip(reason)
     dc = Table(bytes([0, 2, 3, *[0] * 13]), bytes([0, 1, 2, 3, 4]), is_dc=True)
     often = [

@@ -88,7 +88,7 @@ def test_a_newer_upload_after_the_last_comparison_is_worked_on_although_the_phot
 ) -> None:
     async def story(desk: Desk) -> None:
         job = await desk.take_in_hand()
-        live_on, uploaded = desk.root.ended, asyncio.Event()
+        live_on, uploaded = desk.root.aftermath.of, asyncio.Event()
 
         async def upload(*_: Any) -> None:
             if not uploaded.is_set():
@@ -100,7 +100,7 @@ def test_a_newer_upload_after_the_last_comparison_is_worked_on_although_the_phot
             await upload()
             await live_on(entry)
 
-        desk.root.ended = ended  # type: ignore[method-assign]
+        desk.root.aftermath.of = ended  # type: ignore[method-assign]
         await desk.answer(Hashed(job.id, "digest of the old"), answer(job.id))
         await upload()  # where it is tried again
         while len(desk.pool.jobs) == 1:
@@ -147,7 +147,7 @@ def test_a_recovery_leaves_alone_what_is_in_hand(at: At) -> None:
 
     async def story(desk: Desk) -> None:
         job = await desk.take_in_hand()
-        await desk.root.recover()
+        await desk.root.recovery.run()
         assert len(list(desk.photo.parent.glob(".faceblurd-*"))) == 1
         assert len(desk.ledger.intents()) == 1
         assert "file.recovered" not in desk.told

@@ -440,7 +440,7 @@ def test_flags_that_make_no_sense_are_a_usage_error(
 
 BIND = """\
 mount --bind "$1/in/deep" "$1/bound" || exit 77
-exec "$2" -c 'import sys; from pathlib import Path; from faceblurd.config import load_config
+exec "$2" -c 'import sys; from pathlib import Path; from faceblurd.config.loading import load_config
 load_config(Path(sys.argv[1], "faceblurd.yaml"), environ={})' "$1"
 """
 

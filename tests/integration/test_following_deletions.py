@@ -14,8 +14,7 @@ from stand_in_pool import StandInPool, services
 
 from faceblurd.engine.deletions import AGAIN_SECONDS, MAX_MISSING, Deletions
 from faceblurd.engine.intake import Intake
-from faceblurd.engine.model import Log, RootPlan
-from faceblurd.engine.root import RootState
+from faceblurd.engine.model import Log, RootPlan, RootState
 from faceblurd.engine.thread import Inline
 from faceblurd.ledger.ledger import Ledger
 from faceblurd.model import BlurSpec, DetectionSpec, Entry, Fingerprint, Mode, Reason, Recipe, State

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from click.testing import CliRunner
 
 from faceblurd.cli.formats import formats
-from faceblurd.imaging import abilities as samples
+from faceblurd.imaging import abilities
 from faceblurd.imaging.files import known_formats
 from faceblurd.imaging.signatures import names
 
@@ -31,7 +31,7 @@ def test_each_format_is_tried_and_each_name_told() -> None:
     found = told()
     assert set(found) == names() | known_formats()
     tried = {name: one for name, one in found.items() if one["trials"]}
-    assert set(tried) == known_formats() == set(samples.SAMPLES)
+    assert set(tried) == known_formats() == set(abilities.SAMPLES)
     assert not [one for one in found.values() if one["missing"]]
     assert ways(tried["jpeg"])["colour"] == "blocks only"
     assert ways(tried["jpeg"])["progressive"] == "re-encoded"
@@ -60,9 +60,7 @@ def test_a_missing_library_is_told_with_its_remedy(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_kind_that_fails_is_not_told_as_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(samples, "SAMPLES", {})
-    monkeypatch.setitem(samples.SAMPLES, "png", {"broken": lambda: b"\x89PNG\r\n\x1a\nnothing"})
-    from faceblurd.imaging import abilities
+    monkeypatch.setattr(abilities, "SAMPLES", {})
+    monkeypatch.setitem(abilities.SAMPLES, "png", {"broken": lambda: b"\x89PNG\r\n\x1a\nnothing"})
 
-    monkeypatch.setattr(abilities, "SAMPLES", samples.SAMPLES)
     assert ways(told()["png"]) == {"broken": "held"}

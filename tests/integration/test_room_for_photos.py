@@ -90,15 +90,15 @@ def test_a_scan_waits_for_room_goes_on_when_there_is_some_and_ends_with_its_root
         await desk.until(lambda: root.photos)
         await desk.pause(600)
         assert set(root.photos) == {"0.jpg", "1.jpg"}
-        assert root.scanning
+        assert root.scans.running
         root.cancel(in_hand=True)  # they have their outcomes
         await desk.pause(600)
         assert set(root.photos) == {"2.jpg", "3.jpg"}
-        assert root.scanning
+        assert root.scans.running
         assert desk.scans == []
         (tmp_path / "out").rmdir()
         await desk.until(lambda: root.is_away)
-        assert not root.scanning
+        assert not root.scans.running
         assert root.photos == {}
         assert desk.scans == [], "it did not see the end"
         await desk.close()

@@ -21,8 +21,7 @@ from watchdog.observers import inotify_c
 
 from faceblurd.engine import root as root_module
 from faceblurd.engine.health import CHECK_SECONDS
-from faceblurd.engine.model import Named
-from faceblurd.engine.root import Pace, RootState
+from faceblurd.engine.model import Named, Pace, RootState
 from faceblurd.engine.thread import Inline, RootThread
 from faceblurd.model import Entry, Fingerprint, Intent, Mode, Reason, State, Watch
 from faceblurd.watch import events
@@ -111,7 +110,7 @@ def test_a_root_that_was_replaced_between_two_looks_is_watched_and_scanned_again
     at: At, folders: tuple[Path, Path]
 ) -> None:
     async def story(desk: Desk) -> None:
-        await desk.until(lambda: desk.root.available and not desk.root.scanning)
+        await desk.until(lambda: desk.root.available and not desk.root.scans.running)
         shutil.rmtree(folders[0])
         folders[0].mkdir()
         (folders[0] / "a.jpg").write_bytes(b"x")
@@ -147,7 +146,7 @@ def test_a_root_whose_mirror_is_away_is_suspended(at: At, folders: tuple[Path, P
 
 def test_lost_events_bring_a_new_watcher_and_a_scan(at: At, folders: tuple[Path, Path]) -> None:
     async def story(desk: Desk) -> None:
-        await desk.until(lambda: desk.root.available and not desk.root.scanning)
+        await desk.until(lambda: desk.root.available and not desk.root.scans.running)
         assert desk.root._watcher is not None
         assert desk.root._watcher._listener is not None
         desk.root._watcher._listener.on_queue_overflow()  # as watchdog calls it
@@ -155,7 +154,7 @@ def test_lost_events_bring_a_new_watcher_and_a_scan(at: At, folders: tuple[Path,
         assert desk.told == ["root.rewatched"]
         assert len(desk.scans) == 2
         (folders[0] / "a.jpg").write_bytes(b"x")
-        await desk.until(lambda: "a.jpg" in desk.found and not desk.root.scanning)
+        await desk.until(lambda: "a.jpg" in desk.found and not desk.root.scans.running)
         assert desk.root.alive
 
     at(story)
@@ -231,7 +230,7 @@ def test_a_root_is_scanned_again_after_the_rescan_time_and_not_before(at: At, fo
     (folders[0] / "old.jpg").write_bytes(b"x")
 
     async def story(desk: Desk) -> None:
-        await desk.until(lambda: "old.jpg" in desk.found and not desk.root.scanning)  # the first scan is over
+        await desk.until(lambda: "old.jpg" in desk.found and not desk.root.scans.running)  # the first scan is over
         await desk.pause(RESCAN_SECONDS - 2 * CHECK_SECONDS)
         assert len(desk.scans) == 1
         await desk.pause(3 * CHECK_SECONDS)
@@ -246,7 +245,7 @@ def test_a_root_by_scans_alone_finds_new_photos_at_each_scan_and_watches_nothing
     (folders[0] / "first.jpg").write_bytes(b"x")
 
     async def story(desk: Desk) -> None:
-        await desk.until(lambda: "first.jpg" in desk.found and not desk.root.scanning)
+        await desk.until(lambda: "first.jpg" in desk.found and not desk.root.scans.running)
         assert desk.root.state is RootState.SCANNED
         assert (desk.root.available, desk.root.alive) == (True, True)
         assert desk.told == ["root.scanned_only"]
@@ -274,7 +273,7 @@ def scanned(at: At, folders: tuple[Path, Path]) -> At:
 
     def run(story: Callable[[Desk], Coroutine[Any, Any, None]], **options: Any) -> None:
         async def when_scanned(desk: Desk) -> None:
-            await desk.until(lambda: "first.jpg" in desk.found and not desk.root.scanning, "the first scan")
+            await desk.until(lambda: "first.jpg" in desk.found and not desk.root.scans.running, "the first scan")
             assert desk.root.state is RootState.WATCHING
             await story(desk)
 
@@ -415,7 +414,7 @@ def test_hints_that_could_not_be_handled_bring_a_scan(
         (folders[0] / "lost.jpg").write_bytes(b"x")
         await desk.until(lambda: "lost.jpg" in desk.found, "the scan")
         assert "root.hints_lost" in desk.told
-        await desk.until(lambda: not desk.root.scanning, "the scan's end")
+        await desk.until(lambda: not desk.root.scans.running, "the scan's end")
         assert desk.root.state is RootState.WATCHING
         said = [detail for detail in desk.details if "could not" in detail]
         assert desk.told.count("root.hints_lost") == len(set(said))
@@ -444,10 +443,10 @@ def test_a_place_that_cannot_be_read_means_degraded_until_it_can(
         with monkeypatch.context() as patch:
             _lock(patch)
             await desk.until(lambda: desk.root.state is RootState.DEGRADED, "the bad news")
-            await desk.until(lambda: not desk.root.scanning, "the scan's end")
+            await desk.until(lambda: not desk.root.scans.running, "the scan's end")
             before = len(desk.scans)
             desk.root.scan_soon()
-            await desk.until(lambda: len(desk.scans) > before and not desk.root.scanning, "another scan")
+            await desk.until(lambda: len(desk.scans) > before and not desk.root.scans.running, "another scan")
             assert "locked" in desk.root.problems[0]
             assert desk.told.count("root.degraded") == 1, "the same news twice is no news"
         await desk.until(lambda: desk.root.state is RootState.WATCHING, "the good news")
@@ -473,7 +472,7 @@ def test_no_scan_starts_in_a_root_that_went_while_its_directories_were_tried_aga
         desk.root.trouble(Reason.NO_SPACE, 1)
         share.answer(1)
         await desk.at_once()
-        assert not desk.root.scanning
+        assert not desk.root.scans.running
         assert len(desk.scans) == scans
         assert desk.root.state is RootState.FULL
 
@@ -512,13 +511,13 @@ def test_a_scan_that_is_asked_for_during_a_scan_follows_it(
         for _ in range(2):  # to begin, and to read all there is
             walker.answer(1)
             await desk.at_once()
-        assert desk.root.scanning
+        assert desk.root.scans.running
         assert len(walker.waiting) == 1
         with monkeypatch.context() as patch:
             patch.setattr(events, "MAX_HINTS", 0)
             (folders[0] / "passed.jpg").write_bytes(b"x")
             await desk.until(lambda: "root.hints_lost" in desk.told, turns=False)
-        assert desk.root.scanning
+        assert desk.root.scans.running
         walker.recover()
         await desk.until(lambda: "passed.jpg" in desk.found, "the scan")
         assert desk.now < RESCAN_SECONDS / 2
@@ -572,7 +571,7 @@ def test_what_a_crash_left_is_recovered_once_however_many_ask_for_it(slow: At, f
     async def story(desk: Desk, share: SlowThread) -> None:
         nowhere = Fingerprint(1, 2, 3, 4, 5)
         desk.ledger.begin(Intent("t", str(folders[0]), "a.jpg", f"{folders[1]}/a.jpg", None, nowhere, "R", 1))
-        both = [asyncio.ensure_future(desk.root.recover()) for _ in range(2)]
+        both = [asyncio.ensure_future(desk.root.recovery.run()) for _ in range(2)]
         await desk.at_once()
         share.recover()
         await asyncio.wait(both)
@@ -616,12 +615,12 @@ def test_a_scan_ends_although_the_root_went_when_its_held_files_were_looked_at(
         await desk.at_once()
         share.answer(1)  # it is there, and scanned
         await desk.at_once()
-        assert desk.root.scanning
+        assert desk.root.scans.running
         folders[0].rename(folders[0].with_name("elsewhere"))
         share.answer(1)
         await desk.at_once()
         folders[0].with_name("elsewhere").rename(folders[0])
-        assert (desk.root.scanning, len(desk.scans)) == (False, 2)
+        assert (desk.root.scans.running, len(desk.scans)) == (False, 2)
         assert desk.ledger.entry(desk.root.path, "held.jpg") is not None, "nothing was seen of it"
         share.slow = False
         desk.root.scan_soon()
@@ -652,7 +651,7 @@ def test_the_walk_of_a_root_that_went_away_ends_at_the_next_folder(
     async def story(desk: Desk) -> None:
         name = f"scan of {folders[0]}"
         await desk.until(is_in_a.is_set)
-        assert desk.root.scanning
+        assert desk.root.scans.running
         folders[1].rmdir()
         await desk.until(lambda: desk.root.is_away)
         may_go_on.set()
@@ -676,8 +675,8 @@ def test_a_scan_of_a_root_that_has_just_gone_says_so_and_nothing_follows_from_wh
         walker.recover()
         await desk.at_once()
         assert len(desk.scans) == 2
-        assert desk.root.last_scan is not None
-        assert "No such file" in desk.root.last_scan.errors[0]
+        assert desk.root.scans.last is not None
+        assert "No such file" in desk.root.scans.last.errors[0]
         assert desk.root.deletions is not None
         assert desk.root.deletions.idle
 
@@ -718,7 +717,7 @@ import subprocess, sys
 from pathlib import Path
 
 import virtual_time
-from faceblurd.engine.root import RootState
+from faceblurd.engine.model import RootState
 from root_desk import Desk
 
 def mount():

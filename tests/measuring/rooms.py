@@ -11,7 +11,7 @@ import sys
 from collections import Counter
 from typing import Any
 
-ROOMS = ("rules", "outlet", "workers", "intake")
+ROOMS = ("rules", "publish", "ledger", "workers", "watch")
 LEAST_PERCENT = 95.0
 
 

@@ -46,7 +46,8 @@ DEEDS = {
         child = subprocess.Popen([sys.executable, "-P", "-c", code, str(theirs.fileno())], pass_fds=[theirs.fileno()])
         pidfd = os.pidfd_open(child.pid); socket.send_fds(ours, [b"x"], [pidfd]); assert child.wait() == 0""",
     "workers-in-their-sandbox": """
-        import ctypes; from faceblurd.workers import landlock, sandbox; libc = ctypes.CDLL(None)
+        import ctypes; from faceblurd.workers import sandbox; from faceblurd.workers.sandbox import landlock
+        libc = ctypes.CDLL(None)
         assert libc.prctl(38, 1, 0, 0, 0) == 0; held = sandbox.enter(most_file_bytes=1 << 30)
         assert held.startswith((f"landlock {landlock.version()}, " if landlock.version() else "") + "seccomp"), held""",
     "watch": """

@@ -243,5 +243,5 @@ def test_a_sample_is_named_by_the_first_and_the_last_frame_of_imaging() -> None:
     decode = inside("faceblurd.imaging.files", "decode", "look()", look=look)
     find = inside("faceblurd.imaging.detect.find", "find", "decode()", decode=decode)
     work = inside("faceblurd.workers.job", "work", "find()", find=find)
-    assert work() == ("finding.find", "formats.decode")
+    assert work() == ("detect.find.find", "files.decode")
     assert inside("faceblurd.workers.job", "work", "look()", look=look)() == ("the job itself", "workers.job.work")

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-import faceblurd.config as config_package
 from faceblurd.config.defaults import IMAGE_GLOBS, Hooks, Workers
 from faceblurd.config.layers import variable_names
 from faceblurd.config.loading import default_state_dir
@@ -131,9 +130,3 @@ def test_importing_the_config_loads_neither_yaml_nor_pixels() -> None:
 def test_the_defaults_without_a_config_are_those_of_an_empty_config() -> None:
     for plain, checked in ((Workers(), WorkersConfig()), (Hooks(), HooksConfig())):
         assert {field.name: getattr(plain, field.name) for field in fields(plain)} == checked.model_dump()
-
-
-def test_every_public_name_of_the_package_is_there() -> None:
-    assert all(getattr(config_package, name) is not None for name in config_package.__all__)
-    with pytest.raises(AttributeError):
-        _ = config_package.no_such_name

@@ -161,7 +161,7 @@ class EngineMachine(RuleBasedStateMachine):
         self._run(self._recovered())
 
     async def _recovered(self) -> None:
-        await self.root.recover()
+        await self.root.recovery.run()
         self.root.point_at([entry.path for entry in self.ledger.in_state(State.RETRY)])
 
     def _run(self, coroutine: Coroutine[Any, Any, Any]) -> None:

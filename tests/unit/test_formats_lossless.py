@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from faceblurd.errors import ImageError
-from faceblurd.imaging.files import Encoded, open_image
+from faceblurd.imaging.files import open_image
 from faceblurd.imaging.files.png import rows as png_rows
 from faceblurd.imaging.files.png.chunks import (
     SIGNATURE,
@@ -30,6 +30,8 @@ from faceblurd.model import BlurSpec, MetadataPolicy, MetadataSpec, Reason, Regi
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from faceblurd.imaging.picture import Encoded
 
 MAX = 200_000_000
 CORNER = Region(x=0, y=0, width=9, height=9, score=1.0, found_by="test")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from faceblurd.errors import ImageError
-from faceblurd.imaging.files import open_image, sniff
+from faceblurd.imaging.files import open_image
 from faceblurd.imaging.files.png.chunks import (
     Chunk,
     check_rows,
@@ -23,6 +23,7 @@ from faceblurd.imaging.files.png.chunks import (
 )
 from faceblurd.imaging.files.tiff.raw import is_raw
 from faceblurd.imaging.jpeg_segments import build
+from faceblurd.imaging.signatures import sniff
 from faceblurd.imaging.verify import verify_clean
 from faceblurd.model import Reason
 

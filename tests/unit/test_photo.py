@@ -238,8 +238,8 @@ def test_a_photo_whose_next_try_is_due_when_other_bytes_come_is_begun_once(tmp_p
         job = await desk.take_in_hand()
         await desk.answer(Lost(job.id, Reason.WORKER_CRASHED, "signal 9"))
         desk.photo.write_bytes(NEW)
-        desk.root.retries["photo.jpg"].timer.cancel()
-        desk.root._again("photo.jpg")  # its time has come
+        desk.root.retries._waiting["photo.jpg"].timer.cancel()
+        desk.root.retries._is_due("photo.jpg")  # its time has come
         await desk.root.consider("photo.jpg", Fingerprint.from_stat(desk.photo.lstat()), fresh=True)  # and so has this
         await desk.next_job(1)
         await desk.answer(Hashed(desk.pool.jobs[1].id, "digest"), Untouched(desk.pool.jobs[1].id, 1))

@@ -14,13 +14,12 @@ from root_desk import Desk, SlowThread
 
 from faceblurd.engine import root as root_module
 from faceblurd.engine.health import CHECK_SECONDS, MOST_CHECK_SECONDS, ROOM_SECONDS
+from faceblurd.engine.model import Pace, RootState
 from faceblurd.engine.root import (
     DEGRADED_RESCAN_SECONDS,
     SCANNED_RESCAN_SECONDS,
     STALLED_SECONDS,
     WATCH_SECONDS,
-    Pace,
-    RootState,
 )
 from faceblurd.engine.thread import Inline
 from faceblurd.model import Reason, Sighting, Source, State, Watch
@@ -330,7 +329,9 @@ def test_photos_of_a_root_that_does_not_answer_are_given_up_also_those_that_work
         await desk.pause(CHECK_SECONDS)
         assert set(desk.root.photos) == {"1.jpg", "2.jpg"}, "both were found again"
         assert not any(task.cancelling() for task in desk.root._tasks.values())
-        assert {intent.token for intent in desk.ledger.intents()} == desk.root._in_hand, "nothing is left of the first"
+        assert {intent.token for intent in desk.ledger.intents()} == desk.root.recovery._in_hand, (
+            "nothing is left of the first"
+        )
         assert len(desk.pool.jobs) == 2
         assert os.listdir(folders[1]) == []
 

@@ -63,7 +63,7 @@ def test_a_refused_call_is_an_error_with_its_number() -> None:
 
 FILTERED = """
 import ctypes, errno, platform, struct, sys, threading
-from faceblurd.workers import seccomp
+from faceblurd.workers.sandbox import seccomp
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS

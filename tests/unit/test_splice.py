@@ -33,8 +33,8 @@ from faceblurd.model import ALWAYS, BlurMethod, BlurSpec, Region, Shape
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from faceblurd.imaging.files import Encoded
     from faceblurd.imaging.files.jpeg.layout import Layout, Plane
+    from faceblurd.imaging.picture import Encoded
 
 MAX = 200_000_000
 CV_SAMPLINGS = {

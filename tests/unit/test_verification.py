@@ -14,8 +14,9 @@ from PIL import Image
 
 from faceblurd.config.recipes import builtin_recipe
 from faceblurd.errors import ImageError
-from faceblurd.imaging.files import Encoded, open_image
+from faceblurd.imaging.files import open_image
 from faceblurd.imaging.metadata import BARE
+from faceblurd.imaging.picture import Encoded
 from faceblurd.imaging.redact.average_pool import redact
 from faceblurd.imaging.redact.remains import shown
 from faceblurd.imaging.second_look import LEAST_PX, SecondLook

@@ -1,6 +1,7 @@
 """CenterFace (Xu et al., MIT licence): five times as dear as YuNet a pixel, and by far the better judge.
 
-Owns how its outputs are read: for each cell of four pixels how likely a face's centre is, its size, and its offset.
+Owns how its outputs are read (for each cell of four pixels how likely a face's centre is, its size, its offset), and
+its second opinion: finds in doubt are looked at once more, each alone, mirrored and at one size.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from faceblurd.imaging.detect import Detector
-    from faceblurd.imaging.files import Picture
+    from faceblurd.imaging.picture import Picture
     from faceblurd.model import Recipe, Zone
 
 _INSIDE: Final = 0.9  # a find counts as lying in a `never` zone from this share of its area

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from faceblurd.imaging.files import Encoded
 from faceblurd.imaging.files.codecs import looks_of, preview_of
 from faceblurd.imaging.files.composition import Canvas
 from faceblurd.imaging.geometry import upright_view
+from faceblurd.imaging.picture import Encoded
 from faceblurd.imaging.redact.average_pool import redact
 from faceblurd.imaging.redact.soft import Channels
 

@@ -1,4 +1,4 @@
-"""What the formats share around OpenCV and Pillow: strict decoding, previews, and errors in our own words."""
+"""What the formats share around OpenCV and Pillow: strict decoding, previews, the nearest of few colours, errors."""
 
 from __future__ import annotations
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from faceblurd.imaging.files import Encoded
     from faceblurd.imaging.metadata import Scrub
+    from faceblurd.imaging.picture import Encoded
     from faceblurd.model import BlurSpec, Region
 
 

@@ -1,4 +1,7 @@
-"""Which tags of TIFF and EXIF directories may stay: those that are known, since a private one may hold raw pixels."""
+"""Which tags of TIFF and EXIF directories may stay, and the names of people in makers' notes, which are blanked.
+
+Known tags stay, since a private one may hold raw pixels.
+"""
 
 from __future__ import annotations
 

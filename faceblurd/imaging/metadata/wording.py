@@ -4,6 +4,8 @@ By meaning, whatever the schema: programs invent fields faster than a list of th
 single keywords) is nobody's field, and stays.
 """
 
+# ruff: noqa: RUF001 - words in the letters of their languages
+
 from __future__ import annotations
 
 import re

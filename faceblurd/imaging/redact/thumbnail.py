@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from faceblurd.imaging.files import Picture
     from faceblurd.imaging.metadata.scrub import Scrub
+    from faceblurd.imaging.picture import Picture
     from faceblurd.model import BlurSpec, Region
 
 _DECODED_PX = 640  # thumbnails are smaller than that

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from faceblurd.errors import ImageError
-from faceblurd.imaging.files import Encoded
 from faceblurd.imaging.files.bmp.rows import PLAIN_MASKS, Rows
 from faceblurd.imaging.files.codecs import (
     check_size,
@@ -21,6 +20,7 @@ from faceblurd.imaging.files.codecs import (
 )
 from faceblurd.imaging.files.still import Still
 from faceblurd.imaging.metadata import BARE, contains_picture
+from faceblurd.imaging.picture import Encoded
 from faceblurd.imaging.redact.soft import Channels
 from faceblurd.model import Reason
 

@@ -1,4 +1,7 @@
-"""AVIF: decoded and encoded with Pillow, at 8 bits, in the sampling that it has; see item_picture.py for the rest."""
+"""AVIF: decoded and encoded with Pillow, at 8 bits, in the sampling that it has; see picture.py for the rest.
+
+The size that an AV1 stream says of itself counts for a decoder that does not ask the file around it: it is compared.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HEIF and HEIC: decoded and encoded with pillow-heif (the extra `heif`) at 8 bits; the rest: item_picture.py."""
+"""HEIF and HEIC: decoded and encoded with pillow-heif (the extra `heif`) at 8 bits; the rest: picture.py."""
 
 from __future__ import annotations
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from faceblurd.errors import ImageError
-from faceblurd.imaging.files import Encoded
 from faceblurd.imaging.files.codecs import check_size, zero_tail
 from faceblurd.imaging.files.heif.items import read_items
 from faceblurd.imaging.files.heif.looks import (
@@ -24,6 +23,7 @@ from faceblurd.imaging.files.heif.looks import (
 from faceblurd.imaging.files.heif.writer import build, scrub_item, shown_by, thumbnail_in
 from faceblurd.imaging.files.still import Still
 from faceblurd.imaging.metadata import BARE, contains_picture
+from faceblurd.imaging.picture import Encoded
 from faceblurd.model import Reason
 
 if TYPE_CHECKING:

@@ -20,7 +20,6 @@ from PIL import Image, ImageFile
 from faceblurd.errors import ImageError
 from faceblurd.imaging import geometry
 from faceblurd.imaging import jpeg_segments as js
-from faceblurd.imaging.files import Encoded
 from faceblurd.imaging.files.codecs import (
     check_size,
     decode_cv,
@@ -47,6 +46,7 @@ from faceblurd.imaging.files.jpeg.painting import CHROMA, Paint
 from faceblurd.imaging.files.jpeg.surgery import Reading, splice
 from faceblurd.imaging.files.still import Still
 from faceblurd.imaging.metadata import BARE
+from faceblurd.imaging.picture import Encoded
 from faceblurd.imaging.redact.soft import Channels
 from faceblurd.model import Reason
 

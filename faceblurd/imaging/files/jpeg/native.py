@@ -1,6 +1,7 @@
 """The compiled bit loop: `splice.c`, called through ctypes.
 
-Checks shapes and sizes before a pointer is handed over; `library` loads it.
+Checks shapes and sizes before a pointer is handed over. A library that is missing, or was built for another machine, is
+no error: `fallback` gives the same bits.
 """
 
 from __future__ import annotations

@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 
 from faceblurd.errors import ImageError
-from faceblurd.imaging.files import Encoded
 from faceblurd.imaging.files.bmp import swapped
 from faceblurd.imaging.files.codecs import GRAY_DIMENSIONS, check_size, decode_cv
 from faceblurd.imaging.files.png import chunks as png_chunks
@@ -18,6 +17,7 @@ from faceblurd.imaging.files.png import texts
 from faceblurd.imaging.files.png.chunks import SIGNATURE, Chunk
 from faceblurd.imaging.files.still import Still
 from faceblurd.imaging.metadata import BARE, contains_picture, orientation_of
+from faceblurd.imaging.picture import Encoded
 from faceblurd.imaging.redact.soft import Channels
 from faceblurd.model import Reason
 

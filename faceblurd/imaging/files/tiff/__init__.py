@@ -10,13 +10,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from faceblurd.errors import ImageError
-from faceblurd.imaging.files import Encoded
 from faceblurd.imaging.files.codecs import ends_in_mid_row, looks_of, preview_of
 from faceblurd.imaging.files.tiff.graft import with_rows
 from faceblurd.imaging.files.tiff.layout import TiffLayout
 from faceblurd.imaging.files.tiff.pixels import TiffPixels
 from faceblurd.imaging.geometry import clip, scale, upright_size, upright_view
 from faceblurd.imaging.metadata import BARE
+from faceblurd.imaging.picture import Encoded
 from faceblurd.imaging.redact.average_pool import redact
 from faceblurd.imaging.redact.soft import Channels
 from faceblurd.model import Reason

@@ -10,7 +10,6 @@ import numpy as np
 from PIL import Image
 
 from faceblurd.errors import ImageError
-from faceblurd.imaging.files import Encoded
 from faceblurd.imaging.files.bmp import swapped
 from faceblurd.imaging.files.codecs import (
     check_size,
@@ -29,6 +28,7 @@ from faceblurd.imaging.metadata import (
     thumbnail_of,
     without_thumbnail,
 )
+from faceblurd.imaging.picture import Encoded
 from faceblurd.model import Reason
 
 if TYPE_CHECKING:

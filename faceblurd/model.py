@@ -103,11 +103,6 @@ class Fingerprint:
         """Build one from a stat result."""
         return cls(st.st_dev, st.st_ino, st.st_size, st.st_mtime_ns, st.st_ctime_ns)
 
-    @property
-    def of_any_copy(self) -> Fingerprint:
-        """What every rename and every copy keeps of it: size and time of change."""
-        return Fingerprint(0, 0, self.size, self.mtime_ns, 0)
-
 
 @dataclass(frozen=True, slots=True)
 class Sighting:

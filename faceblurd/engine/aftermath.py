@@ -5,6 +5,7 @@ What cannot be done is logged once; every scan tries again.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from faceblurd.rules import decide
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from faceblurd.engine.intake import Intake
     from faceblurd.engine.model import Services
@@ -45,9 +47,8 @@ class Aftermath:
 
     async def take_away(self, entry: Entry) -> None:
         """Move a held file out of its root."""
-        known = self._s.ledger.entry(entry.root, entry.path)
-        if known is None or known.state is not State.QUARANTINED or known.source != entry.source:
-            return  # a person has released it meanwhile, say
+        if not self._is_still_held(entry):
+            return
         path = f"{entry.root}/{entry.path}"
         try:
             place = await self._root.run(partial(self._s.quarantine.take_away, entry))
@@ -59,6 +60,20 @@ class Aftermath:
             self._stuck.pop(path, None)
             if place is None:  # a newer upload has the name: its events came while the older one was in hand
                 self._root.point_at([entry.path])
+            elif not self._is_still_held(entry):
+                await self._give_back(place, entry)
+
+    def _is_still_held(self, entry: Entry) -> bool:
+        """Tell whether nobody has decided otherwise meanwhile: a person may have released it."""
+        known = self._s.ledger.entry(entry.root, entry.path)
+        return known is not None and known.state is State.QUARANTINED and known.source == entry.source
+
+    async def _give_back(self, place: Path, entry: Entry) -> None:
+        """Put back what was released while it was moved: as released, if it still is that."""
+        fingerprint = await self._root.run(partial(self._s.quarantine.undo, place))
+        known = self._s.ledger.entry(entry.root, entry.path)
+        if known is not None and known.state is State.RELEASED and known.source == entry.source:
+            self._s.ledger.put(replace(known, source=fingerprint))
 
     def _tell_once(self, event: str, path: str, error: OSError) -> None:
         if self._stuck.get(path) != error.strerror:

@@ -200,7 +200,7 @@ class Intake(Tasks):
         except sqlite3.Error as failure:
             self.services.fail(failure)
         else:
-            if end.report is not None:
+            if isinstance(end, outcomes.End) and end.report is not None:
                 self.services.log.report(end.report)
 
     # --- what photos tell

@@ -154,7 +154,7 @@ def not_published(photo: Photo, work: Work, error: OSError, s: Services, *, now:
 def failed(  # noqa: PLR0913 - what a failure is judged by
     photo: Photo, work: Work | None, s: Services, reason: Reason, detail: str, *, now: float, retryable: bool = True,
     milliseconds: int = 0,
-) -> End | Retry:  # fmt: skip
+) -> End | Retry | Gone:  # fmt: skip
     """Record a failed attempt: try again later, or hold."""
     verdict = decide.on_failure(
         reason, retryable=retryable, attempts=photo.attempts, max_attempts=s.policy.max_attempts,
@@ -172,7 +172,9 @@ def failed(  # noqa: PLR0913 - what a failure is judged by
     return Retry(verdict.after_seconds, reason)
 
 
-def held(photo: Photo, work: Work | None, s: Services, reason: Reason, detail: str, *, milliseconds: int = 0) -> End:
+def held(
+    photo: Photo, work: Work | None, s: Services, reason: Reason, detail: str, *, milliseconds: int = 0
+) -> End | Gone:
     """Record a photo that is not published, and why; or leave out what the root does not want to hear of."""
     if reason is Reason.UNSUPPORTED and photo.plan.ignore_unsupported:  # remembered, so that it is read once
         entry = _failure(photo, s, State.IGNORED, reason, detail)
@@ -181,8 +183,7 @@ def held(photo: Photo, work: Work | None, s: Services, reason: Reason, detail: s
     entry = _failure(photo, s, State.QUARANTINED, reason, detail)
     outcome = Outcome.UNSUPPORTED if reason is Reason.UNSUPPORTED else Outcome.HELD
     report = replace(report_of(photo, outcome), reason=reason, detail=detail, milliseconds=milliseconds)
-    commit(entry, work, s, report)
-    return End(entry, report)
+    return End(entry, report) if commit(entry, work, s, report) else Gone()
 
 
 def _failure(photo: Photo, s: Services, state: State, reason: Reason, detail: str) -> Entry:
@@ -202,16 +203,29 @@ def _failure(photo: Photo, s: Services, state: State, reason: Reason, detail: st
 # --- what all of them do
 
 
-def commit(entry: Entry, work: Work | None, s: Services, report: Report | None = None) -> None:
-    """Write an entry, with the hook's call. The intent ends with it, unless a staging file still has its name."""
+def is_released(entry: Entry | None, fingerprint: Fingerprint, to: str) -> bool:
+    """Tell whether a person has released just this file."""
+    return entry is not None and entry.source == fingerprint and decide.is_released_for(entry, to)
+
+
+def commit(entry: Entry, work: Work | None, s: Services, report: Report | None = None) -> bool:
+    """Write an entry, with the hook's call. The intent ends with it, unless a staging file still has its name.
+
+    False: what was to be held, a person has released meanwhile, and that stands.
+    """
+    hooks = None if report is None else s.hooks
     with s.ledger.transaction():
-        s.ledger.put(entry)
         if work is not None and work.staging.name is None:
             s.ledger.end(work.intent.token)
-        if report is not None and s.hooks is not None:
+        known = s.ledger.entry(entry.root, entry.path) if entry.state is State.QUARANTINED else None
+        if is_released(known, entry.source, entry.to):
+            return False
+        s.ledger.put(entry)
+        if report is not None and hooks is not None:
             s.ledger.outbox_add(payload_for(report))
-    if report is not None and s.hooks is not None:
-        s.hooks.wake()
+    if hooks is not None:
+        hooks.wake()
+    return True
 
 
 def payload(report: Report, s: Services) -> str:

@@ -125,7 +125,7 @@ async def prepared(  # noqa: PLR0911 - each way out says which
     photo.first_look = now if photo.first_look is None else photo.first_look
     if Fingerprint.from_stat(source.st) != photo.fingerprint:
         return Again()
-    if entry is not None and decide.is_released(entry, photo.fingerprint, photo.plan.to):
+    if outcomes.is_released(entry, photo.fingerprint, photo.plan.to):
         return Gone()  # seen before `quarantine release` had written it down
     match verdict := decide.on_settled(
         links=source.st.st_nlink, hard_links_ok=photo.plan.hard_links_ok, open_for_writing=source.open_for_writing,

@@ -85,6 +85,10 @@ class Quarantine:
         if one.place is not None:
             _put_back(one, one.place)
 
+    def undo(self, folder: Path) -> Fingerprint:
+        """Put back what was just taken away; return what it is known by there. Knows no ledger. Raises OSError."""
+        return moving.put_back(places.at(folder))
+
     def try_again(self, one: Held) -> None:
         """Write down that a file in its root is to be tried again."""
         self._record(one, lambda known: replace(known, state=State.RETRY, attempts=0, reason=None, detail=""))
@@ -92,8 +96,8 @@ class Quarantine:
     def release(self, one: Held) -> None:
         """Let the file be as it is, un-blurred, in its place in the root, until its content changes.
 
-        A file that was moved away is written down before it is back: else the daemon might see it first, and hold it
-        again. Whoever is killed between leaves it in its place, listed as held.
+        Remembered only when it is there: whoever is killed before leaves a file that is looked at, and held, again.
+        A daemon that sees it before that is written down may have taken it away again: then it is brought back again.
         """
         if one.place is None:
             try:
@@ -106,25 +110,12 @@ class Quarantine:
                 one = self._as_it_lies_now(one)
         if one.place is not None:
             digest = one.place.digest() or None
-            fingerprint = self._released_and_put_back(one, one.place, digest)
-        self._record_release(one, fingerprint, digest)
-
-    def _released_and_put_back(self, one: Held, place: Place, digest: str | None) -> Fingerprint:
-        before = self._ledger.entry(one.entry.root, one.entry.path)
-        self._record_release(one, Fingerprint.from_stat(place.file.lstat()).of_any_copy, digest)
-        try:
-            return _put_back(one, place)
-        except BaseException:
-            with self._ledger.transaction():
-                if before is None:
-                    self._ledger.forget(one.entry.root, one.entry.path)
-                else:
-                    self._ledger.put(before)
-            raise
-
-    def _record_release(self, one: Held, fingerprint: Fingerprint, digest: str | None) -> None:
+            fingerprint = _put_back(one, one.place)
         why = replace(one.entry, state=State.RELEASED, source=fingerprint, input_digest=digest, attempts=0)
         self._record(one, lambda known: _keeping(why, known))
+        again = self._as_it_lies_now(replace(one, entry=why, place=None))
+        if again.place is not None:
+            self.release(again)
 
     def _as_it_lies_now(self, one: Held) -> Held:
         """Find a file that was in its root when it was listed, and was moved away since."""

@@ -106,10 +106,10 @@ def on_sight(  # noqa: PLR0911, PLR0913 - a list of cases, and what a file is ju
     `to`: where results go, the root itself in place. `terms`: the settings that may hold a file; one that was held
     under others is tried again. `takes_away`: held files are moved out of this root.
     """
-    if entry is not None and is_released(entry, fingerprint, to):
-        return Skip(RELEASED)
-    if entry is None or entry.source != fingerprint or entry.state is State.RELEASED:
+    if entry is None or entry.source != fingerprint:
         return Start()
+    if entry.state is State.RELEASED:
+        return Skip(RELEASED) if is_released_for(entry, to) else Start()
     if entry.recipe != recipe or not entry.fits(to):
         return Start()
     if entry.state is State.IGNORED and not ignores_unsupported:  # the config no longer says so
@@ -125,11 +125,6 @@ def _held(entry: Entry, terms: str, *, takes_away: bool) -> Start | Skip | TakeA
     if entry.terms != terms:
         return Start()
     return TakeAway(entry) if takes_away else Skip("held")
-
-
-def is_released(entry: Entry, fingerprint: Fingerprint, to: str) -> bool:
-    """Tell by lstat alone whether a file was released; one that is just being put back is known by what moves keep."""
-    return is_released_for(entry, to) and entry.source in {fingerprint, fingerprint.of_any_copy}
 
 
 def is_released_for(entry: Entry, to: str) -> bool:

@@ -23,11 +23,8 @@ from faceblurd.model import Entry, Fingerprint, Reason, State, printable
 from faceblurd.publish import (
     beneath,
     contents,
-    moving,
-    renames,
 )
 from faceblurd.publish.quarantine import Held, Quarantine
-from faceblurd.rules import decide
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,14 +52,6 @@ class Desk:
         )
         self.ledger.put(entry)
         return entry
-
-    def judged(self, entry: Entry) -> object:
-        """Judge the file as a scan would that comes by now; None: it is not there."""
-        with suppress(FileNotFoundError):
-            found = Fingerprint.from_stat((self.root / entry.path).lstat())
-            known = self.ledger.entry(entry.root, entry.path)
-            return decide.on_sight(found, known, recipe="R", to=entry.root)
-        return None
 
     def take_away(self, name: str = "photo.jpg", content: bytes = PHOTO) -> Path:
         place = self.quarantine.take_away(self.hold(name, content))
@@ -283,21 +272,29 @@ def test_a_released_file_goes_back_and_is_known_as_it_lies_there(desk: Desk) -> 
     assert desk.kept() == []
 
 
-@pytest.mark.parametrize("across_disks", [False, True])
-def test_whoever_sees_a_released_file_first_knows_that_it_is_released(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, *, across_disks: bool
+def test_a_released_file_that_a_daemon_took_away_before_that_was_written_down_is_brought_back(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a second hard link nobody reads the content, so only its looks can tell; the daemon may scan at any moment."""
+    """Of a second hard link nobody reads the content, so nothing tells the daemon that it is released."""
     entry = desk.hold()
     desk.quarantine.take_away(entry)
-    seen: list[object] = []
-    for owner, name in ((renames, "move_no_replace"), (os, "link")):
-        monkeypatch.setattr(owner, name, _then(getattr(owner, name), lambda: seen.append(desk.judged(entry))))
-    if across_disks:
-        monkeypatch.setattr(moving, "_move_back", lambda place, *_: moving._copy_back(place))
+    record, taken = Quarantine._record, list[Path]()
+
+    def late(*arguments: Any) -> None:
+        if not taken:
+            seen = Fingerprint.from_stat((desk.root / entry.path).lstat())
+            place = desk.quarantine.take_away(replace(entry, source=seen))
+            assert place is not None
+            taken.append(place)
+        record(*arguments)
+
+    monkeypatch.setattr(Quarantine, "_record", late)
     desk.quarantine.release(desk.held())
-    assert decide.Skip("released") in seen
-    assert decide.Start() not in seen
+    assert taken
+    found = desk.ledger.entry(entry.root, entry.path)
+    assert found is not None
+    assert (found.state, found.source) == (State.RELEASED, Fingerprint.from_stat((desk.root / entry.path).lstat()))
+    assert desk.quarantine.held() == []
 
 
 def test_a_file_that_cannot_go_back_is_not_released(desk: Desk) -> None:
@@ -313,15 +310,6 @@ def test_a_file_that_cannot_go_back_is_not_released(desk: Desk) -> None:
     with pytest.raises(FaceblurdError, match="exists again"):
         desk.quarantine.release(desk.held())
     assert desk.ledger.entry(entry.root, entry.path) is None
-
-
-def _then(function: Callable[..., Any], act: Callable[[], object]) -> Callable[..., Any]:
-    def wrapped(*arguments: Any, **options: Any) -> Any:
-        result = function(*arguments, **options)
-        act()
-        return result
-
-    return wrapped
 
 
 def test_a_file_in_its_root_is_released_where_it_is(desk: Desk) -> None:

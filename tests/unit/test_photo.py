@@ -456,3 +456,57 @@ def test_a_newer_upload_right_after_the_exchange_is_not_forgotten(
         assert _end(desk, NEW) == "published"
 
     run(story, tmp_path, answer=working)
+
+
+# --- a person decides meanwhile
+
+
+def _released(desk: Desk) -> Entry:
+    """Write down, as `quarantine release` does, that the photo may stay as it is."""
+    source = Fingerprint.from_stat(desk.photo.lstat())
+    entry = Entry(desk.plan.path, "photo.jpg", State.RELEASED, desk.plan.recipe.digest, source, to=desk.plan.to)
+    desk.ledger.put(entry)
+    return entry
+
+
+def test_a_photo_that_is_released_while_it_is_in_hand_is_not_held_again(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        job = await desk.take_in_hand()
+        _released(desk)
+        refused = Refused(job.id, Reason.DAMAGED, "cut", retryable=False, milliseconds=1)
+        await desk.answer(Hashed(job.id, "digest"), refused)
+        await at_rest(desk.root)
+        found = desk.ledger.entry(desk.plan.path, "photo.jpg")
+        assert found is not None
+        assert found.state is State.RELEASED
+        assert (desk.reports, desk.ledger.intents(), desk.photo.read_bytes()) == ([], [], OLD)
+
+    run(story, tmp_path)
+
+
+@pytest.mark.parametrize("released", [True, False])
+def test_a_held_photo_that_is_released_while_it_is_moved_away_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, released: bool
+) -> None:
+    async def story(desk: Desk) -> None:
+        take_away = desk.root.services.quarantine.take_away
+
+        def meanwhile(entry: Entry) -> Path | None:
+            if released:
+                _released(desk)
+            return take_away(entry)
+
+        monkeypatch.setattr(desk.root.services.quarantine, "take_away", meanwhile)
+        job = await desk.take_in_hand()
+        refused = Refused(job.id, Reason.DAMAGED, "cut", retryable=False, milliseconds=1)
+        await desk.answer(Hashed(job.id, "digest"), refused)
+        await at_rest(desk.root)
+        found = desk.ledger.entry(desk.plan.path, "photo.jpg")
+        assert found is not None
+        assert found.state is (State.RELEASED if released else State.QUARANTINED)
+        assert desk.photo.exists() is released
+        if released:
+            assert found.source == Fingerprint.from_stat(desk.photo.lstat())
+            assert all(one.place is None for one in desk.root.services.quarantine.held())
+
+    run(story, tmp_path)

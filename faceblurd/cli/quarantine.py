@@ -11,7 +11,8 @@ import click
 
 from faceblurd.cli.options import both, state_dir_of
 from faceblurd.errors import Exit, FaceblurdError
-from faceblurd.ledger.ledger import Ledger, locks_are_told
+from faceblurd.ledger.database import locks_are_told
+from faceblurd.ledger.ledger import Ledger
 from faceblurd.model import printable
 from faceblurd.publish.quarantine import Quarantine
 from faceblurd.report.logs import printable_line

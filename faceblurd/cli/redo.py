@@ -9,7 +9,8 @@ import click
 
 from faceblurd.cli.options import both, state_dir_of
 from faceblurd.errors import Exit, FaceblurdError, UsageError
-from faceblurd.ledger.ledger import Ledger, locks_are_told
+from faceblurd.ledger.database import locks_are_told
+from faceblurd.ledger.ledger import Ledger
 from faceblurd.model import printable
 from faceblurd.report.logs import printable_line
 from faceblurd.state_files import LEDGER_NAME, is_running

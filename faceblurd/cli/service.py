@@ -19,7 +19,8 @@ from faceblurd.engine.daemon import Daemon
 from faceblurd.engine.engine import Engine
 from faceblurd.engine.model import Log
 from faceblurd.errors import Exit, UsageError
-from faceblurd.ledger.ledger import Ledger, locks_are_told
+from faceblurd.ledger.database import locks_are_told
+from faceblurd.ledger.ledger import Ledger
 from faceblurd.publish import moving
 from faceblurd.publish.quarantine import Quarantine
 from faceblurd.report.logs import configure_logging, log_event, log_report

@@ -26,12 +26,8 @@ from faceblurd.engine.engine import Engine
 from faceblurd.engine.model import Pace
 from faceblurd.engine.thread import RootThread
 from faceblurd.errors import FaceblurdError
-from faceblurd.ledger.ledger import (
-    BUSY_SECONDS,
-    Ledger,
-    is_full,
-    is_locked,
-)
+from faceblurd.ledger.database import BUSY_SECONDS, is_full, is_locked
+from faceblurd.ledger.ledger import Ledger
 from faceblurd.publish import moving
 from faceblurd.report.status import Pulse, StatusFile
 from faceblurd.state_files import LEDGER_NAME, QUARANTINE_NAME, lock_state

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from faceblurd.errors import FaceblurdError
-from faceblurd.ledger.migration import DAY_NS
+from faceblurd.ledger.rows import DAY_NS
 from faceblurd.model import Entry, Reason, State
 from faceblurd.publish import held
 from faceblurd.publish.held import Standing

@@ -1,25 +1,19 @@
 """The ledger: what was done to which bytes, which jobs were started, which hook calls are due. SQLite, one writer.
 
-WAL with `synchronous=FULL`: what was committed survives a power cut (0.2 ms a commit on an SSD; NORMAL may lose
-commits). Paths are stored as bytes, since a file name need not be UTF-8. Never place it on a network share: SQLite's
-locks do not work there. Must not decide anything: that is `rules.decide`.
+Paths are stored as bytes, since a file name need not be UTF-8. Must not decide anything: that is `rules.decide`.
 """
 
 from __future__ import annotations
 
 import os
-import sqlite3
 import time
-from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from faceblurd.errors import FaceblurdError, LedgerVersionError
-from faceblurd.ledger import migration
+from faceblurd.ledger.database import PATIENT_SECONDS, Database
 from faceblurd.ledger.rows import (
     COLUMNS,
+    DAY_NS,
     INTENT_COLUMNS,
-    SCHEMA_VERSION,
-    Numbered,
     OutboxEntry,
     entry_of,
     intent_of,
@@ -31,7 +25,7 @@ from faceblurd.ledger.rows import (
 from faceblurd.model import State
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
 
     from faceblurd.model import Entry, Intent
@@ -41,137 +35,20 @@ _RESULT = "era=? AND target IS NOT NULL AND state IN ('published', 'clean')"
 _MADE_BY_THAT_RECIPE = "AND (state IN ('published', 'clean') OR destination=root)"
 _SAME = "substr({0}, 1, 8)=substr(?, 1, 8) AND {0}=? AND {0} IS NOT NULL"  # so that it is found by its index
 _SAME_OUTPUT = _SAME.format("output_digest")
-_ROOM_BYTES = 256 << 10  # some hundred files: less would be full again at once
-PATIENT_SECONDS = 60.0  # for a backup that has it locked, where nothing else could be done meanwhile
-BUSY_SECONDS = 5.0  # for the daemon, which then pauses, and keeps its watchdog fed
 _PUT = f"{COLUMNS}, era, seen_day"
 _CHANGED = ", ".join(f"{column}=excluded.{column}" for column in _PUT.split(", ")[2:])
 GONE_DAYS, SEEN_DAYS = 365, 30  # what is there is noted once a month: a million rows are not written every day
 
 
-def _keep_to_ourselves(path: Path) -> None:
-    """See that nobody else reads the file, whatever the umask is: it tells who was where. SQLite's others follow it."""
-    with suppress(OSError):  # SQLite says what is wrong with it
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    for suffix in ("", "-wal", "-shm"):
-        with suppress(OSError):
-            os.chmod(f"{path}{suffix}", 0o600)
-
-
-def is_full(error: sqlite3.Error) -> bool:
-    """Tell whether a write failed because the disk is full."""
-    return error.sqlite_errorcode == sqlite3.SQLITE_FULL
-
-
-def is_locked(error: sqlite3.Error) -> bool:
-    """Tell whether another program (a backup, say) has the ledger locked."""
-    return error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-
-
-def _remedy(error: sqlite3.Error) -> str:
-    if is_locked(error):
-        return "Wait until the program that has it locked (a backup?) is done"
-    return "Move it away: every photo is then looked at once more"
-
-
-@contextmanager
-def locks_are_told() -> Iterator[None]:
-    """Turn another program's lock into a FaceblurdError, for commands that do not wait for its end."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        if not is_locked(error):
-            raise
-        raise FaceblurdError(f"the ledger cannot be written: {error}", remedy=_remedy(error)) from error
-
-
-class Ledger:
-    """The database in one file (or in memory, for a single `faceblurd blur`)."""
+class Ledger(Database):
+    """What is known, in one file (or in memory, for a single `faceblurd blur`)."""
 
     def __init__(
         self, path: Path | None, *, read_only: bool = False, owned: bool = True, busy_seconds: float = PATIENT_SECONDS
     ) -> None:
-        """Open or create it; `read_only` for other processes that only look (status).
-
-        `owned`: nobody else has it open, so that one of an older version may be brought up to date. `busy_seconds`: how
-        long another program's lock is waited for. Raises FaceblurdError when it cannot be used, LedgerVersionError when
-        another version has to.
-        """
-        name = ":memory:" if path is None else f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
+        """Open or create it, as `Database` says."""
+        super().__init__(path, read_only=read_only, owned=owned, busy_seconds=busy_seconds)
         self._eras: dict[str, int] = {}
-        self._folders = Numbered[bytes](lambda: self._db, table="folders", column="path")
-        self._recipes = Numbered[str](lambda: self._db, table="recipes", column="digest")
-        try:
-            if path is not None and not read_only:
-                _keep_to_ourselves(path)
-            self._db = sqlite3.connect(name, uri=True, isolation_level=None, timeout=PATIENT_SECONDS)
-            if not read_only:
-                self._prepare(owned=owned)
-            self._check_version(name)
-            self._db.execute(f"PRAGMA busy_timeout={round(busy_seconds * 1000)}")
-        except sqlite3.DatabaseError as error:
-            shown = path or name
-            raise FaceblurdError(f"the ledger {shown} cannot be used: {error}", remedy=_remedy(error)) from error
-
-    def _prepare(self, *, owned: bool) -> None:
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
-        version = self._version()
-        if version == 0:
-            with self.transaction():
-                migration.create(self._db)
-                self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-        elif version < SCHEMA_VERSION and owned:
-            with self.transaction():
-                migration.upgrade(self._db, version)
-                self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-            migration.shrink(self._db)
-
-    def _version(self) -> int:
-        return int(self._db.execute("PRAGMA user_version").fetchone()[0])
-
-    def _check_version(self, name: str) -> None:
-        version = self._version()
-        if version > SCHEMA_VERSION:
-            raise LedgerVersionError(name, version, SCHEMA_VERSION)
-        if version < SCHEMA_VERSION:
-            raise FaceblurdError(
-                f"the ledger {name} is of an older version ({version}, this is {SCHEMA_VERSION})",
-                remedy="Restart the service, or run `faceblurd scan`: that brings it up to date",
-            )
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Make what is written inside one commit; an exception rolls it back."""
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            if self._db.in_transaction:  # a full disk has rolled it back already
-                self._db.execute("ROLLBACK")
-            self._folders.forget()
-            self._recipes.forget()
-            raise
-        self._db.execute("COMMIT")
-
-    def close(self) -> None:
-        """Close the database; everything is committed already."""
-        self._db.close()
-
-    def has_room(self) -> bool:
-        """Tell whether it can be written, by writing."""
-        try:
-            with self.transaction():
-                self._db.execute("CREATE TABLE room (x)")
-                self._db.execute("INSERT INTO room VALUES (zeroblob(?))", (_ROOM_BYTES,))
-                self._db.execute("DROP TABLE room")
-        except sqlite3.OperationalError:
-            return False
-        return True
-
-    def changed_elsewhere(self) -> int:
-        """Give a number that changes when another process (quarantine retry) wrote."""
-        return int(self._db.execute("PRAGMA data_version").fetchone()[0])
 
     # --- files
 
@@ -197,7 +74,7 @@ class Ledger:
         values = (
             self._folders.number(os.fsencode(entry.root)), os.fsencode(entry.path), entry.state.value,
             self._recipes.number(entry.recipe), self._folders.number(os.fsencode(entry.to)) if entry.to else None,
-            *row_of(entry, now_ns=now_ns), self._eras.get(entry.root, 0), now_ns // migration.DAY_NS,
+            *row_of(entry, now_ns=now_ns), self._eras.get(entry.root, 0), now_ns // DAY_NS,
         )  # fmt: skip
         places = ",".join("?" * len(values))
         sql = f"INSERT INTO files ({_PUT}) VALUES ({places}) ON CONFLICT (root, path) DO UPDATE SET {_CHANGED}"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
 
+DAY_NS: Final = 86_400 * 1_000_000_000
 SCHEMA_VERSION: Final = 3
 HEADER_BYTES: Final = 100
 _DIGEST_BYTES: Final = 32

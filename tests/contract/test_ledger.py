@@ -19,9 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faceblurd.errors import FaceblurdError, LedgerVersionError
-from faceblurd.ledger.ledger import Ledger, is_full, is_locked
-from faceblurd.ledger.migration import DAY_NS
-from faceblurd.ledger.rows import state_is
+from faceblurd.ledger.database import is_full, is_locked
+from faceblurd.ledger.ledger import Ledger
+from faceblurd.ledger.rows import DAY_NS, state_is
 from faceblurd.model import Entry, Fingerprint, Intent, Reason, State
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What this installation can do with each format: found out by doing it, on small pictures made for the purpose."""
+"""What this installation can do with each format, found out by trying it on small pictures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image, features
 
 from faceblurd.errors import ImageError
 from faceblurd.imaging.files import known_formats, open_image
-from faceblurd.imaging.files.codecs import decoding
+from faceblurd.imaging.files.codecs import decoding, encode_cv
 from faceblurd.imaging.files.heif import heic
 from faceblurd.imaging.metadata import BARE
 from faceblurd.imaging.signatures import names
@@ -22,7 +22,7 @@ from faceblurd.imaging.verify import verify
 from faceblurd.model import BlurSpec, Region
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 SIDE_PX: Final = 64
 _FRAMES: Final = 3
@@ -60,39 +60,25 @@ class Ability:
     remedy: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Need:
-    """What not every installation has."""
-
-    is_there: Callable[[], bool | None]
-    what: str
-    remedy: str
-
-
-_NEEDS = {
-    "heic": _Need(heic.available, "pillow-heif", heic.REMEDY),
-    **{
-        name: _Need(partial(features.check, codec), f"a Pillow with {codec}", _PILLOW)
-        for name, codec in (("webp", "webp"), ("avif", "avif"), ("tiff", "libtiff"))
-    },
-}
+_CODECS = {"webp": "webp", "avif": "avif", "tiff": "libtiff"}  # that not every Pillow was built with
 
 
 def abilities() -> list[Ability]:
-    """Try every format, which takes about a second; those that are known by name only come last."""
+    """Try every format; those that are known by name only come last."""
     held = sorted(names() - known_formats())
     return [*(_ability(name) for name in SAMPLES), *(Ability(name) for name in held)]
 
 
 def _ability(name: str) -> Ability:
-    need = _NEEDS.get(name)
-    if need and not need.is_there():
-        return Ability(name, missing=need.what, remedy=need.remedy)
+    if name == "heic" and not heic.available():
+        return Ability(name, missing="pillow-heif", remedy=heic.REMEDY)
+    if (codec := _CODECS.get(name)) and not features.check(codec):
+        return Ability(name, missing=f"a Pillow with {codec}", remedy=_PILLOW)
     return Ability(name, tuple(_trial(kind, make) for kind, make in SAMPLES[name].items()))
 
 
 def _trial(kind: str, make: Callable[[], bytes]) -> Trial:
-    """Make a picture, hide a part of it, and look at the result as before a publication."""
+    """Make a picture, hide a part of it, and verify the result."""
     try:
         picture = open_image(make(), max_pixels=1 << 20)
         frames, bits = picture.frames, int(getattr(picture, "depth", 8 * picture.pixels().itemsize))
@@ -105,45 +91,34 @@ def _trial(kind: str, make: Callable[[], bytes]) -> Trial:
     return Trial(kind, lossless if result.lossless else Way.ANEW, frames, bits, result.note)
 
 
-def noise(channels: int = 3, *, seed: int = 1) -> Image.Image:
-    """Return a picture of coarse coloured noise, of 3 or 4 channels."""
-    small = np.random.default_rng(seed).integers(0, 256, (SIDE_PX // 4, SIDE_PX // 4, channels), dtype=np.uint8)
-    return Image.fromarray(np.kron(small, np.ones((4, 4, 1), np.uint8)))
+def noise(mode: str = "RGB", *, seed: int = 1) -> Image.Image:
+    """Return a picture of coarse coloured noise."""
+    shape = (SIDE_PX // 4, SIDE_PX // 4, 4 if mode == "RGBA" else 3)
+    small = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+    image = Image.fromarray(np.kron(small, np.ones((4, 4, 1), np.uint8)))
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _saved(kind: str, mode: str = "RGB", **options: Any) -> bytes:  # noqa: ANN401 - as Pillow takes them
     out = io.BytesIO()
     with decoding(kind):
-        image = noise(4) if mode == "RGBA" else noise().convert(mode)
-        image.save(out, kind, **options)
+        noise(mode).save(out, kind, **options)
     return out.getvalue()
 
 
 def _several(kind: str, **options: Any) -> bytes:  # noqa: ANN401 - same
+    pages = [noise(seed=number) for number in range(_FRAMES)]
     out = io.BytesIO()
     with decoding(kind):
-        pages = [noise(seed=number) for number in range(_FRAMES)]
         pages[0].save(out, kind, save_all=True, append_images=pages[1:], **options)
     return out.getvalue()
 
 
-def _deep(extension: str, channels: int = 3) -> bytes:
-    """Return a file of 16 bits, or with channels that Pillow does not write."""
-    pixels = np.asarray(noise(channels)).astype(np.uint16) * 257
-    return bytes(cv2.imencode(extension, pixels)[1])
-
-
-def _alpha_bmp() -> bytes:
-    return bytes(cv2.imencode(".bmp", np.asarray(noise(4)))[1])
-
-
-def _gray16() -> bytes:
-    return bytes(cv2.imencode(".tiff", np.asarray(noise().convert("L")).astype(np.uint16) * 257)[1])
-
-
-def _avif10() -> bytes:
-    pixels = np.asarray(noise()).astype(np.uint16) * 4
-    return bytes(cv2.imencode(".avif", pixels, [cv2.IMWRITE_AVIF_DEPTH, 10])[1])
+def _by_opencv(extension: str, mode: str = "RGB", *, times: int = 1, settings: Sequence[int] = ()) -> bytes:
+    """Return a file of a kind that Pillow does not write; `times` a level of 8 bits gives one of more bits."""
+    pixels = np.asarray(noise(mode))
+    deep = pixels if times == 1 else pixels.astype(np.uint16) * times
+    return encode_cv(deep, extension, settings, what=extension)
 
 
 SAMPLES: Final[Mapping[str, Mapping[str, Callable[[], bytes]]]] = {
@@ -159,7 +134,7 @@ SAMPLES: Final[Mapping[str, Mapping[str, Callable[[], bytes]]]] = {
         "alpha": partial(_saved, "PNG", "RGBA"),
         "palette": partial(_saved, "PNG", "P"),
         "1 bit": partial(_saved, "PNG", "1"),
-        "16 bit": partial(_deep, ".png"),
+        "16 bit": partial(_by_opencv, ".png", times=257),
         "animated": partial(_several, "PNG"),
     },
     "webp": {
@@ -177,14 +152,14 @@ SAMPLES: Final[Mapping[str, Mapping[str, Callable[[], bytes]]]] = {
         "1 bit": partial(_saved, "TIFF", "1"),
         "LZW": partial(_saved, "TIFF", compression="tiff_lzw"),
         "JPEG inside": partial(_saved, "TIFF", compression="jpeg"),
-        "16-bit gray": _gray16,
-        "16 bit": partial(_deep, ".tiff"),
+        "16-bit gray": partial(_by_opencv, ".tiff", "L", times=257),
+        "16 bit": partial(_by_opencv, ".tiff", times=257),
         "pages": partial(_several, "TIFF"),
     },
     "bmp": {
         "colour": partial(_saved, "BMP"),
         "gray": partial(_saved, "BMP", "L"),
-        "alpha": _alpha_bmp,
+        "alpha": partial(_by_opencv, ".bmp", "RGBA"),
         "palette": partial(_saved, "BMP", "P"),
         "1 bit": partial(_saved, "BMP", "1"),
     },
@@ -193,13 +168,13 @@ SAMPLES: Final[Mapping[str, Mapping[str, Callable[[], bytes]]]] = {
         "colour": partial(_saved, "AVIF"),
         "gray": partial(_saved, "AVIF", "L", subsampling="4:0:0"),
         "alpha": partial(_saved, "AVIF", "RGBA"),
-        "10 bit": _avif10,
+        "10 bit": partial(_by_opencv, ".avif", times=4, settings=(cv2.IMWRITE_AVIF_DEPTH, 10)),
         "animated": partial(_several, "AVIF"),
     },
     "heic": {
         "colour": partial(heic.encoded, noise()),
-        "gray": partial(heic.encoded, noise().convert("L")),
-        "alpha": partial(heic.encoded, noise(4)),
+        "gray": partial(heic.encoded, noise("L")),
+        "alpha": partial(heic.encoded, noise("RGBA")),
         "10 bit": partial(heic.encoded, noise(), bits=10),
     },
 }

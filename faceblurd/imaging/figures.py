@@ -1,6 +1,6 @@
 """Pictures for people: a tile for each hidden region of a run, the steps of the method, recipes compared.
 
-Opens finished results, and sources only where it is told to. Tiles show the redacted box with some of its surroundings.
+Opens finished results, and sources only if asked to. A tile shows the redacted box with some of its surroundings.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from faceblurd.imaging.picture import Picture
     from faceblurd.model import Region
 
 
@@ -62,23 +63,16 @@ def draw_sheet(files: Iterable[Shown], path: str) -> int:
 
 
 def _tiles(file: Shown) -> list[Image.Image]:
-    pages = [_upright(name) for name in (file.source, file.output) if name is not None]
-    return [_tile(pages, region, file.output) for region in _upright_regions(file)]
+    result = _opened(file.output)
+    size = {"orientation": result.orientation, "width": result.width, "height": result.height}
+    pictures = [result] if file.source is None else [_opened(file.source), result]
+    pages = [Image.fromarray(np.ascontiguousarray(one.preview(None)[:, :, ::-1])) for one in pictures]
+    return [_tile(pages, to_upright(region, **size), file.output) for region in file.regions]
 
 
-def _upright(path: str) -> Image.Image:
+def _opened(path: str) -> Picture:
     with open(path, "rb") as file:
-        picture = open_image(file.read(), max_pixels=10**9)
-    return Image.fromarray(np.ascontiguousarray(picture.preview(None)[:, :, ::-1]))
-
-
-def _upright_regions(file: Shown) -> list[Region]:
-    with open(file.output, "rb") as output:
-        picture = open_image(output.read(), max_pixels=10**9)
-    return [
-        to_upright(region, orientation=picture.orientation, width=picture.width, height=picture.height)
-        for region in file.regions
-    ]
+        return open_image(file.read(), max_pixels=10**9)
 
 
 def _tile(pages: list[Image.Image], region: Region, output: str) -> Image.Image:

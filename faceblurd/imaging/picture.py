@@ -31,8 +31,8 @@ class Encoded:
 class Picture(Protocol):
     """A picture file, opened from bytes; nothing but the headers is decoded yet.
 
-    It shows one frame, or several: pages, or the frames of an animation. `width`, `height` and `orientation` are those
-    of the first.
+    It shows one frame, or several: pages, or the frames of an animation. `width`, `height` and `orientation` are the
+    first one's.
     """
 
     @property
@@ -78,19 +78,19 @@ class Picture(Protocol):
         """Say what the channels of a frame's pixels mean."""
 
     def with_copies(self, regions: Sequence[Region]) -> list[Region]:
-        """Return what must be hidden for these: they themselves, and what shows the same in reduced copies."""
+        """Return these regions, and those that show the same in reduced copies."""
 
     def fitted(self, pixels: npt.NDArray[Any], before: npt.NDArray[Any], regions: Sequence[Region]) -> None:
-        """Change stored pixels of the regions' frame, in place, to what the format holds; `before`: the original's."""
+        """Change pixels of a redacted frame, in place, to colours that the format holds; `before`: the original's."""
 
     def redacted(self, regions: Sequence[Region], blur: BlurSpec, scrub: Scrub) -> Encoded:
         """Return a file of the same format with these upright regions hidden and its metadata scrubbed."""
 
     def scrubbed(self, scrub: Scrub) -> bytes:
-        """Return the file with its pixels untouched bit for bit and its metadata scrubbed; itself if there was none."""
+        """Return the file with its coded pixels as they are and its metadata scrubbed; itself if nothing had to go."""
 
     def thumbnails(self) -> list[bytes]:
         """Return the embedded thumbnails, whole files, that may stay once they are redacted."""
 
     def embedded(self) -> list[str]:
-        """Name what in this file, besides its pixels and thumbnails, looks like a picture; for verification."""
+        """Name the parts of this file, besides pixels and thumbnails, that look like a picture; for verification."""

@@ -8,49 +8,35 @@ from typing import Final
 HEAD_BYTES: Final = 512
 """How much of a file's start is looked at."""
 
-# What we can name, longest first.
-_STARTS: tuple[tuple[bytes, str], ...] = (
-    (b"\xff\xd8\xff", "jpeg"),
-    (b"\x89PNG\r\n\x1a\n", "png"),
-    (b"BM", "bmp"),
-    (b"GIF87a", "gif"),
-    (b"GIF89a", "gif"),
-    (b"8BPS", "psd"),
-    (b"II*\0\x10\0\0\0CR", "raw"),
-    (b"IIRO", "raw"),
-    (b"IIRS", "raw"),
-    (b"IIU\0", "raw"),
-    (b"MMOR", "raw"),
-    (b"FUJIFILMCCD-RAW", "raw"),
-    (b"\0MRM", "raw"),
-    (b"FOVb", "raw"),
-    (b"II*\0", "tiff"),
-    (b"MM\0*", "tiff"),
-    (b"II+\0", "bigtiff"),
-    (b"MM\0+", "bigtiff"),
-    (b"\0\0\0\x0cjP  \r\n\x87\n", "jpeg2000"),
-    (b"\xff\x4f\xff\x51", "jpeg2000"),
-    (b"\xff\x0a", "jpegxl"),
-    (b"\0\0\0\x0cJXL \r\n\x87\n", "jpegxl"),
-    (b"\0\0\x01\0", "ico"),
-    (b"gimp xcf", "xcf"),
-    (b"\x8aMNG\r\n\x1a\n", "mng"),
-    (b"v/1\x01", "exr"),
-    (b"#?RADIANCE", "hdr"),
-    (b"DDS ", "dds"),
-    (b"qoif", "qoi"),
-    (b"%PDF", "pdf"),
-    (b"\x1aE\xdf\xa3", "video"),
-    (b"\0\0\x01\xba", "video"),
-    (b"\0\0\x01\xb3", "video"),
-    (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "video"),  # Windows Media
-    (b"FLV\x01", "video"),
-    (b"OggS", "video"),
-    (b"II\xbc\x01", "jpegxr"),
-    (b"\0\0\x02\0", "cursor"),
-    (b"SIMPLE  =", "fits"),
-    (b"AT&TFORM", "djvu"),
-)
+# The more exact one first where two begin alike.
+_STARTS: Final[dict[str, tuple[bytes, ...]]] = {
+    "jpeg": (b"\xff\xd8\xff",),
+    "png": (b"\x89PNG\r\n\x1a\n",),
+    "bmp": (b"BM",),
+    "gif": (b"GIF87a", b"GIF89a"),
+    "psd": (b"8BPS",),
+    "raw": (b"II*\0\x10\0\0\0CR", b"IIRO", b"IIRS", b"IIU\0", b"MMOR", b"FUJIFILMCCD-RAW", b"\0MRM", b"FOVb"),
+    "tiff": (b"II*\0", b"MM\0*"),
+    "bigtiff": (b"II+\0", b"MM\0+"),
+    "jpeg2000": (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"),
+    "jpegxl": (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"),
+    "ico": (b"\0\0\x01\0",),
+    "xcf": (b"gimp xcf",),
+    "mng": (b"\x8aMNG\r\n\x1a\n",),
+    "exr": (b"v/1\x01",),
+    "hdr": (b"#?RADIANCE",),
+    "dds": (b"DDS ",),
+    "qoi": (b"qoif",),
+    "pdf": (b"%PDF",),
+    # Matroska, MPEG, Windows Media, Flash, Ogg.
+    "video": (
+        b"\x1aE\xdf\xa3", b"\0\0\x01\xba", b"\0\0\x01\xb3", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", b"FLV\x01", b"OggS",
+    ),
+    "jpegxr": (b"II\xbc\x01",),
+    "cursor": (b"\0\0\x02\0",),
+    "fits": (b"SIMPLE  =",),
+    "djvu": (b"AT&TFORM",),
+}  # fmt: skip
 _BRANDS = {b"avif": "avif", b"avis": "avif", b"qt  ": "video", b"crx ": "raw"}
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"})
 _ITEM_BRANDS = frozenset({b"mif1", b"msf1", b"mif2"})  # pictures as items, of whatever codec
@@ -70,7 +56,7 @@ _BMP_HEADERS: Final = frozenset({12, 40, 52, 56, 64, 108, 124})
 
 def names() -> frozenset[str]:
     """Return every name that `sniff` may give."""
-    return frozenset({name for _, name in _STARTS} | {*_BRANDS.values(), "heic", "webp", "netpbm", "dicom"})
+    return frozenset({*_STARTS, *_BRANDS.values(), "heic", "webp", "netpbm", "dicom"})
 
 
 def sniff(head: bytes) -> str | None:
@@ -85,7 +71,7 @@ def sniff(head: bytes) -> str | None:
         return "netpbm"
     if head[128:132] == b"DICM":
         return "dicom"
-    return next((name for start, name in _STARTS if head.startswith(start)), None)
+    return next((name for name, starts in _STARTS.items() if head.startswith(starts)), None)
 
 
 def _iso_brand(head: bytes) -> str:

@@ -47,7 +47,7 @@ class Waiting:
         self.files: dict[str, File] = {}
         self._queue: list[File] = []
 
-    def __len__(self) -> int:  # noqa: D105 - as above
+    def __len__(self) -> int:
         return len(self.files)
 
     def get(self, path: str) -> File | None:

@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from faceblurd.imaging.files import open_image
+from faceblurd.imaging.files.codecs import nearest
 from faceblurd.imaging.metadata import BARE
 from faceblurd.imaging.verify import verify
 from faceblurd.model import BlurMethod, BlurSpec, Region
@@ -91,3 +94,16 @@ def test_a_palette_grows_by_what_was_painted() -> None:
         result = open_image(saved(image), max_pixels=MAX).redacted([BOX], BlurSpec(), BARE)
         hidden = np.asarray(Image.open(io.BytesIO(result.data)).convert("RGB"))[43, 49]
         assert (0 < hidden.mean() < 255) == grows
+
+
+@given(st.integers(3, 4), st.integers(0, 40), st.integers(1, 256), st.integers(0, 2**32 - 1))
+def test_the_nearest_colour_is_the_first_of_those_at_the_least_distance(
+    channels: int, colours: int, entries: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    wanted, table = (rng.integers(0, 256, (rows, channels), dtype=np.uint8) for rows in (colours, entries))
+    found = nearest(wanted, table)
+    assert len(found) == colours
+    for colour, index in zip(wanted.astype(int), found.tolist(), strict=True):
+        distances = ((table.astype(int) - colour) ** 2).sum(axis=1).tolist()
+        assert index == distances.index(min(distances))

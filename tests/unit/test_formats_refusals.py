@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from faceblurd.errors import ImageError
-from faceblurd.imaging.files import open_image
+from faceblurd.imaging.files import open_image, webp
 from faceblurd.imaging.files.png.chunks import (
     Chunk,
     check_rows,
@@ -56,6 +56,12 @@ def refusal(data: bytes, *, max_pixels: int = MAX) -> ImageError:
     with pytest.raises(ImageError) as raised:
         open_image(data, max_pixels=max_pixels).pixels()
     return raised.value
+
+
+def test_the_reason_names_no_object_in_memory() -> None:
+    error = refusal(webp.build([(b"ODD ", b"1234"), *webp.read_chunks(WHOLE["webp"])]))
+    assert error.reason is Reason.DAMAGED
+    assert error.message == "The WEBP does not decode: its header makes no sense"
 
 
 @pytest.mark.parametrize("name", WHOLE)

@@ -40,7 +40,7 @@ class Counted(bytes):
 
     handed_out = 0
 
-    def __getitem__(self, key: Any) -> Any:  # noqa: D105 - says what it is
+    def __getitem__(self, key: Any) -> Any:
         part = super().__getitem__(key)
         self.handed_out += len(part) if isinstance(part, bytes) else 1
         return part

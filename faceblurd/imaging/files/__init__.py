@@ -1,6 +1,6 @@
 """Bytes to pixels and back, one folder or file a family of formats, each with one entry: a `Picture`.
 
-Owns the choice by content. A file is refused from its header and its container's lengths before anything is decoded.
+Chooses the format by content. What is cut or too large is refused by its headers, before anything is decoded.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from faceblurd.imaging.picture import Picture
 
 _STRAY = re.compile(rb"(?:\xef\xbb\xbf)?[\r\n\t ]{0,64}")
-_LEAST_PIXELS = 65_536  # what even the smallest of many frames counts for: each is searched, for 10 to 30 ms
+_LEAST_PIXELS = 65_536  # that each of many frames counts for, however small: to search one takes 10 to 30 ms
 _OPENERS: Final[Mapping[str, Callable[[bytes], Picture]]] = {
     "jpeg": JpegPicture,
     "png": open_png,
@@ -50,12 +50,15 @@ def open_image(data: bytes, *, max_pixels: int) -> Picture:
         raise ImageError(Reason.UNSUPPORTED, "The file is not an image")
     if found == "tiff" and is_raw(data):
         raise ImageError(Reason.UNSUPPORTED, "The file is a camera's raw photo (DNG, NEF, ARW...), not a plain TIFF")
-    picture = _open(found, data)
+    opener = _OPENERS.get(found)
+    if opener is None:
+        raise ImageError(Reason.UNSUPPORTED, f"The format {found} is not supported")
+    picture = opener(data)
     if picture.width < 1 or picture.height < 1:
         raise ImageError(Reason.DAMAGED, f"The {found} header says {picture.width} x {picture.height} pixels")
+    least = _LEAST_PIXELS if picture.frames > 1 else 0
     sizes = (picture.size_of(frame)[:2] for frame in range(picture.frames))
-    total = sum(max(width * height, _LEAST_PIXELS) if picture.frames > 1 else width * height for width, height in sizes)
-    if total > max_pixels:
+    if sum(max(width * height, least) for width, height in sizes) > max_pixels:
         frames = f" in {picture.frames} frames" if picture.frames > 1 else ""
         size = f"{picture.width} x {picture.height}{frames}"
         raise ImageError(Reason.TOO_LARGE, f"{size} pixels are more than workers.max_megapixels allows ({max_pixels})")
@@ -63,7 +66,7 @@ def open_image(data: bytes, *, max_pixels: int) -> Picture:
 
 
 def _without_stray_bytes(data: bytes) -> bytes:
-    """Leave out what scripts print before a picture: a byte order mark, line ends; many programs pass over it."""
+    """Leave out what scripts print before a picture (a byte order mark, line ends): many programs skip it."""
     stray = _STRAY.match(data)
     bare = data[stray.end() :] if stray and stray.end() else data
     return bare if sniff(data[:HEAD_BYTES]) is None and sniff(bare[:HEAD_BYTES]) in known_formats() else data
@@ -72,10 +75,3 @@ def _without_stray_bytes(data: bytes) -> bytes:
 def known_formats() -> frozenset[str]:
     """Return the names, as `sniff` gives them, of the formats that may be opened."""
     return frozenset(_OPENERS)
-
-
-def _open(found: str, data: bytes) -> Picture:
-    opener = _OPENERS.get(found)
-    if opener is None:
-        raise ImageError(Reason.UNSUPPORTED, f"The format {found} is not supported")
-    return opener(data)

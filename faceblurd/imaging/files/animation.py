@@ -1,4 +1,4 @@
-"""What animated formats share: frames composed one at a time, each hidden and written as it looks.
+"""What animated formats share: frames are composed one at a time, redacted, and written as they look.
 
 A frame of an animation shows what earlier frames left; so faces are looked for, hidden and compared in the composed
 frames. No more than a frame or two is held at a time: an animation of 200 megapixels would be 800 MB.
@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from faceblurd.imaging.files.codecs import looks_of, preview_of
 from faceblurd.imaging.files.composition import Canvas
+from faceblurd.imaging.files.still import BasePicture
 from faceblurd.imaging.geometry import upright_view
 from faceblurd.imaging.picture import Encoded
 from faceblurd.imaging.redact.average_pool import redact
-from faceblurd.imaging.redact.soft import Channels
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -26,31 +25,20 @@ if TYPE_CHECKING:
     from faceblurd.model import BlurSpec, Region
 
 
-class Animation:
+class Animation(BasePicture):
     """Several frames of one size.
 
-    A format adds `layer` (or composes by itself), `write`, `scrubbed` and `embedded`, and may refine `fitted`.
+    A format adds `layer` (or composes by itself), `write`, `scrubbed` and `embedded`, and may refine `fit`.
     """
 
-    format: str
-    width: int
-    height: int
-    orientation = 1
-    frames: int
     animated = True
-    channels = Channels()
 
     def __init__(self, data: bytes) -> None:
-        """Keep the bytes; the format reads the headers."""
         self._data = data
         self._canvas: Canvas | None = None
 
-    def size_of(self, frame: int) -> tuple[int, int, int]:  # noqa: ARG002 - all are alike
-        """Return columns, rows and orientation as stored."""
-        return self.width, self.height, self.orientation
-
-    def composed(self, frame: int) -> npt.NDArray[np.uint8]:
-        """Return a frame as it looks, HxWx4, BGRA; what is fully transparent has no colour. Cheap in their order."""
+    def stored(self, frame: int) -> npt.NDArray[np.uint8]:
+        """Return a frame as it looks, HxWx4, BGRA; what is fully transparent has no colour. Cheap frame after frame."""
         if self._canvas is None:  # not before the header's size was checked
             self._canvas = Canvas(self.width, self.height, self.layer)
         return self._canvas.composed(frame)
@@ -59,21 +47,9 @@ class Animation:
         """Decode what a frame draws over those before it. Raises ImageError."""
         raise NotImplementedError
 
-    def preview(self, longest_px: int | None, frame: int = 0) -> npt.NDArray[Any]:
-        """Scale a composed frame down."""
-        return preview_of(self.composed(frame), orientation=self.orientation, longest_px=longest_px)
-
-    def looks(self, longest_px: int | None, frame: int = 0) -> list[npt.NDArray[Any]]:
-        """Scale down what programs may show of a composed frame."""
-        return looks_of(self.composed(frame), orientation=self.orientation, longest_px=longest_px)
-
     def pixels(self, frame: int = 0) -> npt.NDArray[Any]:
         """Return a composed frame, writable."""
-        return self.composed(frame).copy()
-
-    def channels_of(self, frame: int) -> Channels:  # noqa: ARG002 - all are alike
-        """Say what the channels of a composed frame mean."""
-        return self.channels
+        return self.stored(frame).copy()
 
     def redacted(self, regions: Sequence[Region], blur: BlurSpec, scrub: Scrub) -> Encoded:
         """Hide upright regions, frame by frame."""
@@ -82,48 +58,37 @@ class Animation:
         return Encoded(data, lossless=not note, note=note)
 
     def write(self, frames: Sequence[npt.NDArray[np.uint8]], scrub: Scrub) -> tuple[bytes, str]:
-        """Return a file with these composed frames; and why it is not lossless, empty where it is."""
+        """Return a file with these composed frames, and why it is not lossless: empty where it is."""
         raise NotImplementedError
 
-    def with_copies(self, regions: Sequence[Region]) -> list[Region]:
-        """Return them: frames are no copies."""
-        return list(regions)
-
     def fitted(self, pixels: npt.NDArray[Any], before: npt.NDArray[Any], regions: Sequence[Region]) -> None:  # noqa: ARG002 - what differs was painted
-        """Change what was painted, in place, to what the format can hold."""
+        """Change what was painted; what became transparent loses its colour."""
         painted = (pixels != before).any(axis=2)
         self.fit(pixels, painted)
         pixels[pixels[:, :, 3] == 0] = 0
 
     def fit(self, pixels: npt.NDArray[np.uint8], painted: npt.NDArray[np.bool_]) -> None:
-        """Give what was painted, in place, the colours that the format can hold."""
-
-    def thumbnails(self) -> list[bytes]:
-        """Return none: animations carry no thumbnails."""
-        return []
+        """Change what was painted, in place, to colours that the format can hold."""
 
 
 class Hidden(Sequence["npt.NDArray[np.uint8]"]):
-    """The composed frames with their regions hidden, made when they are asked for, the same each time."""
+    """The composed frames with their regions hidden, each made when it is asked for."""
 
     def __init__(self, picture: Animation, regions: Sequence[Region], blur: BlurSpec) -> None:
-        """Keep what to hide."""
         self._picture, self._regions, self._blur = picture, regions, blur
 
     def __len__(self) -> int:
-        """Return the number of frames."""
         return self._picture.frames
 
     def __getitem__(self, frame: Any) -> Any:  # noqa: ANN401 - a slice is of no use here
-        """Return one frame."""
         if frame >= len(self):
             raise IndexError(frame)
-        pixels = self._picture.composed(frame).copy()
+        pixels = self._picture.pixels(frame)
         mine = [region for region in self._regions if region.frame == frame]
         if mine:
             view = upright_view(pixels, self._picture.orientation)
             redact(view, mine, self._blur, self._picture.channels_of(frame))
-            self._picture.fitted(pixels, self._picture.composed(frame), mine)
+            self._picture.fitted(pixels, self._picture.stored(frame), mine)
         return pixels
 
 

@@ -28,7 +28,7 @@ class Disposal(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One decoded picture, BGRA. `replaces`: its transparency, too; `alone`: it is no part of the animation."""
+    """One decoded picture, BGRA. `replaces`: its transparency counts, too; `alone`: it is no part of the animation."""
 
     pixels: npt.NDArray[np.uint8]
     left: int = 0
@@ -39,10 +39,9 @@ class Layer:
 
 
 class Canvas:
-    """Composes frames in their order; going back starts over."""
+    """Composes frames in their order; to go back is to start over."""
 
     def __init__(self, width: int, height: int, layer: Callable[[int], Layer]) -> None:
-        """Keep what gives the layer of a number."""
         self._shape, self._layer = (height, width, 4), layer
         self._start_over()
 
@@ -60,7 +59,7 @@ class Canvas:
         return self._shown
 
     def _draw(self, layer: Layer) -> None:
-        """Draw a layer; keep what the one after it is to be drawn on."""
+        """Draw a layer; keep what the next one is drawn on."""
         height, width = layer.pixels.shape[:2]
         area = np.s_[layer.top : layer.top + height, layer.left : layer.left + width]
         before = self._next

@@ -1,7 +1,6 @@
-"""What leaks in a file besides its pixels, and its removal: the one door to the scrubbing of metadata.
+"""What leaks in a file besides its pixels, and its removal: all that formats need of it.
 
-Each function takes one payload of a container and returns what may stay. Formats decide where payloads lie; nothing
-here knows files.
+Each function takes one payload of a container and returns what may stay. Where payloads lie is for the formats to know.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Whether bytes carry a picture file, and where: told by its structure, since three bytes may come by chance.
+"""Whether bytes hold a picture file, and where: told by its structure, since a signature may come by chance.
 
 Sees through what programs wrap pictures in (base64 of any alphabet and alignment, hexadecimal, zlib), and through one
-such wrapping inside another. Knows no tags: raw samples are kept out by the formats' lists of what may stay.
+such wrapping inside another. Finds no raw samples: the formats' lists of what may stay keep those out.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 Span = tuple[int, int]
 
-# How each kind is found: by fixed bytes, for which there is a fast search, with what has to stand around them; and how
-# many bytes before them it begins. An alternation of all patterns took 0.4 s a megabyte. JPEG also as some cameras
-# (Minolta) store previews: the first byte replaced, then a table or a header.
+# How each kind is found: fixed bytes, for which there is a fast search (an alternation of all patterns took 0.4 s a
+# megabyte); what has to stand around them; and how many bytes before them the file begins. JPEG also as some cameras
+# (Minolta) store previews: with the first byte replaced, then a table or a header.
 _NETPBM: Final = rb"\s+(?:#[^\n]{0,200}\s+)?[1-9]\d{1,4}\s+[1-9]\d{1,4}\s+[1-9]\d{1,4}\s"  # width, height, brightest
 _CANDIDATES: Final = tuple(
     (kind, mark, re.compile(re.escape(mark) + around, re.DOTALL), before)
@@ -49,7 +49,7 @@ _CANDIDATES: Final = tuple(
 )
 _NAKED_JXL: Final = b"\xff\x0a"  # two bytes: believed at the start of what was wrapped only
 _MIN_WRAPPED: Final = 96  # bytes of text: the smallest picture of anything takes more
-_UNPACKED_A_BYTE: Final = 64  # and a megabyte: packed a thousand times, a comment of 64 kB would be 32 MB to search
+_UNPACKED_A_BYTE: Final = 64  # bytes in all for each packed one, and a megabyte: zlib packs a thousand to one
 _MAX_DEPTH: Final = 2  # of wrappings inside wrappings
 _LEAST: Final = 24  # bytes: shorter ones show nobody, and most texts are
 _BLANKS: Final = b" \t\n\r\v\f\0"  # taken out without a pattern, which takes ten times as long
@@ -72,7 +72,7 @@ _ZLIB_OR_GZIP: Final = 32 + zlib.MAX_WBITS
 
 
 def contains_picture(payload: bytes) -> bool:
-    """Say whether bytes carry a picture, or the beginning of one, in whatever wrapping."""
+    """Say whether bytes hold a picture, or the beginning of one, in whatever wrapping."""
     if len(payload) < _LEAST:
         return False
     try:
@@ -82,19 +82,19 @@ def contains_picture(payload: bytes) -> bool:
 
 
 def hides_picture(pixels: bytes) -> bool:
-    """Say whether a whole picture file lies among coded pixels, which may look like the beginning of one."""
+    """Say whether a whole picture file lies among coded pixels, which by chance look like the beginning of one."""
     return next(pictures_in(pixels, whole=True), None) is not None
 
 
 def wipe_pictures(content: bytearray, start: int = 0, end: int | None = None) -> None:
-    """Overwrite every picture file inside the bytes (previews of maker's notes) by zeros; one that is cut, to `end`."""
+    """Overwrite by zeros every picture file in the bytes (previews in maker's notes); one that is cut, up to `end`."""
     part = bytes(memoryview(content)[start:end])  # no more: a file of many pages has thousands of values
     for first, last in pictures_in(part):
         content[start + first : start + last] = bytes(last - first)
 
 
 def pictures_in(data: bytes, *, whole: bool = False) -> Iterator[Span]:
-    """Give where picture files lie, as they are; one whose end is not known reaches to the end of the bytes.
+    """Give where picture files lie that nothing wraps; one whose end is not known reaches to the end of the bytes.
 
     `whole`: only those that a decoder would show whole.
     """
@@ -119,14 +119,11 @@ def _is_in(content: bytes) -> bool:
 
 
 class _TooLargeError(Exception):
-    """What is packed is more than anybody looks at: in doubt it is a picture."""
+    """Too much is packed to be searched: in doubt it is a picture."""
 
 
 class _Wrappings:
-    """Gives what stretches of text, or packed bytes, may stand for; and what these may stand for in turn.
-
-    Raises _TooLargeError.
-    """
+    """Gives what text or packed bytes decode to, and what that decodes to in turn. Raises _TooLargeError."""
 
     def __init__(self, payload: bytes) -> None:
         self._payload = payload
@@ -162,7 +159,7 @@ def _from_text(payload: bytes) -> Iterator[bytes]:
             text = text.replace(escaped, plain)
     text = _JOINTS.sub(b"", text)
     for run in (found[0].translate(_URL_SAFE) for found in _BASE64.finditer(text)):
-        for shift in range(4):  # what stands before it without a mark between
+        for shift in range(4):  # other letters may stand right before it
             whole = (len(run) - shift) // 4 * 4
             yield binascii.a2b_base64(run[shift : shift + whole])
     digits = text.replace(b"0x", b"").replace(b"\\x", b"").translate(None, _BETWEEN_DIGITS)

@@ -1,7 +1,7 @@
 """Scrub EXIF blocks (a small TIFF inside another file) in place: pictures, and places where they are not wanted.
 
-No offset moves, so MakerNotes stay valid. What cannot be parsed is not trusted: it is replaced by a block that holds
-the orientation only. The thumbnail is the one picture that may stay, as a redacted one.
+No offset moves, so maker's notes stay valid. A block that does not parse is replaced by one that holds the orientation
+only. The thumbnail is the one picture that may stay, redacted.
 """
 
 from __future__ import annotations
@@ -10,22 +10,9 @@ from typing import TYPE_CHECKING
 
 from faceblurd.errors import ImageError
 from faceblurd.imaging import jpeg_segments
+from faceblurd.imaging.metadata import exif
 from faceblurd.imaging.metadata.embedded import contains_picture, wipe_pictures
 from faceblurd.imaging.metadata.exif import (
-    EXIF_IFD,
-    GPS_IFD,
-    IPTC,
-    JPEG_OFFSET,
-    JPEG_SIZE,
-    MAKER_NOTE,
-    MOST_VALUES,
-    RESOURCES,
-    STRIP_SIZES,
-    STRIPS,
-    SUB_IFDS,
-    TILE_SIZES,
-    TILES,
-    XMP,
     Entry,
     Ifd,
     TiffBlock,
@@ -51,8 +38,8 @@ from faceblurd.imaging.redact.thumbnail import replacement
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_ROWS = ((STRIPS, STRIP_SIZES), (TILES, TILE_SIZES))
-_PICTURES = ((JPEG_OFFSET, JPEG_SIZE), *_ROWS)
+_ROWS = ((exif.STRIPS, exif.STRIP_SIZES), (exif.TILES, exif.TILE_SIZES))
+_PICTURES = ((exif.JPEG_OFFSET, exif.JPEG_SIZE), *_ROWS)
 _MAX_IFDS = 64  # that hold pictures; a block with more is not trusted
 
 Span = tuple[int, int]
@@ -61,7 +48,7 @@ Span = tuple[int, int]
 def scrub_exif(block: bytes, scrub: Scrub = BARE) -> bytes:
     """Return an EXIF block (with or without its `Exif` prefix) of the same length, without pictures.
 
-    A block that does not parse, or that still shows a signature, becomes a short one with the orientation only.
+    A block that does not parse, or still holds a picture, becomes a short one with the orientation only.
     """
     prefix = block[: len(block) - len(bare(block))]
     short = prefix + minimal(orientation_of(block))
@@ -88,7 +75,7 @@ def thumbnail_of(block: bytes) -> bytes | None:
 
 
 def without_thumbnail(block: bytes) -> bytes:
-    """Return the block with zeros in the place of its thumbnail: whatever picture is left should not be there."""
+    """Return the block with zeros in the place of its thumbnail: any picture that is left should not be there."""
     start, end = _span_in(block) or (0, 0)
     content = bare(block)
     return content[:start] + bytes(end - start) + content[end:]
@@ -103,11 +90,14 @@ def _span_in(block: bytes) -> Span | None:
 
 
 def _thumbnail_span(tiff: TiffBlock, first: Ifd) -> Span | None:
-    """Return where a whole JPEG lies that the second directory names, away from both. Raises ValueError."""
+    """Return where the JPEG lies that the second directory names: a whole one, outside of both directories.
+
+    Raises ValueError where a directory makes no sense.
+    """
     if not first.next:
         return None
     second = tiff.ifd(first.next)
-    starts, sizes = (tiff.integers_or_none(second.entries.get(tag)) for tag in (JPEG_OFFSET, JPEG_SIZE))
+    starts, sizes = (tiff.integers_or_none(second.entries.get(tag)) for tag in (exif.JPEG_OFFSET, exif.JPEG_SIZE))
     if len(starts) != 1 or len(sizes) != 1:
         return None
     start, end = starts[0], starts[0] + sizes[0]
@@ -135,7 +125,7 @@ def _scrub(tiff: TiffBlock, scrub: Scrub) -> Span:
     scrub_payloads(tiff, tiff.first(), scrub)
     keep_known(tiff, first.start, scrub)
     if not scrub.location:
-        strip_location(tiff)
+        strip_location(tiff, first.start)
     if fresh is None or span is None:
         return 0, 0
     tiff.content[slice(*span)] = fresh.ljust(span[1] - span[0], b"\0")
@@ -149,7 +139,7 @@ def _values(tiff: TiffBlock) -> list[Span]:
 
 
 def keep_known(tiff: TiffBlock, start: int, scrub: Scrub) -> None:
-    """Take the tags that are not known out of a directory and those below it; all but the looks where nothing stays."""
+    """Take unknown tags out of a directory and those below it; under `strip_all` every tag but the looks."""
     for known in tiff.directories(start):
         ifd = tiff.ifd(known.start)
         if known.entries and not ifd.entries:
@@ -164,7 +154,7 @@ def _is_known(tiff: TiffBlock, entry: Entry, scrub: Scrub, *, below: bool) -> bo
     stays = scrub.anything and may_stay(entry.tag, entry.size, below=below)
     unwanted = entry.tag in GEOGRAPHIC and not scrub.location
     if entry.tag == PROFILE and tiff.bytes_of(entry)[36:40] != b"acsp":
-        return False  # no colour profile: nobody reads it
+        return False  # no colour profile
     return not unwanted and (stays or entry.tag in LOOKS) and not _lists_people(tiff, entry, scrub)
 
 
@@ -172,7 +162,7 @@ def _lists_people(tiff: TiffBlock, entry: Entry, scrub: Scrub) -> bool:
     """Say whether the keywords of Windows lie in a branch of people, or of places."""
     if entry.tag != WINDOWS_KEYWORDS:
         return False
-    value = tiff.bytes_of(entry)  # Windows and ExifTool write it little-endian in every block, others as the block is
+    value = tiff.bytes_of(entry)  # Windows and ExifTool write it little-endian always, others in the block's order
     texts = (value.decode(coding, "replace") for coding in ("utf-16-le", "utf-16-be"))
     return any(lies_in_branch(word, scrub) for text in texts for word in text.split(";"))
 
@@ -189,50 +179,46 @@ def _wipe_chain(tiff: TiffBlock, last: Ifd, seen: set[int]) -> None:
 
 
 def wipe_children(tiff: TiffBlock, first: Ifd) -> None:
-    """Wipe the sub-directories, which hold pictures, and take out the tag that names them; `first` is stale then."""
-    if entry := first.entries.get(SUB_IFDS):
+    """Wipe the sub-directories, which hold pictures, and take out their tag; `first` is stale then."""
+    if entry := first.entries.get(exif.SUB_IFDS):
         children = set(tiff.integers_or_none(entry))
         if len(children) > _MAX_IFDS:
             raise ValueError("too many sub-directories")
         for child in children:
             _wipe_directory(tiff, child)
-        _remove_value(tiff, first, SUB_IFDS)
+        _remove_value(tiff, first, exif.SUB_IFDS)
 
 
 def _blank_names(tiff: TiffBlock, start: int) -> None:
-    """Blank the names that a maker's note holds."""
-    for note in (ifd.entries.get(MAKER_NOTE) for ifd in tiff.directories(start)):
+    for note in (ifd.entries.get(exif.MAKER_NOTE) for ifd in tiff.directories(start)):
         if note:
             blank_names(tiff, note.value, min(note.value + note.size, len(tiff.content)))
 
 
 def scrub_payloads(tiff: TiffBlock, ifd: Ifd, scrub: Scrub) -> None:
-    """Scrub the XMP, the Photoshop resources, the IPTC and the maker's note that a directory carries, in place."""
+    """Scrub the XMP, the Photoshop resources, the IPTC and the maker's note of a directory, in place."""
     if not scrub.names:
         _blank_names(tiff, ifd.start)
-    if entry := ifd.entries.get(XMP):
+    if entry := ifd.entries.get(exif.XMP):
         tiff.replace(entry, scrub_xmp(tiff.bytes_of(entry), scrub), b" ")
-    if entry := ifd.entries.get(RESOURCES):
+    if entry := ifd.entries.get(exif.RESOURCES):
         tiff.replace(entry, scrub_resources(tiff.bytes_of(entry), scrub), b"\0")
-    if entry := ifd.entries.get(IPTC):
+    if entry := ifd.entries.get(exif.IPTC):
         tiff.replace(entry, scrub_iptc(tiff.bytes_of(entry), scrub), b"\0")
 
 
-def strip_location(tiff: TiffBlock, start: int | None = None) -> None:
-    """Take the GPS directory out, and the MakerNote: nobody knows the places in all of them.
-
-    `start`: of the directory; None for the first one.
-    """
-    first = tiff.first() if start is None else tiff.ifd(start)
-    for child in tiff.integers_or_none(first.entries.get(EXIF_IFD))[:1]:
+def strip_location(tiff: TiffBlock, start: int) -> None:
+    """Take out what a directory names of GPS, and the maker's note: nobody knows where makers write places."""
+    first = tiff.ifd(start)
+    for child in tiff.integers_or_none(first.entries.get(exif.EXIF_IFD))[:1]:
         try:
-            _remove_value(tiff, tiff.ifd(child), MAKER_NOTE)
+            _remove_value(tiff, tiff.ifd(child), exif.MAKER_NOTE)
         except ValueError:
             continue
-    for child in tiff.integers_or_none(first.entries.get(GPS_IFD))[:1]:
-        _wipe_values(tiff, child)
-    if GPS_IFD in first.entries:
-        tiff.remove(first, GPS_IFD)
+    for child in tiff.integers_or_none(first.entries.get(exif.GPS_IFD))[:1]:
+        _wipe_directory(tiff, child, values=True)
+    if exif.GPS_IFD in first.entries:
+        tiff.remove(first, exif.GPS_IFD)
 
 
 def _remove_value(tiff: TiffBlock, ifd: Ifd, tag: int) -> None:
@@ -241,23 +227,16 @@ def _remove_value(tiff: TiffBlock, ifd: Ifd, tag: int) -> None:
         tiff.remove(ifd, tag)
 
 
-def _wipe_values(tiff: TiffBlock, start: int) -> None:
-    """Wipe a directory with the values of its tags."""
-    try:
-        ifd = tiff.ifd(start)
-    except ValueError:
-        return
-    tiff.blank_all((entry.value, entry.size) for entry in ifd.entries.values())
-    tiff.blank(ifd.start, ifd.link + 4 - ifd.start)
-
-
-def _wipe_directory(tiff: TiffBlock, start: int) -> int:
-    """Wipe a directory with its pictures; return the next one's offset, 0 when it does not parse."""
+def _wipe_directory(tiff: TiffBlock, start: int, *, values: bool = False) -> int:
+    """Wipe a directory with its pictures, or its `values`; return the next one's offset, 0 when it does not parse."""
     try:
         ifd = tiff.ifd(start)
     except ValueError:
         return 0
-    _wipe_named(tiff, ifd, _PICTURES)
+    if values:
+        tiff.blank_all((entry.value, entry.size) for entry in ifd.entries.values())
+    else:
+        _wipe_named(tiff, ifd, _PICTURES)
     tiff.blank(ifd.start, ifd.link + 4 - ifd.start)
     return ifd.next
 
@@ -266,7 +245,7 @@ def _wipe_named(tiff: TiffBlock, ifd: Ifd, kinds: Iterable[tuple[int, int]]) -> 
     """Blank the bytes of the pictures that a directory names."""
     for kind in kinds:
         named = [ifd.entries.get(tag) for tag in kind]
-        if any(entry and entry.count > MOST_VALUES for entry in named):
+        if any(entry and entry.count > exif.MOST_VALUES for entry in named):
             raise ValueError("too many strips")
         starts, lengths = (tiff.integers_or_none(entry) for entry in named)
         tiff.blank_all(zip(starts, lengths, strict=False))

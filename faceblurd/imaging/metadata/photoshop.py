@@ -1,6 +1,6 @@
 """Photoshop image resources (the 8BIM blocks of APP13 and of TIFF tag 34377) and the IPTC records in them.
 
-Drops pictures (IPTC has a place for one, too), and places where they are not wanted; keeps the rest byte for byte.
+Drops pictures (IPTC can hold one, too), and places where they are not wanted; keeps the rest byte for byte.
 """
 
 from __future__ import annotations
@@ -69,15 +69,14 @@ def _scrub_one(number: int, body: bytes, scrub: Scrub) -> bytes | None:
 
 
 def _rebuild(head: bytes, body: bytes) -> bytes:
-    """Return a resource with another content."""
     return head + struct.pack(">I", len(body)) + body + b"\0" * (len(body) % 2)
 
 
 def scrub_iptc(records: bytes, scrub: Scrub = BARE) -> bytes:
     """Return IPTC-IIM records without previews, and without people and places where those may not stay.
 
-    Records without any stay byte for byte, with blanks that follow them; behind one that is cut, or what is no record,
-    nothing is kept. Some writers of TIFFs turn each four bytes round.
+    Where none of these is there, all bytes stay, with blanks that follow. What follows a cut record, or is no record,
+    goes. Some writers of TIFFs reverse each four bytes.
     """
     if not scrub.anything:
         return b""
@@ -97,12 +96,12 @@ def scrub_iptc(records: bytes, scrub: Scrub = BARE) -> bytes:
 
 
 def _turned(records: bytes) -> bytes:
-    """Turn each four bytes round."""
+    """Reverse each four bytes."""
     return b"".join(records[at : at + 4][::-1] for at in range(0, len(records), 4))
 
 
 def _records(block: bytes) -> Iterator[tuple[int, bytes, str]]:
-    """Give the whole records with number and text, those of other kinds than the application record as number -1."""
+    """Give number, bytes and text of each whole record; the number is -1 outside of the application record."""
     position = 0
     while block[position : position + 1] == _RECORD and position + 5 <= len(block):
         kind, number, size = struct.unpack_from(">BBH", block, position + 1)

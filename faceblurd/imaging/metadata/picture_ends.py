@@ -1,7 +1,7 @@
 """Where a picture file ends that seems to start somewhere among other bytes: told by its structure, kind by kind.
 
-Hostile bytes name thousands of starts, each with a long way that leads nowhere. So what is walked in vain is counted:
-all ways of one search together may have more steps than an honest file in these bytes has parts, and no more.
+Hostile bytes may hold thousands of false starts, each with a long structure that leads nowhere. So steps in vain are
+counted: one search has as many as an honest file of that size needs, with some to spare.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from faceblurd.imaging.jpeg_segments import EOI, FILL, FRAMES, MARKER, SEGMENTS,
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_BYTES_A_STEP: Final = 2  # the smallest part of a file has 4; two steps for each start that chance brings (white noise)
+_BYTES_A_STEP: Final = 2  # the smallest part of a file has 4; noise brings false starts, of two steps each
 _SPARE_STEPS: Final = 16
 _SEARCHED_A_STEP: Final = 64  # bytes that a search for a mark passes over in the time of a step
 _KNOWN_START: Final = re.compile(
@@ -27,25 +27,24 @@ _MAX_TAGS: Final = 4096
 
 
 class _TooManySteps(Exception):  # noqa: N818 - a way out, not an error
-    """So many steps led nowhere that nobody knows what the rest is."""
+    """Too many steps were in vain to go on."""
 
 
 class Ends:
     """Finds the end of what seems to start somewhere in some bytes.
 
-    `whole`: only of what a decoder would show whole. Once too many steps led nowhere, everything ends with the bytes:
-    in doubt it is a picture.
+    `whole`: only of what a decoder would show whole. After too many steps in vain, everything ends with the bytes: in
+    doubt it is a picture.
     """
 
     def __init__(self, data: bytes, *, whole: bool) -> None:
-        """Take no step yet."""
         self.data, self.whole = data, whole
         self._left = _SPARE_STEPS + len(data) // _BYTES_A_STEP
 
     def of(self, kind: str, start: int) -> int | None:
-        """Return where a file of this kind ends that seems to start here, the end of the bytes when it is cut.
+        """Return where a file of this kind ends that seems to start here; the end of the bytes when it is cut.
 
-        None when it is none.
+        None when there is no such file.
         """
         before = self._left
         try:
@@ -58,7 +57,7 @@ class Ends:
 
     @property
     def if_cut(self) -> int | None:
-        """What the end is of one that is cut."""
+        """The end of a file that is cut."""
         return None if self.whole else len(self.data)
 
     def step(self, number: int = 1) -> None:
@@ -72,9 +71,9 @@ class Ends:
 
 
 def _jpeg(ends: Ends, start: int) -> int | None:
-    """Follow the segments: a decoder would show one with a sound frame header before its first scan.
+    """Follow the segments: decoders need a sound frame header before the first scan.
 
-    Of one that is cut before that, another segment or a known start must be there.
+    Of a file that is cut before that, a whole segment or a known start must be there.
     """
     data, position, framed, scanned = ends.data, start + 2, False, False
     is_known = bool(_KNOWN_START.match(data, position))
@@ -102,7 +101,7 @@ def _jpeg(ends: Ends, start: int) -> int | None:
 
 
 def _after_fill(ends: Ends, position: int) -> int:
-    """Step over fill bytes, but for the last one, which may begin a marker."""
+    """Skip fill bytes, but for the last one, which may begin a marker."""
     found = FILL.match(ends.data, position)
     ends.step(1 + ((found.end() - position) // _SEARCHED_A_STEP if found else 0))
     return found.end() if found else position
@@ -182,7 +181,7 @@ def _bmp(ends: Ends, start: int) -> int | None:
 
 
 def _tiff(ends: Ends, start: int) -> int | None:
-    """Tell a picture from the many TIFF structures that hold none: it has a size, and rows that are not blank."""
+    """Tell a picture from TIFF structures that hold none, such as EXIF: it has a size, and rows that are not blank."""
     data, seen = ends.data, set[int]()
     order = "<" if data[start : start + 1] == b"I" else ">"
     try:
@@ -201,7 +200,7 @@ _Tags = dict[int, tuple[int, int, int]]
 
 
 def _directory(ends: Ends, base: int, at: int, order: str) -> tuple[_Tags, int]:
-    """Return what a directory says, type, count and place of the value by tag, and where the next one is."""
+    """Return type, count and place of the value by tag, and where the next directory is."""
     data = ends.data
     count = int(struct.unpack_from(order + "H", data, base + at)[0])
     if not 0 < count <= _MAX_TAGS:

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 class Scrub:
     """What to do with a file's metadata.
 
-    `thumbnail` gives BGR pixels of the redacted main picture, as stored, in the width and height asked for; None: what
-    an embedded thumbnail showed goes without a replacement. `clean`: the picture shows no face, so that a thumbnail
-    that shows the same stays as it is.
+    `thumbnail` gives BGR pixels of the redacted main picture, as stored, in the width and height asked for; None:
+    embedded thumbnails go without a replacement. `clean`: the picture shows no face, so that a thumbnail that shows the
+    same stays as it is.
     """
 
     spec: MetadataSpec = KEEP_METADATA
@@ -35,7 +35,7 @@ class Scrub:
 
     @property
     def anything(self) -> bool:
-        """Say whether anything may stay that does not decide how the picture looks."""
+        """Say whether anything may stay besides what decides how the picture looks."""
         return self.spec.policy is not MetadataPolicy.STRIP_ALL
 
     @property
@@ -45,4 +45,4 @@ class Scrub:
 
 
 BARE: Final = Scrub()
-"""Keep what may stay, and put nothing in the place of thumbnails."""
+"""Keep what may stay, and replace no thumbnail."""

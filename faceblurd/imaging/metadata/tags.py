@@ -9,22 +9,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from faceblurd.imaging.metadata.exif import (
-    EXIF_IFD,
-    GPS_IFD,
-    INTEROP_IFD,
-    IPTC,
-    JPEG_OFFSET,
-    JPEG_SIZE,
-    ORIENTATION,
-    RESOURCES,
-    STRIP_SIZES,
-    STRIPS,
-    SUB_IFDS,
-    TILE_SIZES,
-    TILES,
-    XMP,
-)
+from faceblurd.imaging.metadata import exif
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,18 +17,18 @@ if TYPE_CHECKING:
     from faceblurd.imaging.metadata.exif import TiffBlock
 
 LOOKS: Final = frozenset({
-    254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, ORIENTATION, STRIPS, 277, 278, STRIP_SIZES, 280, 281, 282,
-    283, 284, 288, 289, 290, 291, 292, 293, 296, 297, 301, 317, 318, 319, 320, 321, 322, 323, TILES, TILE_SIZES, 326,
-    327, 328, 332, 333, 334, 336, 338, 339, 340, 341, 342, 347, 529, 530, 531, 532, 32995, 32996, 32997, 32998, 34675,
+    254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 274, 277, 278, 279, 280, 281, 282, 283, 284, 288, 289,
+    290, 291, 292, 293, 296, 297, 301, 317, 318, 319, 320, 321, 322, 323, 324, 325, 326, 327, 328, 332, 333, 334, 336,
+    338, 339, 340, 341, 342, 347, 529, 530, 531, 532, 32995, 32996, 32997, 32998, 34675,
 })  # fmt: skip
 """What decides how a page looks: size, depth, colours, rows, resolution, numbers of pages, palette, ICC profile."""
 
 PROFILE: Final = 34675  # ICC
 
-_DIRECTORIES: Final = frozenset(
-    {SUB_IFDS, EXIF_IFD, GPS_IFD, INTEROP_IFD, JPEG_OFFSET, JPEG_SIZE}
-)  # by rules of theirs
-_PAYLOADS: Final = frozenset({XMP, IPTC, RESOURCES})  # the same
+_BY_OTHER_RULES: Final = frozenset({
+    exif.SUB_IFDS, exif.EXIF_IFD, exif.GPS_IFD, exif.INTEROP_IFD, exif.JPEG_OFFSET, exif.JPEG_SIZE,
+    exif.XMP, exif.IPTC, exif.RESOURCES,
+})  # fmt: skip
 # Document, description, maker, model, page, position, software, date, artist, host, target printer, rating, copyright.
 _WORDS: Final = frozenset({269, 270, 271, 272, 285, 286, 287, 305, 306, 315, 316, 337, 18246, 18249, 33432})
 _WINDOWS: Final = frozenset(range(40091, 40096))  # title, comment, author, keywords, subject
@@ -54,16 +39,15 @@ GEOGRAPHIC: Final = frozenset({33550, 33922, 34264, 34735, 34736, 34737, 42112, 
 
 _EXIF: Final = (
     frozenset({33434, 33437, 59932, 59933})
-    | frozenset(range(34850, 34869)) - {GPS_IFD}
+    | frozenset(range(34850, 34869)) - {exif.GPS_IFD}
     | frozenset(range(36864, 37894)) - {37724}  # Photoshop's layers
     | frozenset(range(40960, 42241))
 )
-"""What the EXIF standard names, the maker's note among it."""
+"""What the EXIF standard names, the maker's note included."""
 
-_KNOWN: Final = LOOKS | _DIRECTORIES | _PAYLOADS | _WORDS | _WINDOWS | GEOGRAPHIC | _EXIF | {_PRINT_MATCHING}
+_KNOWN: Final = LOOKS | _BY_OTHER_RULES | _WORDS | _WINDOWS | GEOGRAPHIC | _EXIF | {_PRINT_MATCHING}
 _GPS_AND_INTEROP: Final = frozenset(range(32)) | {4096, 4097, 4098}
 _HARMLESS_BYTES: Final = 64  # 8 x 8 gray levels show nobody
-
 
 _LONG_EXIF: Final = frozenset({34856, 37500, 37510, 41484, 41730, 41995, 42082})
 """Opto-electronic conversion, note, comment, frequency response, mosaic, settings, exposures: tables and texts."""
@@ -83,7 +67,7 @@ def may_stay(tag: int, size: int, *, below: bool) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """How a maker's directory is found, and in which of its tags names stand."""
+    """How a maker's directory is found, and which of its tags hold names."""
 
     prefix: bytes
     tags: frozenset[int]
@@ -113,14 +97,14 @@ def blank_names(tiff: TiffBlock, start: int, end: int) -> None:
 
 
 def _values(note: bytes, kind: _Kind, order: str) -> Iterator[Span]:
-    """Give where the values of these tags lie, from the place that the note's offsets count from, and their sizes."""
+    """Give offset and size of the values of these tags, as the note counts them."""
     order = kind.order or order
     try:
         count = struct.unpack_from(order + "H", note, kind.directory)[0]
         rows = range(kind.directory + 2, kind.directory + 2 + 12 * min(count, _MAX_TAGS), 12)
         for tag, type_, many, offset in (struct.unpack_from(order + "HHII", note, row) for row in rows):
             size = _SIZES.get(type_, 0) * many
-            if tag in kind.tags and size > 4:  # noqa: PLR2004 - the value itself: too short for a name
+            if tag in kind.tags and size > 4:  # noqa: PLR2004 - a value within the tag is too short for a name
                 yield offset, size
     except struct.error:
         return

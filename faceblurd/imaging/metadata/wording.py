@@ -1,7 +1,7 @@
 """What the names of fields and the branches of keywords say: whether they name a person or tell a place.
 
 By meaning, whatever the schema: programs invent fields faster than a list of them grows. Free text (captions, titles,
-single keywords) is nobody's field, and stays.
+single keywords) stays.
 """
 
 # ruff: noqa: RUF001 - words in the letters of their languages
@@ -29,7 +29,7 @@ _PLACE: Final = re.compile(
     r"|thoroughfare|post(?:al)?code|zip(?:code)?|pointofinterest|poi|mgrs|utm\w*|pluscode|openlocationcode|what3words"
     r"|.*elevation(?!angle).*|spatial|coverage|spatialcoverage|where|(?:home|takeoff|launch|landing|way)points?|maps?(?:url|link|uri)"
 )
-# Words inside a name of several (`TaggedPeople`, `HomeLat`), which is too short a hint in a name of one.
+# Words of a field's name that tell it (`TaggedPeople`, `HomeLat`).
 _WORDS_OF_PEOPLE: Final = frozenset({"person", "persons", "people", "peoples", "face", "faces"})
 _WORDS_OF_OTHERS: Final = frozenset({"font", "balance"})  # Apple's white balance by faces
 _WORDS_OF_PLACES: Final = frozenset(
@@ -74,35 +74,27 @@ _LONGEST: Final = 4000  # of a keyword with its branches, or a list of them
 Property = tuple[str, str]
 """Namespace and local name."""
 
-_CAMERA = "http://ns.google.com/photos/1.0/camera/"
+_GOOGLE = "http://ns.google.com/photos/"
 
-PICTURES: Final[frozenset[Property]] = frozenset({
-    ("http://ns.adobe.com/xap/1.0/", "Thumbnails"),
-    ("http://ns.adobe.com/xap/1.0/g/img/", "image"),
-    ("http://ns.google.com/photos/1.0/depthmap/", "Data"),
-    ("http://ns.google.com/photos/1.0/depthmap/", "Confidence"),
-    ("http://ns.google.com/photos/1.0/image/", "Data"),
-    ("http://ns.google.com/photos/1.0/audio/", "Data"),
-    (_CAMERA, "RelitInputImageData"),
-    (_CAMERA, "MotionPhoto"),
-    (_CAMERA, "MotionPhotoVersion"),
-    (_CAMERA, "MotionPhotoPresentationTimestampUs"),
-    (_CAMERA, "MicroVideo"),
-    (_CAMERA, "MicroVideoOffset"),
-    (_CAMERA, "MicroVideoVersion"),
-    (_CAMERA, "MicroVideoPresentationTimestampUs"),
-    ("http://ns.google.com/photos/1.0/container/", "Directory"),
-    ("http://ns.google.com/photos/dd/1.0/device/", "Container"),
-    ("http://ns.xiaomi.com/photos/1.0/camera/", "XMPMeta"),
-    ("http://ns.adobe.com/xmp/note/", "HasExtendedXMP"),
-})  # fmt: skip
-"""What holds a picture, or points at one that is dropped with the trailer."""
+PICTURES: Final[dict[str, frozenset[str]]] = {
+    "http://ns.adobe.com/xap/1.0/": frozenset({"Thumbnails"}),
+    "http://ns.adobe.com/xap/1.0/g/img/": frozenset({"image"}),
+    "http://ns.adobe.com/xmp/note/": frozenset({"HasExtendedXMP"}),
+    "http://ns.xiaomi.com/photos/1.0/camera/": frozenset({"XMPMeta"}),
+    _GOOGLE + "1.0/depthmap/": frozenset({"Data", "Confidence"}),
+    _GOOGLE + "1.0/image/": frozenset({"Data"}),
+    _GOOGLE + "1.0/audio/": frozenset({"Data"}),
+    _GOOGLE + "1.0/camera/": frozenset({
+        "RelitInputImageData", "MotionPhoto", "MotionPhotoVersion", "MotionPhotoPresentationTimestampUs",
+        "MicroVideo", "MicroVideoOffset", "MicroVideoVersion", "MicroVideoPresentationTimestampUs",
+    }),
+    _GOOGLE + "1.0/container/": frozenset({"Directory"}),
+    _GOOGLE + "dd/1.0/device/": frozenset({"Container"}),
+}  # fmt: skip
+"""By namespace: what holds a picture, or points at one behind the main picture, which is dropped."""
 
-PICTURE_NAMESPACES: Final = frozenset({
-    "http://ns.adobe.com/hdr-gain-map/1.0/",
-    "http://ns.apple.com/HDRGainMap/1.0/",
-})  # fmt: skip
-"""Schemas of which every property speaks of a picture that is dropped: Ultra HDR's gain map."""
+PICTURE_NAMESPACES: Final = frozenset({"http://ns.adobe.com/hdr-gain-map/1.0/", "http://ns.apple.com/HDRGainMap/1.0/"})
+"""Schemas that describe a picture that is dropped: Ultra HDR's gain map."""
 
 
 def is_field_of(name: str, scrub: Scrub) -> bool:
@@ -129,28 +121,28 @@ def _words(field: str) -> set[str]:
 
 
 def is_schema_of_places(namespace: str) -> bool:
-    """Say whether every property of a namespace is about places (`http://www.georss.org/georss`)."""
+    """Say whether a namespace is about places (`http://www.georss.org/georss`)."""
     return bool(_PLACE_SCHEMA.search(namespace.casefold()))
 
 
 def holds_keywords(name: str) -> bool:
-    """Say whether the values of a field of this local name are keywords, and may so lie in a branch."""
+    """Say whether the values of a field of this local name are keywords, which may lie in a branch."""
     return bool(_KEYWORDS.fullmatch(name.casefold()))
 
 
 def names_a_node(name: str) -> bool:
-    """Say whether a field of this local name says what a node of a tree of keywords is called."""
+    """Say whether a field of this local name holds the name of a node in a tree of keywords."""
     return name != "li" and (holds_keywords(name) or bool(_NODE.fullmatch(name.casefold())))
 
 
 def is_branch(text: str, scrub: Scrub) -> bool:
-    """Say whether a keyword is one below which people or places stand that may not stay."""
+    """Say whether a keyword is the branch of people, or of places, that may not stay."""
     word = _unadorned(text.strip().casefold())
     return (not scrub.names and word in _PEOPLE_BRANCHES) or (not scrub.location and word in _PLACE_BRANCHES)
 
 
 def _unadorned(word: str) -> str:
-    """Take off numbers and marks before a word, and marks behind it; a pattern for the latter takes quadratic time."""
+    """Take off numbers and marks before a word, and marks behind it (for which a pattern takes quadratic time)."""
     first, last = _LETTER.search(word), _LETTER_OR_DIGIT.search(word[::-1])
     return word[first.start() : len(word) - last.start()] if first and last else ""
 

@@ -10,19 +10,10 @@ import re
 from dataclasses import dataclass, field
 from xml.parsers import expat
 
+from faceblurd.imaging.metadata import wording
 from faceblurd.imaging.metadata.embedded import contains_picture
 from faceblurd.imaging.metadata.scrub import BARE, Scrub
-from faceblurd.imaging.metadata.wording import (
-    PICTURE_NAMESPACES,
-    PICTURES,
-    Property,
-    holds_keywords,
-    is_branch,
-    is_field_of,
-    is_schema_of_places,
-    lies_in_branch,
-    names_a_node,
-)
+from faceblurd.imaging.metadata.wording import PICTURE_NAMESPACES, PICTURES, Property
 
 _TAG = re.compile(rb"<[^\s/>]+((?:\s+[^\s=/>]+\s*=\s*(?:\"[^\"]*\"|'[^']*'))*)\s*/?>")
 _ATTRIBUTE = re.compile(rb"\s+([^\s=/>]+)\s*=\s*(?:\"[^\"]*\"|'[^']*')")
@@ -30,11 +21,11 @@ _DECLARED = re.compile(rb"\A(?:\xef\xbb\xbf)?<\?xml[^>]*\?>\s*")
 _ALL = ("http://www.w3.org/1999/02/22-rdf-syntax-ns#", "RDF")
 _LANGUAGE = "http://www.w3.org/XML/1998/namespace lang"
 _LARGEST = 16 << 20  # bytes, 10 s: photo editors with thousands of strokes of a brush write one
-_UNSAFE = (b"<!DOCTYPE", b"<!ENTITY")  # no XMP writer uses them, and they make a parser explode
+_UNSAFE = (b"<!DOCTYPE", b"<!ENTITY")  # XMP has no use for them, and entities may grow without end
 
 
 def scrub_xmp(packet: bytes, scrub: Scrub = BARE) -> bytes | None:
-    """Return the packet without what may not stay, or None when it must go whole: it is too large or does not parse."""
+    """Return the packet without what may not stay; None when all of it must go: it is too large or does not parse."""
     if not scrub.anything or len(packet) > _LARGEST:
         return None
     coding = _coding(packet)
@@ -62,7 +53,7 @@ def _coding(packet: bytes) -> str:
 
 
 def _scrub_coded(packet: bytes, coding: str, scrub: Scrub) -> bytes | None:
-    """Scrub a packet in UTF-8, which the search for tags can read, and write it back as it was."""
+    """Scrub a packet as UTF-8, which the search for tags can read, and write it back in its own encoding."""
     size = 4 if "32" in coding else 2
     try:
         text = packet[: len(packet) // size * size].decode(coding)
@@ -88,7 +79,7 @@ def _without(body: bytes, cuts: list[tuple[int, int]]) -> bytes:
 
 @dataclass(slots=True)
 class _Element:
-    """One that is open. `is_translation`: free text in some language."""
+    """An element that is open. `is_translation`: free text in some language."""
 
     start: int
     name: Property
@@ -113,7 +104,6 @@ class _Finder:
         self._parser = parser
 
     def run(self) -> None:
-        """Parse it all. Raises expat.ExpatError."""
         self._parser.Parse(self._body, True)  # noqa: FBT003 - expat takes no keyword here
 
     def _start(self, name: str, attributes: list[str]) -> None:
@@ -122,14 +112,16 @@ class _Finder:
         self._open.append(element)
         tag = _TAG.match(self._body, start)
         if tag is None:
-            element.must_go = bool(attributes)  # nobody could cut one out
+            element.must_go = bool(attributes)  # none could be cut out
             return
         sources = (m for m in _ATTRIBUTE.finditer(self._body, *tag.span(1)) if not m[1].startswith(b"xmlns"))
         for source, key, value in zip(sources, attributes[::2], attributes[1::2], strict=False):
             namespace, local = _split(key)
             if self._must_go(namespace, local) or self._is_unwanted(local, value):
                 self.cuts.append(source.span())
-            element.must_go |= self._is_below(1) and names_a_node(local) and is_branch(value, self._scrub)
+            element.must_go |= (
+                self._is_below(1) and wording.names_a_node(local) and wording.is_branch(value, self._scrub)
+            )
 
     def _text(self, text: str) -> None:
         self._open[-1].texts.append(text)
@@ -140,24 +132,26 @@ class _Finder:
         named = local if not element.is_translation else ""
         if element.must_go or self._must_go(*element.name) or self._is_unwanted(named, text):
             self.cuts.append((element.start, self._element_end(element.start)))
-        if self._is_below(1) and names_a_node(local) and is_branch(text, self._scrub):
-            self._open[-1].must_go = True  # a keyword as a structure, with what lies below it
+        if self._is_below(1) and wording.names_a_node(local) and wording.is_branch(text, self._scrub):
+            self._open[-1].must_go = True  # the node of a keyword, with all below it
 
     def _is_below(self, levels: int) -> bool:
-        """Say whether the innermost open element is more than the description of everything."""
+        """Say whether there is an element so many levels above the innermost one, other than the root (rdf:RDF)."""
         return len(self._open) > levels and self._open[-1 - levels].name != _ALL
 
     def _must_go(self, namespace: str, local: str) -> bool:
         """Say whether a property must go, whatever its value."""
-        is_picture = (namespace, local) in PICTURES or namespace in PICTURE_NAMESPACES
-        is_place = not self._scrub.location and is_schema_of_places(namespace)
-        return is_picture or is_place or is_field_of(local, self._scrub)
+        is_picture = local in PICTURES.get(namespace, ()) or namespace in PICTURE_NAMESPACES
+        is_place = not self._scrub.location and wording.is_schema_of_places(namespace)
+        return is_picture or is_place or wording.is_field_of(local, self._scrub)
 
     def _is_unwanted(self, local: str, text: str) -> bool:
         """Say whether a value is a picture, or a keyword that lies in a branch of people or places."""
         if not text:
             return False
-        return contains_picture(text.encode()) or (holds_keywords(local) and lies_in_branch(text, self._scrub))
+        return contains_picture(text.encode()) or (
+            wording.holds_keywords(local) and wording.lies_in_branch(text, self._scrub)
+        )
 
     def _element_end(self, start: int) -> int:
         """Return where the element that the parser is leaving ends in the source."""

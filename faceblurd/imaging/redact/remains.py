@@ -1,8 +1,8 @@
 """Say whether a hidden region holds more than the few numbers that its redaction may leave.
 
-Trusts nothing that the redaction says of itself, and compares with no other picture: a resemblance to what was there
-can be chance, a surface over two or three cells cannot. What such a surface does not explain is something else. Only
-where noise drowns that is a region compared with both what was there and what was meant.
+The middle of a region must be a smooth surface over the two or three cells of its recipe: what such a surface does not
+explain is left over from the photo. This trusts nothing that the redaction says of itself, and needs no original. Only
+where a codec's noise is too strong for that is a region compared with both the original and what was meant.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
     from faceblurd.model import BlurSpec, Region
 
 CORE: Final = 0.5
-"""Of width and height: what lies in the middle is hidden whole, whatever the outline and however soft its rim."""
+"""Of width and height: the middle is hidden wholly, whatever the outline, and however soft its rim."""
 
 NOISE: Final = 6.0
-"""Levels RMS in a tile: what rounding, and colours cut at black and white, add to a smooth surface."""
+"""Levels RMS in a tile: what rounding adds to a smooth surface, and clipping at black and white."""
 
 TILE_PX: Final = 16
 
 _VISIBLE: Final = 8.0  # levels RMS in a tile: less than that from what was meant shows nothing
 _NOISES: Final = 4.0
-_NEARER: Final = 2.0  # so many times nearer to what was there than to what was meant: no codec does that by chance
+_NEARER: Final = 2.0  # so many times nearer to the original than to what was meant
 _AT_MOST: Final = 48  # rows and columns that are looked at
 _TILES: Final = 4  # along each side
-_FEW: Final = 64  # numbers; a surface of more is weak by choice and explains nearly anything
+_FEW: Final = 64  # numbers; a surface of more is weak by choice, and explains nearly anything
 _LEAST: Final = 6  # pixels of a tile that count: fewer say nothing
-_STEADY: Final = 1e-3  # cells that no pixel speaks of would make the fit unsolvable
-_SOFTENED: Final = 0.25  # of a mosaic's cell, at its edge
+_STEADY: Final = 1e-3  # added to the fit, which has no solution where a cell has no pixel
+_SOFTENED: Final = 0.25  # of a mosaic's cell, at each edge: not looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def sample_of(upright: npt.NDArray[Any], region: Region) -> Sample:
 def core(start: int, length: int, whole: int) -> tuple[int, int]:
     """Return from where to where the middle of a region reaches along one side of a picture, `whole` pixels long.
 
-    What the picture's edge cuts goes on beyond it: there, the middle of what is visible is not the middle.
+    A region at the picture's edge goes on beyond it: the middle of its visible part is not its middle.
     """
     end = start + length
     low, high = start - (length // 2 if start <= 0 else 0), end + (length // 2 if end >= whole else 0)
@@ -78,17 +78,16 @@ def core(start: int, length: int, whole: int) -> tuple[int, int]:
 
 
 def _spread(start: int, end: int) -> npt.NDArray[np.intp]:
-    """Choose places evenly in a span."""
     return np.unique(np.linspace(start, end - 1, min(end - start, _AT_MOST)).astype(np.intp))
 
 
 def shows_what_was(
     before: npt.NDArray[Any], meant: npt.NDArray[Any], after: npt.NDArray[Any], *, noise: float = 0.0
 ) -> bool:
-    """Say whether a region, or any tile of it, is much nearer to what was there than to what was meant.
+    """Say whether a region, or any tile of it, is much nearer to the original than to what was meant.
 
-    Both are known, so no codec's noise is taken for a face: it would have to be the difference of the two. `noise`:
-    levels that a codec adds anywhere; one so coarse leaves a block as it was where hiding changes less than that.
+    Both are known, so that noise is not taken for a face. `noise`: levels that a codec adds anywhere; a coarse one
+    leaves a block as it was where hiding changes less than that.
     """
     visible = max(_VISIBLE, _NOISES * noise)
     for size in ((1, 1), tuple(max(1, length // TILE_PX) for length in reversed(after.shape[:2]))):
@@ -115,8 +114,7 @@ def holds_more(
 ) -> bool:
     """Say whether a region's sample has more in it than the surface of its redaction.
 
-    Pixels that another region covers, `reach` pixels more on each side, say nothing of this one. `noise`: levels RMS
-    that rounding and quantisation may add.
+    Pixels within `reach` of another region do not count. `noise`: levels RMS that rounding and quantisation may add.
     """
     sides = ((sample.rows, region.height), (sample.columns, region.width))
     surfaces = [_surface(places, length, region, blur) for places, length in sides]
@@ -143,7 +141,7 @@ def _clear(sample: Sample, region: Region, among: Iterable[Region], reach: int) 
 
 
 def _surface(places: npt.NDArray[np.intp], length: int, region: Region, blur: BlurSpec) -> npt.NDArray[np.float32]:
-    """Return how much each cell of a side counts at some places along it: (places, cells); nowhere, near an edge."""
+    """Return the weight of each cell of a side at some places along it (places, cells); zeros where none counts."""
     if region.flat or blur.method is BlurMethod.SOLID:
         return np.ones((len(places), 1), np.float32)
     window = window_px(region, blur)
@@ -161,7 +159,7 @@ def _surface(places: npt.NDArray[np.intp], length: int, region: Region, blur: Bl
 
 
 def _blocks(places: npt.NDArray[np.intp], length: int, window: int) -> npt.NDArray[np.float32]:
-    """Give the cells of a mosaic, which lie as 'same' pads, without what is near their edges."""
+    """Do the same for a mosaic, whose cells lie as 'same' pads; what is near their edges does not count."""
     at = (places + (-length % window) // 2 + 0.5) / window
     cells = np.zeros((len(places), math.ceil(length / window)), np.float32)
     inner = np.abs(at % 1 - 0.5) < 0.5 - _SOFTENED
@@ -187,7 +185,6 @@ def _unexplained(
 
 
 def _largest(left: npt.NDArray[np.float32], seen: npt.NDArray[np.bool_]) -> float:
-    """Return the largest RMS of any tile."""
     largest = 0.0
     for band, there in zip(np.array_split(left, _TILES), np.array_split(seen, _TILES), strict=True):
         for tile, count in zip(np.array_split(band, _TILES, 1), np.array_split(there, _TILES, 1), strict=True):

@@ -35,13 +35,13 @@ def redacted_thumbnail(
 ) -> Callable[[int, int], npt.NDArray[Any]]:
     """Return what makes a thumbnail of the first frame: BGR uint8, as stored, of a width and a height.
 
-    The picture is decoded small and redacted there, not shrunk after the redaction: no need for all its pixels. Where
-    the shape differs, black bars are added, as cameras do.
+    The picture is decoded small and redacted then, so that not all of its pixels are needed. Where the shape differs,
+    black bars are added, as cameras do.
     """
 
     @cache
     def small() -> npt.NDArray[Any]:
-        preview = picture.preview(_DECODED_PX).copy()  # which may be the very pixels of a small picture
+        preview = picture.preview(_DECODED_PX).copy()  # it may be the picture's own pixels
         width, height = upright_size(picture.width, picture.height, orientation=picture.orientation)
         by_x, by_y = preview.shape[1] / width, preview.shape[0] / height
         redact(preview, [scale(region, by_x=by_x, by_y=by_y) for region in regions if not region.frame], blur)
@@ -64,7 +64,7 @@ def _framed(picture: npt.NDArray[Any], width: int, height: int) -> npt.NDArray[A
 
 
 def replacement(old: bytes, scrub: Scrub) -> bytes | None:
-    """Return what to write in the place of a JPEG thumbnail, no longer than it is; None: it goes."""
+    """Return what replaces a JPEG thumbnail, not longer than that; None: it goes."""
     if scrub.thumbnail is None:
         return None
     try:

@@ -1,6 +1,6 @@
-"""BMP: rows are read and written here, since no library keeps their depth, masks and palette; lossless.
+"""BMP: rows are read and written here, since no library keeps their depth, masks and palette. Lossless.
 
-The header stays byte for byte, and so does a colour profile; only run-length coded rows become plain ones.
+Header and colour profile stay byte for byte; run-length coded rows become plain ones.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from faceblurd.model import Region
 
 _FILE_HEADER, _CORE_HEADER, _INFO_HEADER, _WITH_ALPHA, _WITH_PROFILE = 14, 12, 40, 56, 124
-# With another one, programs disagree where the palette starts: what is all black to one shows a face to the next.
+# With other sizes programs disagree where the palette starts: one shows black where another shows a face.
 _HEADERS = frozenset({_CORE_HEADER, _INFO_HEADER, 52, _WITH_ALPHA, 64, 108, _WITH_PROFILE})
 _PLAIN, _BITFIELDS = 0, 3
 _RLE = {1: 8, 2: 4}  # compression, and the only depth it has
@@ -139,7 +139,6 @@ class BmpPicture(Still):
         return self._built(self._data[self._start : self._end])
 
     def _built(self, rows: bytes, *, compression: int | None = None) -> bytes:
-        """Return a file of the header, the palette, these rows and the profile."""
         head = bytearray(self._data[: self._used].ljust(self._start, b"\0"))
         end = len(head) + len(rows)
         struct.pack_into("<I", head, _SIZE_AT, end + len(self._profile))
@@ -156,7 +155,6 @@ class BmpPicture(Still):
 
 
 def _palette(table: bytes, entry: int) -> npt.NDArray[np.uint8]:
-    """Return the colours, Nx3, BGR, of a table with so many bytes each."""
     count = min(len(table) // entry, _COLOURS)
     if not count:
         raise ImageError(Reason.DAMAGED, "The BMP has no palette")

@@ -1,7 +1,7 @@
 """The rows of a bitmap: from bytes to pixels and back, at any of its depths, with nothing else changed.
 
-A pixel that was not painted keeps its bits, those of unused channels too. What was painted takes the colours that the
-depth or the palette has.
+A pixel that was not painted keeps all its bits, also those of unused channels. What was painted takes the nearest
+colours that the depth or the palette has.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from faceblurd.imaging.files.codecs import nearest
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -67,7 +69,7 @@ class Rows:
         changed = (pixels != self.shown(cells)).any(axis=2)
         fresh = cells.copy()
         if self.palette is not None:
-            fresh[changed] = _nearest(pixels[changed], self.palette)
+            fresh[changed] = nearest(pixels[changed], self.palette)
         elif fresh.ndim > changed.ndim:
             fresh = pixels
         else:
@@ -102,11 +104,3 @@ def _spread(words: npt.NDArray[Any], mask: int) -> npt.NDArray[np.uint8]:
 def _gathered(channel: npt.NDArray[np.uint32], mask: int) -> npt.NDArray[np.uint32]:
     shift, top = _place(mask)
     return ((channel * top + 127) // 255 << shift).astype(np.uint32)
-
-
-def _nearest(colours: npt.NDArray[np.uint8], palette: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Return the index of the closest colour of the palette for each of Nx3."""
-    distinct, where = np.unique(colours, axis=0, return_inverse=True)
-    distances = ((distinct[:, None].astype(np.int32) - palette[None]) ** 2).sum(axis=2)
-    closest: npt.NDArray[np.uint8] = distances.argmin(axis=1).astype(np.uint8)[where.reshape(-1)]
-    return closest

@@ -1,7 +1,7 @@
 """GIF, still or animated: decoded and compressed with Pillow, its timing and its extensions kept.
 
-A redacted file is written anew: each frame as what changed since the one before, with its own colours. What is outside
-of the regions keeps its colours exactly; what was painted takes such colours as are left of 256.
+A redacted file is written anew: each frame as what changed since the one before, with its own palette. Outside of the
+regions colours stay exact; what was painted takes those that are left of 256.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from PIL import Image
 
 from faceblurd.errors import ImageError
 from faceblurd.imaging.files.animation import Animation, changed_box
-from faceblurd.imaging.files.codecs import decoding
+from faceblurd.imaging.files.codecs import decoding, nearest
 from faceblurd.imaging.files.gif.blocks import (
     APPLICATION,
     COMMENT,
@@ -26,7 +26,6 @@ from faceblurd.imaging.files.gif.blocks import (
     joined,
     read_gif,
     scrubbed_block,
-    table_size,
 )
 from faceblurd.imaging.files.gif.frames import Layers, end_of_codes
 from faceblurd.imaging.metadata import BARE, Scrub, contains_picture
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
     from faceblurd.imaging.files.gif.blocks import Block
 
 _COLOURS: Final = 256
-_SPARE: Final = 255  # one index stands for what does not change
+_SPARE: Final = 255  # colours: one index stands for what does not change
 _KEEP, _CLEAR = 1, 2  # what a viewer does with a frame before the next one
 _FREQUENT: Final = 128
 _OPAQUE: Final = 128
@@ -69,7 +68,7 @@ class GifPicture(Animation):
         return self._layers(number)
 
     def fit(self, pixels: npt.NDArray[np.uint8], painted: npt.NDArray[np.bool_]) -> None:
-        """Give what was painted colours that the frame has room for, and no opacity in between."""
+        """Change what was painted to colours that the frame has room for, fully opaque or fully transparent."""
         pixels[painted, 3] = np.where(pixels[painted, 3] < _OPAQUE, 0, 255)
         words = _words(pixels)
         outside, counts = np.unique(words[~painted], return_counts=True)
@@ -81,11 +80,12 @@ class GifPicture(Animation):
             common = outside[np.argsort(-counts)[:_FREQUENT]] if len(outside) > _COLOURS else outside
             own, how_often = np.unique(shades, return_counts=True)  # the face's own colour first, then those of its rim
             room = own[np.argsort(-how_often)[: max(0, _SPARE - len(outside))]]
-            shades = _nearest(shades, np.concatenate([common, room]))
+            table = np.concatenate([common, room])
+            shades = table[nearest(_channels(shades), _channels(table))]
         words[painted] = shades
 
     def write(self, frames: Sequence[npt.NDArray[np.uint8]], scrub: Scrub) -> tuple[bytes, str]:
-        """Write all frames, each with the difference to the one before; whole ones where something is transparent."""
+        """Write each frame as its difference to the one before, or whole where anything is transparent."""
         whole = any((frame[:, :, 3] == 0).any() for frame in frames)
         parts = [b"GIF89a", struct.pack("<HHBBB", self.width, self.height, 0x70, 0, 0), *self._extensions(scrub)]
         before = None
@@ -95,12 +95,11 @@ class GifPicture(Animation):
         return b"".join((*parts, bytes([TRAILER]))), ""
 
     def _extensions(self, scrub: Scrub) -> list[bytes]:
-        """Return loop, colour profile and metadata, scrubbed."""
         kept = (block for block in self._gif.blocks if block.kind == EXTENSION)
         return [scrubbed_block(self._data, b, scrub) for b in kept if b.label in {APPLICATION, COMMENT}]
 
     def scrubbed(self, scrub: Scrub = BARE) -> bytes:
-        """Filter the extensions; images stay byte for byte, but for what lies behind their end."""
+        """Filter the extensions; images stay byte for byte, without what lies behind their end."""
         blocks = (self._ended(b) if b.kind == IMAGE else scrubbed_block(self._data, b, scrub) for b in self._gif.blocks)
         return b"".join((self._gif.head, *blocks, bytes([TRAILER])))
 
@@ -111,8 +110,8 @@ class GifPicture(Animation):
         if end is None:
             return self._data[block.start : block.end]
         pieces = [codes[at : min(at + _PIECE, end)] for at in range(1, end, _PIECE)]
-        start = block.start + 11 + table_size(self._data[block.start + 9])
-        return self._data[block.start : start] + b"".join(bytes([len(one)]) + one for one in pieces) + b"\0"
+        head = self._data[block.start : block.codes + 1]
+        return head + b"".join(bytes([len(one)]) + one for one in pieces) + b"\0"
 
     def embedded(self) -> list[str]:
         """Name the extensions that hold a picture."""
@@ -125,13 +124,8 @@ def _words(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint32]:
     return pixels.view("<u4").reshape(pixels.shape[:2])
 
 
-def _nearest(shades: npt.NDArray[np.uint32], among: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
-    """Return for each shade the closest one among others."""
-    distinct, where = np.unique(shades, return_inverse=True)
-    have, want = (np.ascontiguousarray(a).view(np.uint8).reshape(-1, 4).astype(int) for a in (among, distinct))
-    distances = ((want[:, None] - have[None]) ** 2).sum(axis=2)
-    nearest: npt.NDArray[np.uint32] = among[distances.argmin(axis=1)][where.reshape(-1)]
-    return nearest
+def _channels(words: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint8]:
+    return np.ascontiguousarray(words).view(np.uint8).reshape(-1, 4)
 
 
 def _image(before: npt.NDArray[Any] | None, after: npt.NDArray[Any], delay: int, disposal: int) -> bytes:
@@ -149,7 +143,7 @@ def _image(before: npt.NDArray[Any] | None, after: npt.NDArray[Any], delay: int,
     spare = len(colours) if clear.any() else None
     cells = np.full(words.shape, spare or 0, np.uint8)
     cells[~clear] = indices.reshape(-1)
-    table = np.ascontiguousarray(colours).view(np.uint8).reshape(-1, 4)[:, 2::-1].tobytes()
+    table = _channels(colours)[:, 2::-1].tobytes()
     control = struct.pack("<BBBBHBB", EXTENSION, 0xF9, 4, disposal << 2 | (spare is not None), delay, spare or 0, 0)
     place = struct.pack("<BHHHHB", IMAGE, left, top, right - left, bottom - top, 0x87)
     return control + place + table.ljust(3 * _COLOURS, b"\0") + _compressed(cells)
@@ -165,4 +159,4 @@ def _compressed(cells: npt.NDArray[np.uint8]) -> bytes:
         image.save(out, "GIF", optimize=False, interlace=False)
     data = out.getvalue()
     block = next(block for block in read_gif(data).blocks if block.kind == IMAGE)
-    return data[block.start + 10 + table_size(data[block.start + 9]) : block.end]
+    return data[block.codes : block.end]

@@ -17,19 +17,25 @@ _COLOUR: Final = b"ICCRGBG1012"
 _XMP: Final = b"XMP DataXMP"
 _XMP_END: Final = b"\x01" + bytes(range(255, -1, -1)) + b"\x00"  # makes any reader of sub-blocks find the end
 _HEAD: Final = 13
-_STRAY: Final = 64  # bytes: only zeros are what has not arrived yet
+_STRAY: Final = 64  # bytes: where only zeros follow, the rest has not arrived yet
 _MAX_PIECES: Final = 2_000_000  # of 255 bytes: half a gigabyte
 _MAX_BLOCKS: Final = 250_000  # some for each of the frames that max_megapixels allows by default
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One image or extension: its bytes with all sub-blocks; `label` names the extension."""
+    """One image or extension: its bytes with all sub-blocks; `label` names the extension, `table`: bytes of colours."""
 
     kind: int
     label: int
     start: int
     end: int
+    table: int = 0
+
+    @property
+    def codes(self) -> int:
+        """Where the code size of an image stands."""
+        return self.start + 10 + self.table
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +80,7 @@ def _walk(data: bytes) -> Gif:
 
 
 def _is_end(data: bytes, position: int, *, shown: bool) -> bool:
-    """Say whether the blocks end here: with their mark, or after an image with the file, or with what is no block."""
+    """Say whether the blocks end here: at their mark, or once an image was `shown` at what is no block."""
     rest = data[position : position + _STRAY]
     if shown and (not rest or (rest[0] not in {EXTENSION, IMAGE} and any(rest))):
         return True
@@ -88,7 +94,8 @@ def _block(data: bytes, start: int) -> Block:
         if not data[start:].strip(b"\0"):
             raise ImageError(Reason.INCOMPLETE, "The end of the GIF is only zeros", retryable=True)
         raise ImageError(Reason.DAMAGED, f"The GIF has no block at byte {start}")
-    return Block(IMAGE, 0, start, _after_sub_blocks(data, start + 11 + table_size(data[start + 9])))
+    table = table_size(data[start + 9])
+    return Block(IMAGE, 0, start, _after_sub_blocks(data, start + 11 + table), table)
 
 
 def _after_sub_blocks(data: bytes, position: int) -> int:
@@ -106,8 +113,7 @@ def table_size(flags: int) -> int:
 
 def coded(data: bytes, block: Block) -> bytes:
     """Return the code size of an image, and what its sub-blocks hold."""
-    start = block.start + 10 + table_size(data[block.start + 9])
-    return data[start : start + 1] + _held(data, start + 1)
+    return data[block.codes : block.codes + 1] + _held(data, block.codes + 1)
 
 
 def joined(data: bytes, block: Block) -> bytes:
@@ -140,7 +146,7 @@ def scrubbed_block(data: bytes, block: Block, scrub: Scrub) -> bytes:
 
 
 def _scrubbed_xmp(raw: bytes, scrub: Scrub) -> bytes:
-    """Scrub an XMP packet, which lies in the file as it is, between the application's name and its magic trailer."""
+    """Scrub an XMP packet, which lies between the application's name and a magic trailer, in no sub-blocks."""
     packet = raw[14 : -len(_XMP_END)]
     if not raw.endswith(_XMP_END) or not scrub.anything:
         return b""

@@ -9,7 +9,7 @@ import numpy as np
 
 from faceblurd.imaging.files.codecs import check_size, pillow
 from faceblurd.imaging.files.composition import Disposal, Layer
-from faceblurd.imaging.files.gif.blocks import CONTROL, IMAGE, table_size
+from faceblurd.imaging.files.gif.blocks import CONTROL, IMAGE
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -18,17 +18,16 @@ if TYPE_CHECKING:
 
 _DISPOSALS: Final = {2: Disposal.CLEAR, 3: Disposal.RESTORE}
 _COLOURS: Final = 256
-_INDICES: Final = bytes(level for level in range(_COLOURS) for _ in range(3))  # as colours: Pillow gives indices then
+_INDICES: Final = bytes(level for level in range(_COLOURS) for _ in range(3))  # a palette by which Pillow gives them
 _INTERLACED: Final = 0x40
 _CLEAR_CODE_BITS: Final = 12
 _SPARE_BYTES: Final = 8  # that some encoders write behind the end of an image
 
 
 class Layers:
-    """Decodes the image of a number."""
+    """Decodes images by their numbers."""
 
     def __init__(self, data: bytes, gif: Gif) -> None:
-        """Collect each image with what belongs to it."""
         self._data, self._gif = data, gif
         self._images: list[tuple[Block, bytes]] = []
         control = b""
@@ -52,8 +51,7 @@ class Layers:
 
     def _table(self, block: Block) -> npt.NDArray[np.uint8]:
         """Return the colours, BGRA; an index without one is black. A GIF without any table has shades of gray."""
-        own = table_size(self._data[block.start + 9])
-        at, size = (block.start + 10, own) if own else (13, len(self._gif.head) - 13)
+        at, size = (block.start + 10, block.table) if block.table else (13, len(self._gif.head) - 13)
         stored = self._data[at : at + size] if size else _INDICES
         table = np.zeros((_COLOURS, 4), np.uint8)
         table[:, 3] = 255
@@ -63,10 +61,9 @@ class Layers:
     def _indices(self, block: Block, width: int, height: int) -> npt.NDArray[np.uint8]:
         """Decode an image as a GIF of its own, with a palette of shades of gray: the levels are the indices."""
         flags = self._data[block.start + 9]
-        start = block.start + 10 + table_size(flags)
         head = b"GIF89a" + struct.pack("<HHBBB", width, height, 0xF7, 0, 0) + _INDICES
         place = b"," + struct.pack("<HHHHB", 0, 0, width, height, flags & _INTERLACED)
-        with pillow(head + place + self._data[start : block.end] + b";", "GIF") as opened:
+        with pillow(head + place + self._data[block.codes : block.end] + b";", "GIF") as opened:
             array = np.asarray(opened.convert("L"))
         check_size(array, width=width, height=height)
         return array

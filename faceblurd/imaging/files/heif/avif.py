@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from faceblurd.imaging.files.heif.items import Item
 
-_SPEED = 9  # 0.1 s a megapixel on one core; 7 takes six times as long for a file that is 4 % smaller
+_SPEED = 9  # 0.1 s a megapixel on one core; 7 takes five times as long, for a file that is a few percent smaller
 _HIGH, _TWELVE, _GRAY, _HALF_COLUMNS, _HALF_ROWS = 0x40, 0x20, 0x10, 0x08, 0x04
 _MISSING = "This Pillow has no AVIF codec: install pillow 11.3 or newer from its wheels"
 _SEQUENCE_HEADER = 1
@@ -39,7 +39,7 @@ class AvifPicture(ItemPicture):
     format = "avif"
     codec: ClassVar[bytes] = b"av01"
     configuration: ClassVar[bytes] = b"av1C"
-    quality: ClassVar[int] = 90  # 44 dB
+    quality: ClassVar[int] = 90  # 45 dB
 
     def __init__(self, data: bytes) -> None:
         """Read the items. Raises ImageError UNSUPPORTED without the codec."""
@@ -48,9 +48,9 @@ class AvifPicture(ItemPicture):
         super().__init__(data)
 
     def check_coded(self, item: Item) -> None:
-        """Compare the size that a picture has for its file with the one that it has for itself.
+        """Compare the size of a picture in the file's properties with the one in its own header.
 
-        libavif shrinks a larger picture to what the file says, in which we would find no face; other viewers do not.
+        libavif shrinks a larger picture to the file's size, and a face in it may not be found; other viewers do not.
         """
         if coded_sizes(item.data) != {shown_size(item)[0]}:
             raise damaged("its picture is not as large as it says")
@@ -96,7 +96,6 @@ def coded_sizes(stream: bytes) -> set[tuple[int, int]]:
 
 
 def _units(stream: bytes) -> Iterator[tuple[int, bytes]]:
-    """Give the kind and the body of each unit."""
     position = 0
     while position < len(stream):
         head = stream[position]
@@ -143,7 +142,7 @@ def _size(bits: _Bits) -> tuple[int, int]:
 
 
 def _skip_points(bits: _Bits) -> None:
-    """Pass over the operating points. Timing is for films, and not read."""
+    """Skip the operating points. Raises ImageError UNSUPPORTED where there is timing, which only films need."""
     if bits.take(1):
         raise ImageError(Reason.UNSUPPORTED, "AVIFs with the timing of a film are not supported")
     delays = bits.take(1)

@@ -30,7 +30,7 @@ class Box:
 
 
 def top_boxes(data: bytes) -> tuple[list[Box], int]:
-    """Return the boxes of a file, and where they end: some programs add what is no box, or fill up with zeros.
+    """Return the boxes of a file, and where they end: some programs add other bytes, or zeros.
 
     Raises ImageError INCOMPLETE where a box is cut.
     """
@@ -74,7 +74,6 @@ class Fields:
     """The fields of a box, read one after another: big-endian numbers, texts, bytes. Raises ImageError DAMAGED."""
 
     def __init__(self, data: bytes, start: int, end: int) -> None:
-        """Begin at `start`."""
         self._data, self.position, self._end = data, start, end
 
     def number(self, size: int) -> int:

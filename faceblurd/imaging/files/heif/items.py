@@ -28,12 +28,12 @@ _KNOWN_IN_META = frozenset({b"hdlr", b"pitm", b"iinf", b"iref", b"iprp", b"iloc"
 _IN_FILE, _IN_IDAT = 0, 1  # where the bytes of an item lie
 _WIDE = 2  # from this version on, identifiers and counts take four bytes instead of two
 _MAX_ITEMS, _MAX_EXTENTS = 20_000, 256
-_MAX_PIECES = 100_000  # extents of all items, or properties of all items: either may take no bytes in the file
-_SPARE_BYTES = 16 << 20  # items may share bytes; what a hostile file makes us copy has a limit
+_MAX_PIECES = 100_000  # extents of all items, or their properties: both can be many in few bytes
+_SPARE_BYTES = 16 << 20  # items may share bytes: a limit to what a hostile file makes us copy
 
 
 class Property(NamedTuple):
-    """What is true of an item. `essential`: a reader that does not understand it must not show the item."""
+    """A property of items. `essential`: a reader that does not know it must not show the item."""
 
     kind: bytes
     body: bytes
@@ -63,7 +63,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class ItemFile:
-    """A file. `brands`: the body of its first box; `tidy`: it holds nothing but its items and what belongs to them."""
+    """A file. `brands`: the body of its first box; `tidy`: it holds nothing besides its items."""
 
     brands: bytes
     primary: int
@@ -89,14 +89,11 @@ def read_items(data: bytes) -> ItemFile:
     spans = _spans(data, parts[b"iloc"], parts.get(b"idat"))
     items = _items(data, parts, spans)
     version, _ = (primary := _fields(data, parts[b"pitm"])).version()
-    known = len(parts) == len(inside) and parts.keys() <= _KNOWN_IN_META
-    stores = [*(one for one in top if one.kind == b"mdat"), *(one for one in inside if one.kind == b"idat")]
-    plain = (
-        known
-        and end == len(data)
-        and all(one.kind in {b"ftyp", b"meta", b"mdat"} or _is_blank(data, one) for one in top)
-    )
-    tidy = plain and _covers(stores, (span for one in spans.values() for span in one))
+    known_inside = len(parts) == len(inside) and parts.keys() <= _KNOWN_IN_META
+    known = all(one.kind in {b"ftyp", b"meta", b"mdat"} or _is_blank(data, one) for one in top)
+    stores = [one for one in (*top, *inside) if one.kind in {b"mdat", b"idat"}]
+    filled = _covers(stores, (span for one in spans.values() for span in one))
+    tidy = end == len(data) and known_inside and known and filled
     return ItemFile(data[top[0].body : top[0].end], primary.number(4 if version else 2), items, tidy)
 
 
@@ -244,5 +241,5 @@ def _checked(start: int, size: int, stop: int, data: bytes) -> Span:
     if size < 0 or start + size > stop:
         if stop == len(data):
             raise ImageError(Reason.INCOMPLETE, "The file ends before its last item", retryable=True)
-        raise damaged("an item ends behind what holds it")
+        raise damaged("an item ends outside of its store")
     return start, start + size

@@ -23,14 +23,14 @@ _LIGHT = frozenset({b"pasp", b"clli", b"mdcv", b"cclv", b"amve", b"ndwt"})
 _TURNS = frozenset({b"irot", b"imir"})
 _ONCE = (b"ispe", b"av1C", b"hvcC", b"auxC", b"clap", b"irot", b"imir")
 _ALL = _CODING | _LIGHT | _TURNS | {b"colr", b"clap"}
-_PADDING_PX = 64  # encoders fill up blocks of at most that size, and have the rest cut off
+_PADDING_PX = 64  # encoders pad to blocks of at most that size, and have the rest cropped
 _UNSPECIFIED = b"\0\2\0\2"
 
 Size = tuple[int, int]
 
 
 def image_properties(item: Item) -> Item:
-    """Return a picture with the properties that we know.
+    """Return a picture with its known properties only.
 
     Raises ImageError: UNSUPPORTED for another essential one, DAMAGED where it is not clear which one counts.
     """
@@ -61,7 +61,7 @@ def shown_size(item: Item) -> tuple[Size, Size]:
 
 
 def _cropped(clap: bytes, coded: Size) -> Size:
-    """Return what is shown of a padded picture. One that hides more than padding is refused: nobody looks there."""
+    """Return the visible size of a padded picture. One that hides more than padding is refused: it is not searched."""
     fields = Fields(clap, 0, len(clap))
     sizes = [(fields.number(4), fields.number(4)) for _ in range(2)]
     offsets = [(fields.signed(), fields.number(4)) for _ in range(2)]
@@ -100,7 +100,7 @@ def dressed(item: Item, *, like: Sequence[Item], alpha: bool, whole: bool) -> It
 
 
 def _colours(fresh: Item, like: Sequence[Item]) -> list[Property]:
-    """Return the old profiles; how the new encoder made components of RGB is its own."""
+    """Return the old profiles, and how the new encoder converted RGB."""
     old = [one for item in like if not item.first(b"auxC") for one in item.properties if one.kind == b"colr"]
     profiles = [one for one in old if one.body[:4] in {b"prof", b"rICC"}][:1]
     codes = next((one.body[4:8] for one in old if one.body[:4] == b"nclx"), _UNSPECIFIED if profiles else None)

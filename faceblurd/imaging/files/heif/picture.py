@@ -1,7 +1,7 @@
 """What AVIF and HEIF share: one picture, perhaps made of tiles, perhaps with alpha, and its metadata as items.
 
-The decoder gets a small file with the pictures only, without turns: pixels are as stored. A result is built of items,
-so nothing that was not looked at gets into it: thumbnails, depth maps, gain maps and unknown items stay behind.
+The decoder gets a file of the pictures alone, without turns, so that pixels come as stored. A result is built of items
+that are known; thumbnails, depth maps, gain maps and unknown items stay behind.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _PICTURES = frozenset(b"av01 hvc1 hvt1 avc1 avs3 evc1 jpeg j2k1 lhv1 vvc1 unci g
 _ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0", b"urn:mpeg:hevc:2015:auxid:1\0")
 _TRANSFORMS = frozenset({b"irot", b"imir", b"clap"})
 _LINKS = frozenset({b"dimg", b"auxl", b"prem", b"cdsc"})
-_ZEROS = 32  # arithmetic-coded data does not end in so many zeros; a copy that has not arrived in full does
+_ZEROS = 32  # arithmetic-coded data does not end in so many; a copy that has not arrived in full does
 
 
 class ItemPicture(Still):
@@ -96,7 +96,7 @@ class ItemPicture(Still):
         raise NotImplementedError
 
     def decoded(self) -> npt.NDArray[Any]:
-        """Decode a file that is made of the pictures alone, without turns."""
+        """Decode the pictures alone, without turns."""
         self._check_sizes()
         plain = [_without(item, _TRANSFORMS) for item in self._shown]
         stored = self.decode(build(self._file.brands, self._file.primary, plain))
@@ -106,7 +106,7 @@ class ItemPicture(Still):
     def encode(self, pixels: npt.NDArray[Any], scrub: Scrub = BARE) -> Encoded:
         """Compress anew, and give the new picture the old one's colours, turns and metadata.
 
-        Raises ImageError UNSUPPORTED where the depth would be lost. To be searched, and copied, such a picture is fine.
+        Raises ImageError UNSUPPORTED where the depth would be lost. Such a picture can still be searched and copied.
         """
         if self.depth > self.deepest:
             what = f"A face was found, and a picture of {self.depth} bits cannot be written as one in this format"
@@ -124,7 +124,7 @@ class ItemPicture(Still):
         return Encoded(data, lossless=False, note=f"the whole picture was encoded anew at quality {self.quality}")
 
     def scrubbed(self, scrub: Scrub = BARE) -> bytes:
-        """Take over the coded pictures byte for byte; the file itself where it holds nothing else."""
+        """Keep the coded pictures byte for byte; return the file itself where it holds nothing else."""
         self._check_sizes()
         kept = [*self._shown, *self._metadata(scrub)]
         same = {item.id: item for item in kept} == self._file.items
@@ -141,7 +141,7 @@ class ItemPicture(Still):
         return [thumbnail for item in self._file.items.values() if (thumbnail := thumbnail_in(item))]
 
     def embedded(self) -> list[str]:
-        """Name the items besides the picture that show something."""
+        """Name the items besides the picture that look like one."""
         shown = {item.id for item in self._shown}
         others = [item for item in self._file.items.values() if item.id not in shown]
         found = [item for item in others if item.kind in _PICTURES or contains_picture(shown_by(item))]

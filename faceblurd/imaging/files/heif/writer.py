@@ -1,4 +1,4 @@
-"""Write AVIF and HEIF files: items go in as they are, each byte of their data unchanged, and nothing else.
+"""Write AVIF and HEIF files of items, whose data stay byte for byte, and nothing else.
 
 Of the items that describe the picture EXIF and XMP stay, scrubbed; any other kind goes.
 """
@@ -33,9 +33,9 @@ def build(brands: bytes, primary: int, items: Sequence[Item]) -> bytes:
 
 
 def _stored(items: Sequence[Item]) -> list[Item]:
-    """Give the order of the data: metadata first, as libavif writes it.
+    """Return the items in the order of their data: metadata first, as libavif writes it.
 
-    OpenCV 4.14 takes 500 bytes for a first look, and calls a file no AVIF whose metadata begin behind them.
+    OpenCV 4.14 looks at 500 bytes, and takes a file whose metadata begin behind them for no AVIF.
     """
     return sorted(items, key=lambda item: bool(item.properties))
 
@@ -55,7 +55,7 @@ def _meta(new: dict[int, int], primary: int, items: Sequence[Item], *, first: in
 
 
 def _locations(items: Sequence[Item], first: int) -> bytes:
-    """One piece an item, with offsets and lengths of four bytes."""
+    """Write where each item lies, in one piece, with offsets and lengths of four bytes."""
     stored = _stored(items)
     offsets = accumulate((len(item.data) for item in stored), initial=first)
     places = {item.id: offset for item, offset in zip(stored, offsets, strict=False)}
@@ -113,7 +113,7 @@ def scrub_item(item: Item, scrub: Scrub) -> Item | None:
 
 
 def _exif(data: bytes) -> tuple[bytes, bytes]:
-    """Split an item: the offset with the few bytes that it skips, and the block."""
+    """Split an item into its offset, with the bytes that this skips, and the EXIF block."""
     start = 4 + int.from_bytes(data[:4], "big")
     return (data[:start] if data[4:start] in _PREFIXES else bytes(4)), data[start:]
 

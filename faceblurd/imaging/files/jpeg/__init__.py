@@ -20,28 +20,12 @@ from PIL import Image, ImageFile
 from faceblurd.errors import ImageError
 from faceblurd.imaging import geometry
 from faceblurd.imaging import jpeg_segments as js
-from faceblurd.imaging.files.codecs import (
-    check_size,
-    decode_cv,
-    decoding,
-    library_warnings,
-    pillow,
-    preview_of,
-    reduction,
-)
+from faceblurd.imaging.files import codecs
+from faceblurd.imaging.files.jpeg import metadata as jpeg_metadata
 from faceblurd.imaging.files.jpeg.areas import touched
 from faceblurd.imaging.files.jpeg.comparison import compare
 from faceblurd.imaging.files.jpeg.huffman import SpliceError
 from faceblurd.imaging.files.jpeg.layout import read_layout
-from faceblurd.imaging.files.jpeg.metadata import (
-    PICTURE,
-    adobe_transform,
-    has_jfif,
-    kept_segments,
-    leftovers,
-    orientation,
-    thumbnails,
-)
 from faceblurd.imaging.files.jpeg.painting import CHROMA, Paint
 from faceblurd.imaging.files.jpeg.surgery import Reading, splice
 from faceblurd.imaging.files.still import Still
@@ -74,12 +58,12 @@ _SAMPLING = {(1, 1): 0, (2, 1): 1, (2, 2): 2}  # luma's factors over chroma's ->
 _STRAY = "extraneous bytes before marker"  # padding that some cameras write; no pixel is missing
 _BEHIND_ALL = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 _PADDING = 64  # bytes behind the last row: 8 x 8 gray levels show nobody
-_HOLE = bytes(512)  # no coded data looks like that; what a copy has not filled yet does
-_MOST_PIXELS = 200_000_000  # of a file without an end marker: decoded before anybody has seen its size
+_HOLE = bytes(512)  # where the decoder complains, too, a copy has not filled it yet
+_MOST_PIXELS = 200_000_000  # of a file without an end marker: decoded before `max_pixels` is asked
 _RGB_IDS = (82, 71, 66)
 _YCCK = 2  # Adobe's transform
 _HEIGHT_AT = 5  # where the rows are in a frame header
-_SMALL_PX = 640  # kept: thumbnails are made of it, and checked with it
+_SMALL_PX = 640  # a preview of that size is kept: thumbnails are made of it, and checked with it
 
 
 class JpegPicture(Still):
@@ -88,7 +72,7 @@ class JpegPicture(Still):
     format = "jpeg"
 
     def __init__(self, data: bytes) -> None:
-        """Walk the markers to the end marker: a file that is cut before its last scan is refused here."""
+        """Walk the segments to the end marker. A file that is cut before its last scan is refused."""
         ended = js.with_end(data)
         was_cut = ended is not data
         data = js.with_height(ended)
@@ -104,22 +88,22 @@ class JpegPicture(Still):
             raise ImageError(Reason.UNSUPPORTED, f"This kind of JPEG is not supported ({kind})")
         if (scans := sum(segment.marker == js.SOS for segment in self._segments)) > _MAX_SCANS:
             raise ImageError(Reason.TOO_LARGE, f"The JPEG has {scans} scans, more than {_MAX_SCANS}")
-        self.orientation = orientation(self._data, self._segments)
+        self.orientation = jpeg_metadata.orientation(self._data, self._segments)
+        self._has_jfif = jpeg_metadata.has_jfif(self._data, self._segments)
+        self._adobe = jpeg_metadata.adobe_transform(self._data, self._segments)
         self._reading: Reading | None = None
         self._small: tuple[int, npt.NDArray[Any]] | None = None
         if was_cut:
             self._check_rows()
 
     def _check_rows(self) -> None:
-        """Refuse a file without an end marker whose rows are not all there; decoded small, which costs little."""
-        if self.width * self.height > _MOST_PIXELS or self._misses_rows():
+        """Refuse a file without an end marker whose rows are not all there: decode it small, which costs little."""
+        is_large = self.width * self.height > _MOST_PIXELS
+        if is_large or any(_STRAY not in line for line in self._warnings(cv2.IMREAD_REDUCED_GRAYSCALE_8)[1]):
             raise ImageError(Reason.INCOMPLETE, "The JPEG ends before its last row", retryable=True)
 
-    def _misses_rows(self) -> bool:
-        return any(_STRAY not in line for line in self._warnings(cv2.IMREAD_REDUCED_GRAYSCALE_8)[1])
-
     def preview(self, longest_px: int | None, frame: int = 0) -> npt.NDArray[Any]:  # noqa: ARG002 - there is one
-        """Decode at a half, a quarter or an eighth where that is enough, which costs a third of a full decode."""
+        """Decode at a half, a quarter or an eighth where that is enough."""
         if self._small and self._small[0] == longest_px:
             return self._small[1].copy()
         shown = self._preview(longest_px)
@@ -131,18 +115,18 @@ class JpegPicture(Still):
         if self._mode == "CMYK":
             stored = self._cmyk_as_bgr(longest_px)
         else:
-            by = reduction(max(self.width, self.height), longest_px)
+            by = codecs.reduction(max(self.width, self.height), longest_px)
             stored = self._decode(_REDUCED[by])
-        return preview_of(stored, orientation=self.orientation, longest_px=longest_px)
+        return codecs.preview_of(stored, orientation=self.orientation, longest_px=longest_px)
 
     def looks(self, longest_px: int | None, frame: int = 0) -> list[npt.NDArray[Any]]:
         """Give the one look: nothing is transparent."""
         return [self.preview(longest_px, frame)]
 
     def _decode(self, flags: int, data: bytes | None = None) -> npt.NDArray[Any]:
-        """Decode with OpenCV: what is damaged as every program shows it, in gray or shifted.
+        """Decode with OpenCV; what is damaged comes out gray or shifted, as other programs show it.
 
-        With zeros in between, it has not arrived in full. `data`: the file with another height.
+        Zeros in a scan say that the file has not arrived in full. `data`: the file with another height.
         """
         array, said = self._warnings(flags, data)
         harm = [line for line in said if _STRAY not in line]
@@ -153,13 +137,13 @@ class JpegPicture(Still):
         return array
 
     def _warnings(self, flags: int, data: bytes | None = None) -> tuple[npt.NDArray[Any], list[str]]:
-        """Decode, and return what the JPEG library had to say as well: of pixels that are missing, in no other way."""
-        with library_warnings() as warned:
-            array = decode_cv(data or self._data, flags | cv2.IMREAD_IGNORE_ORIENTATION, what="JPEG")
+        """Decode, and return the JPEG library's warnings, too: it reports missing pixels in no other way."""
+        with codecs.library_warnings() as warned:
+            array = codecs.decode_cv(data or self._data, flags | cv2.IMREAD_IGNORE_ORIENTATION, what="JPEG")
         return array, list(warned)
 
     def _cut_what_hides(self, said: Iterable[str]) -> None:
-        """Cut what follows the last row before the end marker, as rows that a lower height hides."""
+        """Cut off data between the last row and the end marker: a height that is too low hides rows there."""
         stray = max((int(found[1]) for line in said if (found := _BEHIND_ALL.search(line))), default=0)
         last = self._segments[-2]
         if _PADDING < stray < last.end - last.start and last.marker == js.SOS:
@@ -169,7 +153,7 @@ class JpegPicture(Still):
 
     def _cmyk_as_bgr(self, longest_px: int | None) -> npt.NDArray[Any]:
         self._cut_what_hides(self._warnings(cv2.IMREAD_REDUCED_GRAYSCALE_8)[1])  # Pillow hands on no warnings
-        with pillow(self._data, "JPEG") as image:
+        with codecs.pillow(self._data, "JPEG") as image:
             if longest_px is not None:
                 image.draft(None, (longest_px, longest_px))
             return np.asarray(image.convert("RGB"))[:, :, ::-1].copy()
@@ -177,12 +161,12 @@ class JpegPicture(Still):
     def pixels(self, frame: int = 0) -> npt.NDArray[Any]:  # noqa: ARG002 - there is one
         """Decode all of it: gray, BGR, or CMYK in Pillow's sense."""
         if self._mode == "CMYK":
-            with pillow(self._data, "JPEG") as image:
+            with codecs.pillow(self._data, "JPEG") as image:
                 array: npt.NDArray[Any] = np.array(image)
         else:
             colour = cv2.IMREAD_GRAYSCALE if self._mode == "L" else cv2.IMREAD_COLOR
             array = self._decode(colour)
-        check_size(array, width=self.width, height=self.height)
+        codecs.check_size(array, width=self.width, height=self.height)
         return array
 
     def redacted(self, regions: Sequence[Region], blur: BlurSpec, scrub: Scrub) -> Encoded:
@@ -191,19 +175,19 @@ class JpegPicture(Still):
             return self._spliced(regions, blur, scrub)
         except SpliceError as error:
             again = super().redacted(regions, blur, scrub)
-            return replace(again, note=f"{again.note}, since only the blocks could not be replaced: {error}")
+            return replace(again, note=f"{again.note}, since its blocks alone could not be replaced: {error}")
 
     def _spliced(self, regions: Sequence[Region], blur: BlurSpec, scrub: Scrub) -> Encoded:
         """Replace the blocks that the regions meet. Raises SpliceError."""
         reading, inside, paint = self._read(regions, blur)
         layout = reading.layout
         done = splice(self._data, layout, inside, paint, reading=reading)
-        kept = kept_segments(self._data, self._segments, keep_adobe=True, scrub=scrub)
-        parts = (
-            (done.tables, self._data[segment.start : layout.start], done.scan) if segment.marker == js.SOS else (part,)
-            for segment, part in kept
-        )
-        data = b"".join((b"\xff\xd8", *(piece for several in parts for piece in several), b"\xff\xd9"))
+        kept = jpeg_metadata.kept_segments(self._data, self._segments, keep_adobe=True, scrub=scrub)
+        pieces = [b"\xff\xd8"]
+        for segment, part in kept:
+            is_scan = segment.marker == js.SOS
+            pieces += [done.tables, self._data[segment.start : layout.start], done.scan] if is_scan else [part]
+        data = b"".join((*pieces, b"\xff\xd9"))
         size = {"orientation": self.orientation, "width": self.width, "height": self.height}
         return Encoded(data, lossless=True, regions=tuple(geometry.to_upright(r, **size) for r in done.regions))
 
@@ -238,22 +222,21 @@ class JpegPicture(Still):
         return self._mode == "L" or self._is_ycc()
 
     def coded(self) -> tuple[bytes, bool, int | None]:
-        """Return all that decides how the picture looks, and what says how to read colours."""
-        chosen = (s for s in self._segments if s.marker in PICTURE)
-        said = has_jfif(self._data, self._segments), adobe_transform(self._data, self._segments)
-        return (b"".join(self._data[s.start : s.end] for s in chosen), *said)
+        """Return all segments that decide how the picture looks, and what says how to read its colours."""
+        chosen = (s for s in self._segments if s.marker in jpeg_metadata.PICTURE)
+        return b"".join(self._data[s.start : s.end] for s in chosen), self._has_jfif, self._adobe
 
     def upper(self, rows: int, *, by: int) -> npt.NDArray[Any]:
-        """Decode the first rows only, at 1, a half, a quarter or an eighth: BGR as stored. Costs as they do."""
+        """Decode the first rows only, at 1 / `by`: BGR as stored. Costs as much as these rows."""
         place = next(s.start for s in self._segments if s.marker == self._frame.marker) + _HEIGHT_AT
         data = self._data[:place] + min(rows, self.height).to_bytes(2, "big") + self._data[place + 2 :]
         return self._decode(_REDUCED[by], data)
 
     def encode(self, pixels: npt.NDArray[Any], scrub: Scrub = BARE) -> Encoded:
-        """Encode with the file's own tables, and put its scrubbed segments before the new scan."""
+        """Encode with the file's own tables, and put its scrubbed metadata before the new scan."""
         sampling = self._sampling()
         out = io.BytesIO()
-        with decoding("JPEG"), _one_buffer(2 * len(self._data)):
+        with codecs.decoding("JPEG"), _one_buffer(2 * len(self._data)):
             self._image(pixels).save(
                 out,
                 "JPEG",
@@ -266,13 +249,13 @@ class JpegPicture(Still):
         return Encoded(self._graft(out.getvalue(), scrub), lossless=False, note=note)
 
     def _image(self, pixels: npt.NDArray[Any]) -> Image.Image:
-        """Wrap pixels for Pillow, whose raw decoder takes BGR as it is."""
+        """Hand pixels to Pillow, whose raw decoder takes BGR."""
         raw = {"L": "L", "RGB": "BGR", "CMYK": "CMYK"}[self._mode]
         return Image.frombytes(self._mode, (self.width, self.height), np.ascontiguousarray(pixels).data, "raw", raw)
 
     def _tables(self) -> list[list[int]]:
         """Return the quantisation table of each component, as Pillow wants them."""
-        with pillow(self._data, "JPEG") as image:
+        with codecs.pillow(self._data, "JPEG") as image:
             known = dict(image.quantization)  # type: ignore[attr-defined]  # only JpegImageFile has it
             tables = [list(known[component.table]) for component in self._frame.components]
         return tables[:2] if tables[1:2] * 2 == tables[1:3] and self._mode == "RGB" else tables
@@ -288,23 +271,22 @@ class JpegPicture(Still):
 
     def _is_rgb(self) -> bool:
         """Tell RGB from YCbCr as libjpeg does: JFIF, then Adobe's marker, then the components' names."""
-        if self._mode != "RGB" or has_jfif(self._data, self._segments):
+        if self._mode != "RGB" or self._has_jfif:
             return False
-        transform = adobe_transform(self._data, self._segments)
         names = tuple(component.id for component in self._frame.components)
-        return names == _RGB_IDS if transform is None else transform == 0
+        return names == _RGB_IDS if self._adobe is None else self._adobe == 0
 
     def _is_ycc(self) -> bool:
         """Tell whether the second and third component are differences of colour."""
         if self._mode == "CMYK":
-            return adobe_transform(self._data, self._segments) == _YCCK
+            return self._adobe == _YCCK
         return self._mode == "RGB" and not self._is_rgb()
 
     def _graft(self, encoded: bytes, scrub: Scrub) -> bytes:
         """Join the old file's metadata and the new one's picture; Adobe's marker goes with the encoder's choice."""
         segments = js.scan(encoded)
         own = self._mode == "CMYK" or self._is_rgb()
-        old = kept_segments(self._data, self._segments, keep_adobe=not own, scrub=scrub)
+        old = jpeg_metadata.kept_segments(self._data, self._segments, keep_adobe=not own, scrub=scrub)
         new = (s for s in segments[:-1] if not js.is_app(s.marker) or (own and s.marker == js.APP14))
         picture = b"".join(encoded[segment.start : segment.end] for segment in new)
         metadata = b"".join(part for segment, part in old if js.is_app(segment.marker) or segment.marker == js.COM)
@@ -312,16 +294,16 @@ class JpegPicture(Still):
 
     def scrubbed(self, scrub: Scrub = BARE) -> bytes:
         """Filter the segments; tables, headers and scans stay byte for byte."""
-        kept = kept_segments(self._data, self._segments, keep_adobe=True, scrub=scrub)
+        kept = jpeg_metadata.kept_segments(self._data, self._segments, keep_adobe=True, scrub=scrub)
         return b"\xff\xd8" + b"".join(part for _, part in kept) + b"\xff\xd9"
 
     def thumbnails(self) -> list[bytes]:
         """Return the EXIF thumbnails, which may stay once they are redacted."""
-        return thumbnails(self._data, self._segments)
+        return jpeg_metadata.thumbnails(self._data, self._segments)
 
     def embedded(self) -> list[str]:
         """Name what looks like a picture in the metadata."""
-        return leftovers(self._data, self._segments)
+        return jpeg_metadata.leftovers(self._data, self._segments)
 
 
 @contextmanager

@@ -52,7 +52,7 @@ def touched(region: Region, layout: Layout) -> Area:
 def changed(area: Area, region: Region, layout: Layout) -> Region:
     """Return the stored pixels that change with an area, as a region.
 
-    Decoders smooth chroma of half the width or height across the border of an MCU: one pixel beyond it changes.
+    Decoders smooth chroma of half the width or height across the border of an MCU, so one pixel beyond it changes, too.
     """
     across = int(len({plane.horizontal for plane in layout.planes}) > 1)
     down = int(len({plane.vertical for plane in layout.planes}) > 1)
@@ -71,7 +71,7 @@ def clusters(areas: Iterable[Area]) -> list[tuple[Area, list[int]]]:
 
 
 def _joined(groups: list[tuple[Area, list[int]]], area: Area, members: list[int]) -> list[tuple[Area, list[int]]]:
-    """Add an area, united with every group that it, or their union, meets."""
+    """Add an area, united with every group that it meets, and with those that the union meets."""
     for index, (other, others) in enumerate(groups):
         if other.meets(area):
             return _joined(groups[:index] + groups[index + 1 :], other.around(area), [*others, *members])
@@ -79,7 +79,7 @@ def _joined(groups: list[tuple[Area, list[int]]], area: Area, members: list[int]
 
 
 def widened(area: Area, layout: Layout) -> Area:
-    """Add an MCU on each side, where the picture goes on: there, a region does not look like one at its edge."""
+    """Add an MCU on each side where the picture goes on, so that a region is not taken for one at its edge."""
     right, bottom = min(area.right + 1, layout.across), min(area.bottom + 1, layout.down)
     return Area(max(area.left - 1, 0), max(area.top - 1, 0), right, bottom)
 

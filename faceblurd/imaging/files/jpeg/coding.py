@@ -46,7 +46,7 @@ class Coder(Protocol):
     """Reads and writes the bits of one stream, a restart interval at a time."""
 
     def unstuffed(self, raw: bytes) -> bytes:
-        """Take out the zero after each 0xFF. Raises SpliceError where there is none."""
+        """Take out the zero after each 0xFF. Raises SpliceError where it is missing."""
 
     def walk(self, bits: bytes, wanted: npt.NDArray[np.uint8], coefficients: npt.NDArray[np.int16]) -> Walk:
         """Read an interval of `len(wanted)` MCUs; those wanted go to `coefficients` (MCU, block, zigzag), zero before.
@@ -59,7 +59,7 @@ class Coder(Protocol):
     ) -> bytes:
         """Return the interval with `coefficients` in its runs, filled up by ones, not stuffed.
 
-        What lies between the runs is copied; with a `source`, whose tables the bits were written with, it is recoded.
+        What lies between the runs is copied; with a `source`, by whose tables the bits were written, it is recoded.
         Raises MissingCodesError when the tables lack a symbol.
         """
 

@@ -1,7 +1,7 @@
 """Read a spliced scan again and compare it with what was meant: the regions block by block, all else bit by bit.
 
-What no region touches must be the very bits of the original, so that only the touched MCUs are decoded anew: where they
-lie follows from the lengths that were read, not from anything that the writer said.
+What no region touches must be the very bits of the original, so only the touched MCUs are decoded anew. Where they lie
+follows from the lengths that are read here, not from what the writer said.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Comparison:
     """What a result holds.
 
     `regions`: as stored; `unlike`: the places of those whose blocks are not what hiding them gives; `written`,
-    `before`: the blocks of both files. `same_bits`: all else is the original bit by bit; False where the tables
-    changed, and nobody compared it.
+    `before`: the blocks of both files. `same_bits`: all else is the original's, bit by bit; False where it was not
+    compared, since the tables changed.
     """
 
     regions: tuple[Region, ...]
@@ -82,7 +82,7 @@ def _expect_same_frame(one: Layout, other: Layout) -> None:
 
 
 def _read_alike(reading: Reading, data: bytes, layout: Layout) -> tuple[npt.NDArray[np.int16], bool]:
-    """Return what a result has in the place of the MCUs that were read, and whether all other bits are the same."""
+    """Return the MCUs of a result in the places of those that were read, and whether all other bits are the same."""
     stream = stream_of(layout, layout.dc, layout.ac)
     pairs = zip((*reading.stream.dc, *reading.stream.ac), (*stream.dc, *stream.ac), strict=True)
     if not all(old.agrees_with(new) for old, new in pairs):
@@ -104,7 +104,7 @@ def _read_alike(reading: Reading, data: bytes, layout: Layout) -> tuple[npt.NDAr
 def _runs(
     old: Interval, bits: bytes, coder: Coder, component: tuple[int, ...]
 ) -> Iterator[npt.NDArray[np.int16]]:  # fmt: skip
-    """Give the coefficients of each run of touched MCUs; what lies between them must be the same bits."""
+    """Give the coefficients of each run of touched MCUs. Raises SpliceError where bits between them differ."""
     before, after = (np.frombuffer(part, np.uint8) for part in (old.bits, bits))
     read = at = 0
     for start, end, count, *last in old.walk.runs.tolist():
@@ -122,7 +122,7 @@ def _runs(
 def _run(
     bits: npt.NDArray[np.uint8], at: int, count: int, coder: Coder, *, likely: int, blocks: int
 ) -> tuple[npt.NDArray[np.int16], int]:
-    """Read `count` MCUs from a bit on; return them, their DC values as differences to what was before, and the bits."""
+    """Read `count` MCUs from a bit on; return them, with DC values counted from zero, and how many bits they take."""
     there = 8 * len(bits) - at
     for room in (min(there, likely + _LIKELY_BITS * blocks * count), there):
         values = np.zeros((count, blocks, 64), np.int16)
@@ -145,7 +145,7 @@ def _expect_same_bits(
 
 
 def _aligned(bits: npt.NDArray[np.uint8], start: int, length: int) -> npt.NDArray[np.uint8]:
-    """Return `length` bits from `start` on, the first one highest in its byte, filled up by zeros."""
+    """Return `length` bits from `start` on, moved to the start of a byte, and filled up by zeros."""
     if start + length > 8 * len(bits):
         raise complaint(SHORT)
     shift, rest = np.uint8(start & 7), length & 7

@@ -6,19 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from faceblurd.imaging.files.jpeg.coding import (
-    BAD_BLOCK,
-    BAD_CODE,
-    FILL,
-    RANGE,
-    RUN_FIELDS,
-    SHORT,
-    Walk,
-    complaint,
-    missing_codes,
-)
+from faceblurd.imaging.files.jpeg import coding
+from faceblurd.imaging.files.jpeg.coding import Walk, complaint, missing_codes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     import numpy.typing as npt
 
     from faceblurd.imaging.files.jpeg.huffman import Table
@@ -65,7 +58,7 @@ class _Reader:
         word = int.from_bytes(self._bits[at : at + 8], "big") << (self.position & 7) & 0xFFFF_FFFF_FFFF_FFFF
         entry = entries[word >> 48]
         if entry is None:
-            raise complaint(BAD_CODE)
+            raise complaint(coding.BAD_CODE)
         length, size = entry[:2]
         self.position += length + size
         return entry, word >> (64 - length - size) & ((1 << size) - 1)
@@ -107,11 +100,43 @@ class _Writer:
         return b"".join(self._parts)
 
 
+Token = tuple[int, int, int, int]  # 0 of DC or 1 of AC, symbol, its extra bits, and how many these are
+
+
+def _read(reader: _Reader, dc: list[Entry | None], ac: list[Entry | None]) -> Iterator[tuple[int, Entry, int]]:
+    """Read the symbols of a block: how many coefficients it has now, what the code means, and its extra bits."""
+    k = 0
+    while k < _LAST:
+        entry, raw = reader.symbol(ac if k else dc)
+        k += entry[2]
+        yield k, entry, raw
+
+
+def _tokens(block: list[int], last: int) -> Iterator[Token]:
+    """Give what a block is written as; `last`: the DC value before it. Raises SpliceError."""
+    yield 0, *_extra(block[0] - last, 0)
+    before = 0
+    for k in (k for k in range(1, _LAST) if block[k]):
+        zeros = k - before - 1
+        for _ in range(zeros >> 4):
+            yield 1, _ZEROS, 0, 0
+        yield 1, *_extra(block[k], (zeros & 15) << 4)
+        before = k
+    if before < _LAST - 1:
+        yield 1, 0, 0, 0
+
+
+def _extra(value: int, run: int) -> tuple[int, int, int]:
+    size = abs(value).bit_length()
+    if size > 15:  # noqa: PLR2004 - of a symbol
+        raise complaint(coding.RANGE)
+    return run | size, (value if value >= 0 else value - 1) & ((1 << size) - 1), size
+
+
 class FallbackCoder:
     """Walks and writes restart intervals of one stream."""
 
     def __init__(self, stream: Stream) -> None:
-        """Build the tables."""
         self._component = stream.component
         self._dc, self._ac = ([_look_up_table(table) for table in tables] for tables in (stream.dc, stream.ac))
         self._codes = [
@@ -123,7 +148,7 @@ class FallbackCoder:
         """Take out the zeros; see `coding.Coder`."""
         bits = raw.replace(b"\xff\0", b"\xff")
         if raw.count(b"\xff") > len(raw) - len(bits):
-            raise complaint(FILL)
+            raise complaint(coding.FILL)
         return bits
 
     def walk(self, bits: bytes, wanted: npt.NDArray[np.uint8], coefficients: npt.NDArray[np.int16]) -> Walk:
@@ -139,21 +164,22 @@ class FallbackCoder:
                 runs[-1][1], runs[-1][2] = reader.position, runs[-1][2] + 1
                 taken += 1
             before = bool(want)
-        return Walk(np.array(runs, np.int64).reshape(-1, RUN_FIELDS), reader.position)
+        return Walk(np.array(runs, np.int64).reshape(-1, coding.RUN_FIELDS), reader.position)
 
     def _read_mcu(self, reader: _Reader, last: list[int], target: npt.NDArray[np.int16] | None, size: int) -> None:
         for block, component in enumerate(self._component):
-            entry, raw = reader.symbol(self._dc[component])
-            last[component] += _signed(raw, entry[1])
-            if not -_LIMIT <= last[component] < _LIMIT:
-                raise complaint(RANGE)
-            values = _read_ac(reader, self._ac[component])
-            if target is not None:
-                target[block, 0] = last[component]
-                for k, value in values:
-                    target[block, k] = value
+            for k, (_, count, step, _), raw in _read(reader, self._dc[component], self._ac[component]):
+                value = _signed(raw, count)
+                if k == 1:
+                    value = last[component] = last[component] + value
+                    if not -_LIMIT <= value < _LIMIT:
+                        raise complaint(coding.RANGE)
+                elif k > _LAST and step != _END_OF_BLOCK:
+                    raise complaint(coding.BAD_BLOCK)
+                if target is not None and (k == 1 or count):
+                    target[block, k - 1] = value
             if reader.position > size:
-                raise complaint(SHORT)
+                raise complaint(coding.SHORT)
 
     def write(
         self, bits: bytes, walk: Walk, coefficients: npt.NDArray[np.int16], *, source: FallbackCoder | None = None
@@ -161,85 +187,32 @@ class FallbackCoder:
         """Write an interval; see `coding.Coder`."""
         writer, position, taken = _Writer(), 0, 0
         missing = np.zeros((len(self._codes), 2, 256), np.uint8)
-        for start, end, count, *last in walk.runs.tolist():
-            self._between(writer, bits, (position, start), source, missing)
+        for start, end, count, *last in (*walk.runs.tolist(), [walk.end, walk.end, 0]):
+            if source is None:
+                writer.copy(bits, position, start)
+            else:
+                self._recode(writer, _Reader(bits, position), start, source, missing)
             for mcu in coefficients[taken : taken + count].tolist():
-                self._put_mcu(writer, mcu, last, missing)
+                for component, block in zip(self._component, mcu, strict=True):
+                    self._put(writer, component, _tokens(block, last[component]), missing)
+                    last[component] = block[0]
             position, taken = end, taken + count
-        self._between(writer, bits, (position, walk.end), source, missing)
         if missing.any():
             raise missing_codes(missing)
         return writer.done()
 
-    def _between(
-        self, writer: _Writer, bits: bytes, span: tuple[int, int], source: FallbackCoder | None,
-        missing: npt.NDArray[np.uint8],
-    ) -> None:  # fmt: skip
-        """Copy what lies between two runs, or recode it."""
-        if source is None:
-            writer.copy(bits, *span)
-            return
-        reader = _Reader(bits, span[0])
-        while reader.position < span[1]:
+    def _recode(
+        self, writer: _Writer, reader: _Reader, end: int, source: FallbackCoder, missing: npt.NDArray[np.uint8]
+    ) -> None:
+        while reader.position < end:
             for component in self._component:
-                self._recode_block(reader, writer, component, source, missing)
+                read = _read(reader, source._dc[component], source._ac[component])
+                tokens = ((min(k - 1, 1), entry[3], raw, entry[1]) for k, entry, raw in read)
+                self._put(writer, component, tokens, missing)
 
-    def _recode_block(
-        self, reader: _Reader, writer: _Writer, component: int, source: FallbackCoder, missing: npt.NDArray[np.uint8]
-    ) -> None:
-        k = 0
-        while k < _LAST:
-            entry, raw = reader.symbol((source._ac if k else source._dc)[component])
-            self._put(writer, (component, min(k, 1)), entry[3], missing)
-            writer.put(raw, entry[1])
-            k += entry[2]
-
-    def _put_mcu(self, writer: _Writer, mcu: list[list[int]], last: list[int], missing: npt.NDArray[np.uint8]) -> None:
-        for component, block in zip(self._component, mcu, strict=True):
-            self._put_value(writer, (component, 0), block[0] - last[component], 0, missing)
-            last[component] = block[0]
-            self._put_ac(writer, component, block, missing)
-
-    def _put_ac(self, writer: _Writer, component: int, block: list[int], missing: npt.NDArray[np.uint8]) -> None:
-        where, before = (component, 1), 0
-        for k in range(1, _LAST):
-            if not block[k]:
-                continue
-            zeros = k - before - 1
-            for _ in range(zeros >> 4):
-                self._put(writer, where, _ZEROS, missing)
-            self._put_value(writer, where, block[k], (zeros & 15) << 4, missing)
-            before = k
-        if before < _LAST - 1:
-            self._put(writer, where, 0, missing)
-
-    def _put_value(
-        self, writer: _Writer, where: tuple[int, int], value: int, run: int, missing: npt.NDArray[np.uint8]
-    ) -> None:
-        size = abs(value).bit_length()
-        if size > 15:  # noqa: PLR2004 - what a symbol can say
-            raise complaint(RANGE)
-        self._put(writer, where, run | size, missing)
-        writer.put((value if value >= 0 else value - 1) & ((1 << size) - 1), size)
-
-    def _put(self, writer: _Writer, where: tuple[int, int], symbol: int, missing: npt.NDArray[np.uint8]) -> None:
-        code = self._codes[where[0]][where[1]].get(symbol)
-        if code is None:
-            missing[where[0], where[1], symbol] = 1
-        else:
-            writer.put(*code)
-
-
-def _read_ac(reader: _Reader, entries: list[Entry | None]) -> list[tuple[int, int]]:
-    """Read 63 coefficients; give those that are not zero, with their places."""
-    k, values = 1, []
-    while k < _LAST:
-        (_, size, step, _), raw = reader.symbol(entries)
-        k += step
-        if step == _END_OF_BLOCK:
-            break
-        if k > _LAST:
-            raise complaint(BAD_BLOCK)
-        if size:
-            values.append((k - 1, _signed(raw, size)))
-    return values
+    def _put(self, writer: _Writer, component: int, tokens: Iterable[Token], missing: npt.NDArray[np.uint8]) -> None:
+        for kind, symbol, raw, size in tokens:
+            code, length = self._codes[component][kind].get(symbol, (0, 0))
+            if not length:
+                missing[component, kind, symbol] = 1
+            writer.put(code << size | raw, length + size)

@@ -18,14 +18,13 @@ _SPACE = (1 << _MAX_LENGTH) - 1  # codes of 16 bits that fit; the one of ones on
 
 
 class SpliceError(Exception):
-    """A file cannot be spliced, and why; the caller encodes it anew instead."""
+    """Why a file cannot be spliced; the caller encodes it anew instead."""
 
 
 class MissingCodesError(Exception):
     """The tables lack symbols: sets by component, for DC and for AC."""
 
     def __init__(self, dc: tuple[frozenset[int], ...], ac: tuple[frozenset[int], ...]) -> None:
-        """Keep what is missing."""
         super().__init__(dc, ac)
         self.dc = dc
         self.ac = ac

@@ -1,4 +1,4 @@
-"""What the headers of a sequential JPEG say of its one scan: geometry, tables, and where each restart interval lies.
+"""The one scan of a sequential JPEG, by its headers: geometry, tables, and where each restart interval lies.
 
 Refuses (SpliceError) whatever it is not sure of. Reads no entropy-coded bits.
 """
@@ -25,7 +25,6 @@ BLOCK = 8
 _SEQUENTIAL = frozenset({0xC0, 0xC1})
 _WHOLE_SCAN = b"\x00\x3f\x00"  # all 64 coefficients, all their bits: what sequential means
 _MAX_BLOCKS, _MAX_FACTOR = 10, 4
-_DRI = 0xDD
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 
 
@@ -126,7 +125,7 @@ def _chosen_tables(header: bytes, frame: js.Frame) -> list[tuple[int, int]]:
 
 
 def _check_factors(factors: list[tuple[int, int]], most: tuple[int, int]) -> None:
-    """Refuse what decoders do not agree on."""
+    """Refuse samplings that decoders do not agree on."""
     if any(not 1 <= side <= _MAX_FACTOR for factor in factors for side in factor):
         raise SpliceError("sampling factors out of range")
     if any(most[0] % h or most[1] % v for h, v in factors) or sum(h * v for h, v in factors) > _MAX_BLOCKS:
@@ -169,7 +168,7 @@ def _tables(data: bytes, segments: list[js.Segment]) -> tuple[dict[int, Table], 
 
 
 def _restart_interval(data: bytes, segments: list[js.Segment]) -> int:
-    found = [payload for payload in _payloads(data, segments, _DRI) if len(payload) == 2]  # noqa: PLR2004 - one number
+    found = [payload for payload in _payloads(data, segments, js.DRI) if len(payload) == 2]  # noqa: PLR2004 - one number
     return int.from_bytes(found[-1], "big") if found else 0
 
 
@@ -194,5 +193,5 @@ def interval_bytes(data: bytes, span: tuple[int, int]) -> bytes:
 
 
 def stuffed(bits: bytes) -> bytes:
-    """Return bits as they stand in a file: a zero after each 0xFF, which would start a marker."""
+    """Return bits as a file holds them: with a zero after each 0xFF, which would start a marker."""
     return bits.replace(b"\xff", b"\xff\0")

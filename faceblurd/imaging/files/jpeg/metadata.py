@@ -6,17 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 from faceblurd.imaging import jpeg_segments as js
-from faceblurd.imaging.metadata import (
-    BARE,
-    Scrub,
-    contains_picture,
-    orientation_of,
-    scrub_exif,
-    scrub_resources,
-    scrub_xmp,
-    thumbnail_of,
-    without_thumbnail,
-)
+from faceblurd.imaging import metadata
+from faceblurd.imaging.metadata import BARE, Scrub
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,7 +16,7 @@ EXIF, XMP, ICC, PHOTOSHOP = b"Exif\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_
 _JFIF_SIZE, _EXIF_PREFIX = 14, 6
 _APP3, _APP12 = 0xE3, 0xEC
 _META = (b"Meta\0\0", b"META\0\0")  # Kodak's: a second EXIF block
-_MAKERS = {  # what cameras wrote before EXIF had a place for it, and Photoshop's quality: facts, as text or numbers
+_MAKERS = {  # what cameras wrote before EXIF had a place for it, and Photoshop's quality: text and numbers
     js.APP0: re.compile(rb"(?:II|MM).{4}HEAPJPGM", re.DOTALL),
     _APP12: re.compile(rb"Ducky|.{0,99}\[picture info\]", re.DOTALL),
 }
@@ -36,7 +27,7 @@ _MAX_PAYLOAD = 65_533
 
 def orientation(data: bytes, segments: Iterable[js.Segment]) -> int:
     """Return the orientation of the first EXIF block, the one that viewers read."""
-    return next((orientation_of(block) for block in _exif_blocks(data, segments).values()), 1)
+    return next((metadata.orientation_of(block) for block in _exif_blocks(data, segments).values()), 1)
 
 
 def _is_exif(data: bytes, segment: js.Segment) -> bool:
@@ -77,14 +68,16 @@ def kept_segments(
     for segment in listed:
         if segment.marker in PICTURE:
             part = data[segment.start : segment.end]
-        elif _is_photoshop(data, segment):  # a block may go on in the next segment: all are written where the first was
+        elif _is_photoshop(data, segment):  # a block may go on in later segments: it is written where the first was
             part, resources = resources, b""
         elif _is_exif(data, segment):  # the same
-            part = _exif(scrub_exif(blocks[segment], scrub)) if segment in blocks else b""
+            block = metadata.scrub_exif(blocks[segment], scrub) if segment in blocks else b""
+            part = _split(js.APP1, block[:_EXIF_PREFIX], block[_EXIF_PREFIX:])
         elif segment.marker == js.APP14 and not keep_adobe:
             part = b""
         else:
-            part = _scrub(segment, segment.payload(data), scrub)
+            clean = _allowed(segment.marker, segment.payload(data), scrub)
+            part = b"" if clean is None else js.build(segment.marker, clean)
         if part:
             kept.append((segment, part))
     return kept
@@ -97,22 +90,13 @@ def _is_photoshop(data: bytes, segment: js.Segment) -> bool:
 def _resources(data: bytes, segments: Iterable[js.Segment], scrub: Scrub) -> bytes:
     """Return the segments of all scrubbed Photoshop resources."""
     pieces = [s.payload(data)[len(PHOTOSHOP) :] for s in segments if _is_photoshop(data, s)]
-    block = scrub_resources(b"".join(pieces), scrub)
-    step = _MAX_PAYLOAD - len(PHOTOSHOP)
-    return b"".join(js.build(js.APP13, PHOTOSHOP + block[i : i + step]) for i in range(0, len(block), step))
+    return _split(js.APP13, PHOTOSHOP, metadata.scrub_resources(b"".join(pieces), scrub))
 
 
-def _exif(block: bytes) -> bytes:
-    """Return the segments of a scrubbed EXIF block, which starts with its prefix."""
-    prefix, content = block[:_EXIF_PREFIX], block[_EXIF_PREFIX:]
-    step = _MAX_PAYLOAD - _EXIF_PREFIX
-    return b"".join(js.build(js.APP1, prefix + content[i : i + step]) for i in range(0, len(content), step))
-
-
-def _scrub(segment: js.Segment, payload: bytes, scrub: Scrub) -> bytes:
-    """Return the segment to write for one of metadata, empty when it must go."""
-    clean = _allowed(segment.marker, payload, scrub)
-    return b"" if clean is None else js.build(segment.marker, clean)
+def _split(marker: int, prefix: bytes, content: bytes) -> bytes:
+    """Return as many segments as the content needs, each with the prefix."""
+    step = _MAX_PAYLOAD - len(prefix)
+    return b"".join(js.build(marker, prefix + content[i : i + step]) for i in range(0, len(content), step))
 
 
 def _allowed(marker: int, payload: bytes, scrub: Scrub) -> bytes | None:
@@ -120,26 +104,26 @@ def _allowed(marker: int, payload: bytes, scrub: Scrub) -> bytes | None:
     if marker == js.APP0 and payload.startswith(b"JFIF\0") and len(payload) >= _JFIF_SIZE:
         return payload[:12] + b"\0\0"
     if marker == js.APP1 and payload.startswith(XMP):
-        packet = scrub_xmp(payload[len(XMP) :], scrub)
+        packet = metadata.scrub_xmp(payload[len(XMP) :], scrub)
         return None if packet is None else XMP + packet
     if marker == _APP3 and payload.startswith(_META):
-        return payload[:_EXIF_PREFIX] + scrub_exif(payload[_EXIF_PREFIX:], scrub) if scrub.anything else None
+        return payload[:_EXIF_PREFIX] + metadata.scrub_exif(payload[_EXIF_PREFIX:], scrub) if scrub.anything else None
     plain = (
         (marker == js.APP2 and payload.startswith(ICC))
         or (marker == js.APP14 and payload.startswith(b"Adobe"))
         or (scrub.anything and (marker == js.COM or (marker in _MAKERS and bool(_MAKERS[marker].match(payload)))))
     )
-    return payload if plain and not contains_picture(payload) else None
+    return payload if plain and not metadata.contains_picture(payload) else None
 
 
 def thumbnails(data: bytes, segments: Iterable[js.Segment]) -> list[bytes]:
     """Return the thumbnails that EXIF names, the one kind of embedded picture that may stay."""
-    return [found for block in _exif_blocks(data, segments).values() if (found := thumbnail_of(block))]
+    return [found for block in _exif_blocks(data, segments).values() if (found := metadata.thumbnail_of(block))]
 
 
 def leftovers(data: bytes, segments: Iterable[js.Segment]) -> list[str]:
     """Name the metadata segments that still look like a picture, other than EXIF's thumbnail."""
     listed = [s for s in segments if s.marker == js.COM or js.is_app(s.marker)]
     others = [(f"APP{s.marker - js.APP0}", s.payload(data)) for s in listed if not _is_exif(data, s)]
-    blocks = (("EXIF", without_thumbnail(block)) for block in _exif_blocks(data, listed).values())
-    return [name for name, content in (*others, *blocks) if contains_picture(content)]
+    blocks = (("EXIF", metadata.without_thumbnail(block)) for block in _exif_blocks(data, listed).values())
+    return [name for name, content in (*others, *blocks) if metadata.contains_picture(content)]

@@ -37,7 +37,6 @@ class NativeCoder:
     """Walks and writes restart intervals of one stream."""
 
     def __init__(self, stream: Stream) -> None:
-        """Build the tables. Raises SpliceError when the library is not there or refuses them."""
         if reason := available():
             raise SpliceError(reason)
         self._library = load()
@@ -108,7 +107,7 @@ def _at(array: npt.NDArray[Any]) -> ctypes.c_void_p:
 
 
 def _expect(array: npt.NDArray[Any], dtype: Any, shape: tuple[int, ...]) -> None:  # noqa: ANN401 - a numpy type
-    """Refuse an array that the C code would misread: a mistake of ours, not of the file."""
+    """Refuse an array that the C code would misread: a bug here, not in the file."""
     if array.dtype != dtype or array.shape != shape or not array.flags.c_contiguous:
         raise ValueError(f"{array.dtype} {array.shape} instead of {dtype} {shape}")
 
@@ -131,7 +130,7 @@ def load() -> Any:  # noqa: ANN401 - a library, or the reason why there is none
     if not os.path.exists(path):
         return "it was installed without a C compiler"
     try:
-        library = ctypes.CDLL(path)  # a function of ctypes.CDLL runs without the interpreter's lock
+        library = ctypes.CDLL(path)
         for name in ("fb_version", "fb_table_size", "fb_stream_size"):
             getattr(library, name).restype = ctypes.c_uint64
         for name in ("fb_unstuff", "fb_table", "fb_stream", "fb_walk", "fb_write"):

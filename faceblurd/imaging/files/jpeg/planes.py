@@ -1,7 +1,7 @@
 """Samples and coefficients: the cosine transforms, and the arrangement of blocks in a plane.
 
-Blocks are rows of 64 numbers in zigzag order; the transform of a block is then one product with a matrix. numpy makes
-it, in a third of OpenCV's time; workers keep it to one thread (`workers.job`).
+Blocks are rows of 64 numbers in zigzag order, so that the transform of a block is one product with a matrix. numpy
+takes a third of OpenCV's time for it; workers keep it to one thread (`workers.job`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 BLOCK: Final = 8
 _AT_ONCE: Final = 2048  # blocks: 512 kB of floats, whatever the size of a face
 MIDDLE: Final = 128
-_LARGEST: Final = 1023  # what a Huffman symbol of 8-bit JPEG can say
+_LARGEST: Final = 1023  # of an AC coefficient in 8-bit JPEG
 
 
 def samples(coefficients: npt.NDArray[np.int16], steps: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
@@ -30,7 +30,7 @@ def samples(coefficients: npt.NDArray[np.int16], steps: npt.NDArray[np.float32])
 
 
 def exact_samples(coefficients: npt.NDArray[np.int16], steps: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Do the same, not rounded."""
+    """Do the same without rounding."""
     values = np.asarray(coefficients * steps @ basis(), np.float32)
     values += MIDDLE
     return values.clip(0, 255, out=values).reshape(-1, BLOCK, BLOCK)

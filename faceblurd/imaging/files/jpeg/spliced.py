@@ -1,8 +1,7 @@
 """Check a spliced JPEG: by its blocks, and as another reader sees it.
 
-The blocks are compared with what hiding the regions gives, to the last coefficient, and what is in them with what a
-redaction may leave. Then OpenCV decodes the file as far down as there is a region: bits that only we read in our way
-would show there.
+The blocks are compared with what hiding the regions gives, to the last coefficient, and their content with what a
+redaction may leave. Then OpenCV decodes the file down to the lowest region: bits that others read otherwise show there.
 """
 
 from __future__ import annotations
@@ -52,8 +51,7 @@ class Spliced:
     """What the check found.
 
     `unlike`: the regions, upright, that are not as they should be. `changed`: the pixels, as stored, that may differ
-    from the original's; `same_bits`: outside of them, every bit is known to be the original's. `seen`: BGR as stored,
-    as far down as was looked.
+    from the original's; `same_bits`: outside of them, every bit is the original's. `seen`: upper part, BGR as stored.
     """
 
     unlike: list[Region]
@@ -73,7 +71,7 @@ def check(
     unlike, layout = set(comparison.unlike), comparison.layout
     unlike |= _holding_more(comparison, _painted_together(layout, has_luma=picture.has_luma), blur)
     seen = again.upper(_rows(comparison), by=by)
-    # Not where ink darkens what is shown (CMYK): the brightness that is stored is not that of the decoded colours.
+    # Not in CMYK, where black ink darkens the colours: the stored brightness is not that of what is decoded.
     is_shown = picture.has_luma and not picture.channels.inks
     if is_shown and layout.planes[0].horizontal * BLOCK == layout.mcu_width:
         _expect_seen(comparison, cv2.cvtColor(seen, cv2.COLOR_BGR2GRAY), by)
@@ -89,7 +87,7 @@ def _rows(comparison: Comparison) -> int:
 
 
 def _painted_together(layout: Layout, *, has_luma: bool) -> list[list[_Placed]]:
-    """Return the components to look at, by what was painted at one go: the brightness alone, or all of them."""
+    """Return the components to look at, in the groups that were painted together: only the brightness, or all."""
     placed: list[_Placed] = []
     first = 0
     for plane in layout.planes:
@@ -143,9 +141,9 @@ def _coarseness(plane: Plane) -> float:
 def _shows_what_was(
     comparison: Comparison, group: Sequence[_Placed], region: Region, blur: BlurSpec
 ) -> bool:  # fmt: skip
-    """Say whether a region shows rather what was there: asked of those that have few blocks of their own, or are weak.
+    """Say whether a region still shows the original: asked of small regions, and of weak redactions.
 
-    What was meant is painted here, on the samples of the components, a block more on each side, where no others lie.
+    What was meant is painted here, on the samples of the components, with a block more on each side.
     """
     plane = group[0][0]
     if max(region.width, region.height) > _LARGE_PX and not blur.allow_weak:
@@ -172,7 +170,8 @@ def _decoded(
     blocks: Blocks, plane: Plane, first: int, rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp]
 ) -> npt.NDArray[np.uint8]:
     """Decode blocks into samples side by side; those that were not read show anything."""
-    read = samples(_coefficients(blocks, plane, first, rows, columns).reshape(-1, BLOCK * BLOCK), plane.steps)
+    chosen = blocks.coefficients[_places(blocks, plane, first, rows, columns)]
+    read = samples(chosen.reshape(-1, BLOCK * BLOCK), plane.steps)
     side_by_side = read.reshape(len(rows), len(columns), BLOCK, BLOCK).transpose(0, 2, 1, 3)
     return np.ascontiguousarray(side_by_side.reshape(len(rows) * BLOCK, len(columns) * BLOCK))
 
@@ -184,9 +183,9 @@ def _in_samples(blur: BlurSpec, plane: Plane, layout: Layout) -> BlurSpec:
 
 
 def _sample(blocks: Blocks, plane: Plane, first: int, region: Region) -> Sample | None:
-    """Decode some blocks that lie in the middle of a region whole; None where there is none.
+    """Decode some of the blocks that lie wholly in the middle of a region; None where there is none.
 
-    A smooth surface is all that they hold, so that it quantises well; others hold the rim, and what is beside it.
+    These hold a smooth surface only; others hold the rim, too, and what is beside it.
     """
     sides = ((region.y, region.height, plane.height), (region.x, region.width, plane.width))
     spans = [core(*side) for side in sides]
@@ -205,14 +204,6 @@ def _chosen(start: int, end: int) -> npt.NDArray[np.intp]:
     return start + np.unique(np.linspace(0, end - start - 1, min(end - start, _MOST_BLOCKS)).astype(np.intp))
 
 
-def _coefficients(
-    blocks: Blocks, plane: Plane, first: int, rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp]
-) -> npt.NDArray[np.int16]:
-    """Return the blocks at these rows and columns of a component: (rows, columns, 64)."""
-    chosen: npt.NDArray[np.int16] = blocks.coefficients[_places(blocks, plane, first, rows, columns)]
-    return chosen
-
-
 def _places(
     blocks: Blocks, plane: Plane, first: int, rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp]
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
@@ -223,7 +214,7 @@ def _places(
 
 
 def _expect_seen(comparison: Comparison, gray: npt.NDArray[Any], by: int) -> None:
-    """Refuse a file whose decoder shows in a region rather what was there than what was written."""
+    """Refuse a file in which a decoder sees, in a region, the original rather than what was written."""
     plane, cells = comparison.layout.planes[0], BLOCK // by
     high, wide = gray.shape[0] // cells, gray.shape[1] // cells
     boxes = np.array([_whole_blocks(region, comparison, high, wide) for region in comparison.regions]).reshape(-1, 4)
@@ -246,7 +237,7 @@ def _expect_seen(comparison: Comparison, gray: npt.NDArray[Any], by: int) -> Non
 
 
 def _whole_blocks(region: Region, comparison: Comparison, high: int, wide: int) -> tuple[int, int, int, int]:
-    """Return top, left, bottom and right of the blocks of the first component that lie in a region whole."""
+    """Return top, left, bottom and right of the blocks of the first component that lie wholly in a region."""
     mine = in_plane(region, comparison.layout.planes[0], comparison.layout)
     bottom, right = (mine.y + mine.height) // BLOCK, (mine.x + mine.width) // BLOCK
     return -(-mine.y // BLOCK), -(-mine.x // BLOCK), min(bottom, high), min(right, wide)

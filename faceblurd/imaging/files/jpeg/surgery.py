@@ -54,7 +54,7 @@ class Interval:
 
 
 def best_coder(stream: Stream) -> Coder:
-    """Return the compiled bit loop, or the one in Python where that is not to be had."""
+    """Return the compiled bit loop, or the one in Python where there is none."""
     return NativeCoder(stream) if available() is None else FallbackCoder(stream)
 
 
@@ -67,7 +67,7 @@ def splice(
     coder_for: Callable[[Stream], Coder] = best_coder,
     reading: Reading | None = None,
 ) -> Spliced:
-    """Hide stored regions of a JPEG, of which `reading` is what they touch. Raises SpliceError for senseless bits."""
+    """Hide stored regions of a JPEG; `reading`: what they touch, if it was read. Raises SpliceError for bad bits."""
     areas = [touched(region, layout) for region in regions]
     reading = reading or Reading(data, layout, areas, coder_for)
     scan, tables = reading.written(reading.painted(regions, paint))
@@ -77,7 +77,7 @@ def splice(
 def _with_next(mask: npt.NDArray[np.bool_], layout: Layout) -> npt.NDArray[np.uint8]:
     """Add to the touched MCUs the one after each: its DC values are written as differences to them.
 
-    Not across a restart: there, differences start from nothing.
+    Not across a restart, after which differences count from zero.
     """
     wanted = mask.ravel().astype(np.uint8)
     after = np.roll(wanted, 1)
@@ -87,7 +87,7 @@ def _with_next(mask: npt.NDArray[np.bool_], layout: Layout) -> npt.NDArray[np.ui
 
 
 class Reading:
-    """What some areas of a scan hold, and where it lies in the scan's bits. Nothing in it changes."""
+    """What some areas of a scan hold, and where it lies in the scan's bits."""
 
     _painted: tuple[tuple[Region, ...], Paint, npt.NDArray[np.int16]] | None = None
 
@@ -120,7 +120,7 @@ class Reading:
         return Interval(bits, self._coder.walk(bits, wanted, coefficients[taken]), taken)
 
     def painted(self, regions: Sequence[Region], paint: Paint) -> npt.NDArray[np.int16]:
-        """Return the coefficients with stored regions hidden: made once, if the check asks for the same."""
+        """Return the coefficients with stored regions hidden; kept, since the check asks for the same."""
         asked = tuple(regions), paint
         if self._painted is None or self._painted[:2] != asked:
             coefficients = self.blocks.coefficients.copy()
@@ -130,7 +130,7 @@ class Reading:
         return self._painted[2]
 
     def written(self, coefficients: npt.NDArray[np.int16]) -> tuple[bytes, bytes]:
-        """Return the new scan, and the tables that it needs besides those that the file has."""
+        """Return the new scan, and the tables that it needs besides those of the file."""
         try:
             return self._scan(self._coder, coefficients, self.intervals, source=None), b""
         except MissingCodesError:  # an optimised table has only the symbols that its own scan needed
@@ -142,11 +142,10 @@ class Reading:
         stream = stream_of(self.layout, dc, ac)
         pairs = zip((*self.stream.dc, *self.stream.ac), (*stream.dc, *stream.ac), strict=True)
         kept = all(old.agrees_with(new) for old, new in pairs)
+        every = dict(self.intervals)
         if not kept:  # the codes of the whole scan change, so every interval is read
-            rest = set(range(len(self.spans))) - set(self.intervals)
-            every = {**self.intervals, **{number: self._walked(number, coefficients) for number in rest}}
-        else:
-            every = self.intervals
+            rest = set(range(len(self.spans))) - set(every)
+            every |= {number: self._walked(number, coefficients) for number in rest}
         scan = self._scan(self.coder_for(stream), coefficients, every, source=None if kept else self._coder)
         old = [*self.layout.dc.items(), *self.layout.ac.items()]
         new = [*dc.items(), *ac.items()]

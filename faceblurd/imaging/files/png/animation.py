@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import cv2
 import numpy as np
@@ -12,12 +12,12 @@ import numpy as np
 from faceblurd.errors import ImageError
 from faceblurd.imaging.files.animation import Animation, changed_box
 from faceblurd.imaging.files.bmp import swapped
-from faceblurd.imaging.files.codecs import check_size, pillow
+from faceblurd.imaging.files.codecs import check_size, encode_cv, pillow
 from faceblurd.imaging.files.composition import Disposal, Layer
 from faceblurd.imaging.files.png import PngPicture, texts
 from faceblurd.imaging.files.png import chunks as png_chunks
-from faceblurd.imaging.files.png.chunks import SIGNATURE, Chunk
-from faceblurd.imaging.metadata import BARE, contains_picture, orientation_of
+from faceblurd.imaging.files.png.chunks import Chunk
+from faceblurd.imaging.metadata import BARE, orientation_of
 from faceblurd.model import Reason
 
 if TYPE_CHECKING:
@@ -30,9 +30,23 @@ if TYPE_CHECKING:
 
 _ANIMATION: Final = frozenset({b"acTL", b"fcTL", b"fdAT"})
 _BYTE: Final = 8
-_CONTROL: Final = struct.Struct(">IIIIIHHBB")  # number, width, height, x, y, delay, its denominator, dispose, blend
+_CONTROL: Final = struct.Struct(">IIIIIHHBB")
 _DISPOSALS: Final = {0: Disposal.KEEP, 1: Disposal.CLEAR, 2: Disposal.RESTORE}
 _PLAIN = {2: cv2.COLOR_BGRA2BGR, 0: cv2.COLOR_BGRA2GRAY}
+
+
+class _Control(NamedTuple):
+    """The header of a frame. The delay is a fraction."""
+
+    number: int
+    width: int
+    height: int
+    left: int
+    top: int
+    delay: int
+    of_a_second: int
+    disposal: int
+    blend: int
 
 
 class ApngPicture(Animation):
@@ -54,45 +68,36 @@ class ApngPicture(Animation):
         self.frames = len(self._controls) + self._first_is_apart
         self._check(kinds)
         self._parts = self._streams()
-        exif = next((chunk.body for chunk in chunks if chunk.kind == b"eXIf"), b"")
-        self.orientation = orientation_of(exif)
+        self.orientation = orientation_of(png_chunks.body_of(chunks, b"eXIf"))
 
     def _check(self, kinds: list[bytes]) -> None:
         """Refuse a file whose parts do not fit together. How many frames it names does not matter: all are searched."""
-        control = next(chunk.body for chunk in self._chunks if chunk.kind == b"acTL")
+        control = png_chunks.body_of(self._chunks, b"acTL")
         if kinds.count(b"acTL") > 1 or len(control) != _BYTE or b"IDAT" not in kinds:
             raise ImageError(Reason.DAMAGED, "The animation of the PNG has no proper header")
         if struct.unpack_from(">I", control)[0] > len(self._controls) and b"IEND\xaeB`\x82" not in self._data:
             raise ImageError(Reason.INCOMPLETE, "The PNG ends before its last frame", retryable=True)
         whole = self.width, self.height
-        for number, (_, width, height, left, top, *_, disposal, blend) in enumerate(self._controls):
-            inside = left + width <= whole[0] and top + height <= whole[1]
+        for number, one in enumerate(self._controls):
+            inside = one.left + one.width <= whole[0] and one.top + one.height <= whole[1]
             is_rows = not number and not self._first_is_apart  # of the picture that viewers without animation show
-            if (
-                (is_rows and (width, height) != whole)
-                or not inside
-                or not width
-                or not height
-                or disposal not in _DISPOSALS
-                or blend > 1
-            ):
+            fits = (one.width, one.height) == whole if is_rows else inside and one.width and one.height
+            if not fits or not inside or one.disposal not in _DISPOSALS or one.blend > 1:
                 raise ImageError(Reason.DAMAGED, "A frame of the PNG has no proper header")
 
     def layer(self, number: int) -> Layer:
         """Decode one frame as a PNG of its own."""
         header, bodies = self._parts[number]
         png_chunks.check_stream(header, bodies)
-        size = (header.width, header.height, header.depth, header.colour, 0, 0, int(header.interlaced))
         shared = [chunk for chunk in self._chunks if chunk.kind in {b"PLTE", b"tRNS"}]
-        chunks = [Chunk(b"IHDR", struct.pack(">IIBBBBB", *size)), *shared]
-        chunks += [Chunk(b"IDAT", body) for body in bodies]
-        with pillow(SIGNATURE + b"".join(c.build() for c in (*chunks, Chunk(b"IEND", b""))), "PNG") as image:
+        rows = [Chunk(b"IDAT", body) for body in bodies]
+        with pillow(png_chunks.join([header.chunk(), *shared, *rows, png_chunks.END]), "PNG") as image:
             pixels = swapped(np.asarray(image.convert("RGBA")))
         check_size(pixels, width=header.width, height=header.height)
         if self._is_apart(number):
             return Layer(pixels, alone=True)
-        left, top, _, _, disposal, blend = self._controls[number - self._first_is_apart][3:]
-        return Layer(pixels, left, top, _DISPOSALS[disposal], replaces=not blend)
+        place = self._controls[number - self._first_is_apart]
+        return Layer(pixels, place.left, place.top, _DISPOSALS[place.disposal], replaces=not place.blend)
 
     def write(self, frames: Sequence[npt.NDArray[np.uint8]], scrub: Scrub) -> tuple[bytes, str]:
         """Write each frame as the box that changed, which replaces what was there."""
@@ -101,9 +106,9 @@ class ApngPicture(Animation):
             left, top, right, bottom = changed_box(before, frame)
             rows = self._compressed(frame[top:bottom, left:right])
             if not self._is_apart(index):
-                delay = self._controls[index - self._first_is_apart][5:7]
+                old = self._controls[index - self._first_is_apart]
                 place = (right - left, bottom - top, left, top)
-                out.append(Chunk(b"fcTL", _CONTROL.pack(number, *place, *delay, 0, 0)))
+                out.append(Chunk(b"fcTL", _CONTROL.pack(number, *place, old.delay, old.of_a_second, 0, 0)))
                 number += 1
                 before = frame
             for row in rows:
@@ -119,11 +124,9 @@ class ApngPicture(Animation):
         if self._colour() in _PLAIN:
             plain: npt.NDArray[Any] = cv2.cvtColor(np.ascontiguousarray(pixels), _PLAIN[self._colour()])
         else:
-            plain = np.ascontiguousarray(pixels)
-        done, encoded = cv2.imencode(".png", plain, [cv2.IMWRITE_PNG_COMPRESSION, 4])
-        if not done:
-            raise ImageError(Reason.DAMAGED, "The PNG does not encode")
-        return [chunk.body for chunk in png_chunks.read_chunks(encoded.tobytes()) if chunk.kind == b"IDAT"]
+            plain = pixels
+        encoded = encode_cv(plain, ".png", [cv2.IMWRITE_PNG_COMPRESSION, 4], what="PNG")
+        return [chunk.body for chunk in png_chunks.read_chunks(encoded) if chunk.kind == b"IDAT"]
 
     def _colour(self) -> int:
         """Return the colour type to write: gray and colours as they were, all else with opacity."""
@@ -132,28 +135,25 @@ class ApngPicture(Animation):
 
     def _shows_holes(self) -> bool:
         """Say whether frames of opaque layers leave something transparent."""
-        _, width, height, _, _, _, _, disposal, _ = self._controls[0]
-        starts_whole = (width, height) == (self.width, self.height) and _DISPOSALS[disposal] is Disposal.KEEP
-        return not starts_whole or any(_DISPOSALS[control[7]] is Disposal.CLEAR for control in self._controls)
+        first, disposals = self._controls[0], [_DISPOSALS[one.disposal] for one in self._controls]
+        starts_whole = (first.width, first.height) == (self.width, self.height) and disposals[0] is Disposal.KEEP
+        return not starts_whole or Disposal.CLEAR in disposals
 
     def _joined(self, frames: list[Chunk], scrub: Scrub) -> bytes:
         """Put the metadata before the frames, and what was behind them behind."""
         rows = next(i for i, chunk in enumerate(self._chunks) if chunk.kind == b"IDAT")
         clean = [png_chunks.scrub_chunk(chunk, scrub, same_pixels=False) for chunk in self._chunks]
-        size = struct.pack(">IIBBBBB", self.width, self.height, _BYTE, self._colour(), 0, 0, 0)
-        loops = next(chunk.body[4:] for chunk in self._chunks if chunk.kind == b"acTL")
+        header = replace(self._header, depth=_BYTE, colour=self._colour(), interlaced=False)
+        loops = png_chunks.body_of(self._chunks, b"acTL")[4:]
         control = Chunk(b"acTL", struct.pack(">I", len(self._controls)) + loops)
-        before, after = ([c for c in part if c] for part in (clean[:rows], clean[rows:]))
-        chunks = [Chunk(b"IHDR", size), *before, control, *frames, *after, Chunk(b"IEND", b"")]
-        return SIGNATURE + b"".join(chunk.build() for chunk in chunks)
+        return png_chunks.join([header.chunk(), *clean[:rows], control, *frames, *clean[rows:], png_chunks.END])
 
     def scrubbed(self, scrub: Scrub = BARE) -> bytes:
         """Filter the chunks; all frames stay byte for byte."""
         for header, bodies in self._parts:
             if not png_chunks.check_stream(header, bodies):
                 raise ImageError(Reason.DAMAGED, "The PNG has data behind its rows")  # nobody has looked at them
-        clean = (_scrubbed(chunk, scrub) for chunk in self._chunks)
-        return SIGNATURE + b"".join(chunk.build() for chunk in clean if chunk)
+        return png_chunks.join(_scrubbed(chunk, scrub) for chunk in self._chunks)
 
     def _streams(self) -> list[tuple[Header, list[bytes]]]:
         """Return size and compressed rows of each frame, and of a first picture that is none."""
@@ -168,15 +168,13 @@ class ApngPicture(Animation):
 
     def embedded(self) -> list[str]:
         """Name the chunks that still look like a picture."""
-        pixels = png_chunks.CRITICAL | _ANIMATION
-        others = (chunk for chunk in self._chunks if chunk.kind not in pixels)
-        return [c.kind.decode("latin-1") for c in others if contains_picture(texts.shown_by(c))]
+        return texts.with_pictures(self._chunks, besides=png_chunks.CRITICAL | _ANIMATION)
 
 
-def _control(chunk: Chunk) -> tuple[int, ...]:
+def _control(chunk: Chunk) -> _Control:
     if len(chunk.body) != _CONTROL.size:
         raise ImageError(Reason.DAMAGED, "A frame of the PNG has no proper header")
-    return _CONTROL.unpack(chunk.body)
+    return _Control._make(_CONTROL.unpack(chunk.body))
 
 
 def _scrubbed(chunk: Chunk, scrub: Scrub) -> Chunk | None:

@@ -5,24 +5,21 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from faceblurd.errors import ImageError
 from faceblurd.imaging.files.png import texts
-from faceblurd.imaging.metadata import (
-    BARE,
-    Scrub,
-    contains_picture,
-    scrub_exif,
-)
+from faceblurd.imaging.metadata import BARE, Scrub, contains_picture, scrub_exif
 from faceblurd.model import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 CRITICAL = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
 _NEEDED = frozenset({b"tRNS", b"acTL", b"fcTL", b"fdAT"})  # ancillary by their names, and part of what is shown
-_LAST = frozenset(
-    {b"IDAT", b"fdAT", b"tEXt", b"zTXt", b"iTXt", b"eXIf", b"tIME"}
-)  # what a file without its end ends with
-_END = bytes(4) + b"IEND\xaeB`\x82"
+# Kinds of the last chunk of a file that lacks its end chunk.
+_LAST = frozenset({b"IDAT", b"fdAT", b"tEXt", b"zTXt", b"iTXt", b"eXIf", b"tIME"})
 _BY_TYPE = frozenset({b"bKGD", b"sBIT"})
 _PIXEL_MEANING = frozenset({b"tRNS", b"bKGD", b"sBIT", b"hIST"})  # in terms of the stored colour type
 _PLAIN = frozenset({
@@ -30,7 +27,7 @@ _PLAIN = frozenset({
     b"oFFs", b"sCAL", b"pCAL", b"sTER", b"vpAg", b"caNv", b"orNT",
 })  # fmt: skip
 _MAX_PLAIN = 256  # bytes: numbers, and a few words
-POINTERS = b"iDOT"  # Apple's: where among the rows a second decoder may begin
+POINTERS = b"iDOT"  # Apple's: where in the rows a second decoder may begin
 _ZLIB_HEADER = 2  # bytes
 _MAX_SURPLUS = 1 << 16
 _MAX_CHUNKS = 250_000  # 512 MB in pieces of 4 kB are 125,000
@@ -51,6 +48,10 @@ class Chunk:
         return struct.pack(">I", len(self.body)) + self.kind + self.body + struct.pack(">I", crc)
 
 
+END = Chunk(b"IEND", b"")
+_END = END.build()
+
+
 @dataclass(frozen=True, slots=True)
 class Header:
     """The fields of IHDR."""
@@ -61,11 +62,27 @@ class Header:
     colour: int
     interlaced: bool
 
+    def chunk(self) -> Chunk:
+        """Return it as a chunk."""
+        fields = (self.width, self.height, self.depth, self.colour, 0, 0, int(self.interlaced))
+        return Chunk(b"IHDR", struct.pack(">IIBBBBB", *fields))
+
+
+def join(chunks: Iterable[Chunk | None]) -> bytes:
+    """Return a whole file; None stands for a chunk that went."""
+    return SIGNATURE + b"".join(chunk.build() for chunk in chunks if chunk)
+
+
+def body_of(chunks: Iterable[Chunk], kind: bytes) -> bytes:
+    """Return the body of the first chunk of a kind, empty without one."""
+    return next((chunk.body for chunk in chunks if chunk.kind == kind), b"")
+
 
 def read_chunks(data: bytes) -> list[Chunk]:
     """Return all chunks up to IEND, which may be cut. Raises ImageError; what follows IEND is not looked at.
 
-    A chunk with a wrong checksum goes when it is no part of the picture. Rows may have one: they bring another along.
+    A chunk with a wrong checksum is left out when it is no part of the picture. Rows stay: their stream has a checksum
+    of its own.
     """
     chunks: list[Chunk] = []
     position = len(SIGNATURE)
@@ -73,7 +90,7 @@ def read_chunks(data: bytes) -> list[Chunk]:
         if len(chunks) == _MAX_CHUNKS:
             raise ImageError(Reason.DAMAGED, "The chunks of the PNG do not end")
         if chunks and chunks[-1].kind in _LAST and _END.startswith(data[position : position + len(_END) + 1]):
-            chunks.append(Chunk(b"IEND", b""))
+            chunks.append(END)
             break
         chunk, position = _read_chunk(data, position)
         chunks += [chunk] if chunk else []
@@ -109,7 +126,7 @@ def read_header(chunks: list[Chunk]) -> Header:
 
 
 def check_rows(header: Header, chunks: list[Chunk]) -> bool:
-    """Inflate all IDATs and count, whatever a decoder does with a short stream (4.14 refuses). Raises ImageError.
+    """Inflate all IDATs, and count: decoders treat a short stream in several ways. Raises ImageError.
 
     Returns whether that is all: no row too many, and nothing behind the stream.
     """
@@ -117,7 +134,7 @@ def check_rows(header: Header, chunks: list[Chunk]) -> bool:
 
 
 def check_stream(header: Header, bodies: list[bytes]) -> bool:
-    """As `check_rows`, for the parts of one stream, such as a frame's."""
+    """Do the same for the parts of one compressed stream, such as a frame's."""
     inflater, got, behind = zlib.decompressobj(), 0, 0
     wanted = _inflated_size(header)
     try:
@@ -134,10 +151,7 @@ def check_stream(header: Header, bodies: list[bytes]) -> bool:
 
 
 def with_sound_sum(header: Header, chunks: list[Chunk]) -> list[Chunk] | None:
-    """Give rows that are all there the sum that their stream lacks or has wrong: programs show them all the same.
-
-    None where that is not what is wrong with them.
-    """
+    """Correct the checksum of the compressed rows, which programs ignore; None where something else is wrong."""
     stream, wanted = b"".join(chunk.body for chunk in chunks if chunk.kind == b"IDAT"), _inflated_size(header)
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
@@ -176,7 +190,7 @@ def _inflated_size(header: Header) -> int:
 def scrub_chunk(chunk: Chunk, scrub: Scrub = BARE, *, same_pixels: bool, same_type: bool = False) -> Chunk | None:
     """Return what may stay of a chunk.
 
-    `same_pixels`: the stored pixels stay, and what speaks of them with them. `same_type`: at least depth and colours.
+    `same_pixels`: the stored pixels stay, so that what describes them may stay. `same_type`: depth and colour type do.
     """
     if chunk.kind in CRITICAL:
         return chunk if same_pixels else None
@@ -192,13 +206,13 @@ def scrub_chunk(chunk: Chunk, scrub: Scrub = BARE, *, same_pixels: bool, same_ty
 
 
 def with_sound_pointers(old: list[Chunk], new: list[Chunk]) -> list[Chunk]:
-    """Leave iDOT out, which counts bytes from itself on, where something between it and the last rows has changed."""
-    parts = [[c.build() for c in chunks] for chunks in (old, new)]
-    stretches = []
-    for chunks, built in zip((old, new), parts, strict=True):
-        kinds = [chunk.kind for chunk in chunks]
-        if POINTERS not in kinds:
-            return new
-        last = max((at for at, kind in enumerate(kinds) if kind == b"IDAT"), default=0)
-        stretches.append(built[kinds.index(POINTERS) : last + 1])
-    return new if stretches[0] == stretches[1] else [chunk for chunk in new if chunk.kind != POINTERS]
+    """Leave out iDOT, which holds offsets from itself into the rows, where anything up to the last row has changed."""
+    same = _from_pointers(old) == _from_pointers(new)
+    return new if same else [chunk for chunk in new if chunk.kind != POINTERS]
+
+
+def _from_pointers(chunks: list[Chunk]) -> list[Chunk]:
+    """Return the chunks from the pointers to the last rows."""
+    kinds = [chunk.kind for chunk in chunks]
+    last = max((at for at, kind in enumerate(kinds) if kind == b"IDAT"), default=0)
+    return chunks[kinds.index(POINTERS) : last + 1] if POINTERS in kinds else []

@@ -1,4 +1,4 @@
-"""The "Raw profile" texts of a PNG: ImageMagick's way to keep EXIF, IPTC, XMP and colour profiles, in hexadecimal."""
+"""The "Raw profile" texts of a PNG, in which ImageMagick keeps EXIF, IPTC, XMP and colour profiles in hexadecimal."""
 
 from __future__ import annotations
 
@@ -6,25 +6,17 @@ import binascii
 import re
 from typing import Final
 
-from faceblurd.imaging.metadata import (
-    Scrub,
-    contains_picture,
-    scrub_exif,
-    scrub_resources,
-    scrub_xmp,
-    thumbnail_of,
-    without_thumbnail,
-)
+from faceblurd.imaging import metadata
 from faceblurd.imaging.metadata.photoshop import scrub_iptc
 
-_TEXT: Final = re.compile(rb"\s*(\S+)\s+(\d+)\s([0-9A-Fa-f\s]*)")  # blanks have one place each: no way to try them all
+_TEXT: Final = re.compile(rb"\s*(\S+)\s+(\d+)\s([0-9A-Fa-f\s]*)")  # no two parts match blanks: linear time
 _EXIF: Final = b"Exif\0\0"
 _XMP: Final = b"http://ns.adobe.com/xap/1.0/\0"
 _PHOTOSHOP: Final = b"Photoshop 3.0\0"
 _LINE_DIGITS: Final = 72
 
 
-def scrubbed(name: bytes, text: bytes, scrub: Scrub) -> bytes | None:
+def scrubbed(name: bytes, text: bytes, scrub: metadata.Scrub) -> bytes | None:
     """Return the text of the profile `name` with what may stay; None where nothing may, or it does not parse."""
     content = _content(text)
     if content is None:
@@ -36,13 +28,13 @@ def scrubbed(name: bytes, text: bytes, scrub: Scrub) -> bytes | None:
 def without_thumbnail_in(text: bytes) -> bytes | None:
     """Return the content of a profile, zeros in the place of EXIF's thumbnail; None where it does not parse."""
     content = _content(text)
-    return without_thumbnail(content) if content and content.startswith(_EXIF) else content
+    return metadata.without_thumbnail(content) if content and content.startswith(_EXIF) else content
 
 
 def thumbnail_in(text: bytes) -> bytes | None:
     """Return the thumbnail of a profile that holds EXIF."""
     content = _content(text)
-    return thumbnail_of(content) if content and content.startswith(_EXIF) else None
+    return metadata.thumbnail_of(content) if content and content.startswith(_EXIF) else None
 
 
 def _content(text: bytes) -> bytes | None:
@@ -62,20 +54,20 @@ def _text(name: bytes, content: bytes) -> bytes:
     return b"\n%s\n%8d\n%s\n" % (name, len(content), lines)
 
 
-def _scrubbed(name: bytes, content: bytes, scrub: Scrub) -> bytes | None:
+def _scrubbed(name: bytes, content: bytes, scrub: metadata.Scrub) -> bytes | None:
     """Scrub by what a profile starts with: `APP1` is EXIF or XMP, `iptc` most often Photoshop's resources."""
     if name in {b"icc", b"icm"}:
-        return None if contains_picture(content) else content
+        return None if metadata.contains_picture(content) else content
     if not scrub.anything:
         return None
     if content.startswith(_EXIF):
-        return scrub_exif(content, scrub)
+        return metadata.scrub_exif(content, scrub)
     if content.startswith(_XMP) or name == b"xmp":
         start = len(_XMP) if content.startswith(_XMP) else 0
-        packet = scrub_xmp(content[start:], scrub)
+        packet = metadata.scrub_xmp(content[start:], scrub)
         return None if packet is None else content[:start] + packet
     if content.startswith(b"\x1c"):
         return scrub_iptc(content, scrub)
     start = len(_PHOTOSHOP) if content.startswith(_PHOTOSHOP) else 0
-    resources = scrub_resources(content[start:], scrub)
+    resources = metadata.scrub_resources(content[start:], scrub)
     return content[:start] + resources if resources else None

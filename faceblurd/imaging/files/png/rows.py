@@ -1,6 +1,6 @@
 """Rows of the PNG types that OpenCV cannot write: palettes, fewer than 8 bits, gray with opacity.
 
-What the redaction painted takes the colours that such a type can hold; all other pixels keep their values.
+What was painted takes colours that such a type can hold; all other pixels keep their values.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ GRAY, PALETTE, GRAY_ALPHA = 0, 3, 4
 _BYTE: Final = 8
 _LEVEL: Final = 6
 _SAME, _LEFT, _ABOVE, _NEAREST = 0, 1, 2, 4  # filters: what is subtracted from a byte (the last one is Paeth's)
-_SHADES: Final = 0xF0  # painted colours are rounded to these bits, so that a palette has room for them
+_SHADES: Final = np.uint8(0xF0)  # painted colours are rounded to these bits, so that a palette has room for them
 
 
 def is_special(header: Header) -> bool:
@@ -58,13 +58,13 @@ def _palette(pixels: npt.NDArray[Any], header: Header, chunks: list[Chunk], befo
     named = {chunk.kind: chunk.body for chunk in chunks if chunk.kind in {b"PLTE", b"tRNS"}}
     table = _table(named)
     changed = (pixels != before).any(axis=2)
-    painted = rgba(pixels)[changed] & _SHADES
+    painted = rgba(pixels[changed]) & _SHADES
     if len(table) == 1 << header.depth:  # full: what no other pixel uses makes room
-        table = table[np.unique(nearest(rgba(pixels)[~changed], table))]
+        table = table[np.unique(nearest(rgba(pixels[~changed]), table))]
     table = _extended(table, painted, 1 << header.depth)
     cells = np.zeros(changed.shape, np.uint8)
     for where in (changed, ~changed):
-        cells[where] = nearest(rgba(pixels)[where], table)
+        cells[where] = nearest(rgba(pixels[where]), table)
     pixels[...] = table[cells][:, :, [2, 1, 0, 3][: pixels.shape[2]]]
     out = [Chunk(b"PLTE", table[:, :3].tobytes())]
     if b"tRNS" in named:
@@ -100,7 +100,7 @@ def rows(samples: npt.NDArray[Any], header: Header) -> Chunk:
 
 
 def _step(samples: npt.NDArray[Any]) -> int:
-    """Return the bytes of a pixel; 0 for those that are no colours or share a byte, which no filter helps."""
+    """Return the bytes of a pixel; 0 for indices and for pixels that share a byte, which no filter helps."""
     return samples.itemsize * samples.shape[2] if samples.ndim > 2 else 0  # noqa: PLR2004 - rows, columns, channels
 
 
@@ -114,7 +114,7 @@ def _packed(samples: npt.NDArray[Any], depth: int) -> npt.NDArray[np.uint8]:
 
 
 def _filtered(lines: npt.NDArray[np.uint8], step: int) -> bytes:
-    """Subtract what foretells a byte best, one filter for all rows, and put its number before each."""
+    """Apply the filter that predicts bytes best, the same to all rows, and put its number before each row."""
     kind, best = _SAME, lines
     if step:
         left, above, corner = (np.zeros_like(lines) for _ in range(3))

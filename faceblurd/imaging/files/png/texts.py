@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from faceblurd.errors import ImageError
 from faceblurd.imaging.files.png import profile as png_profile
@@ -14,6 +14,8 @@ from faceblurd.imaging.metadata.wording import holds_keywords, is_field_of, lies
 from faceblurd.model import Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from faceblurd.imaging.files.png.chunks import Chunk
 
 _XMP = b"XML:com.adobe.xmp\0"
@@ -23,12 +25,9 @@ _MAX_TEXT = 16 << 20  # of all texts and profiles together, inflated: each is se
 
 
 def check(chunks: list[Chunk]) -> None:
-    """Refuse texts that inflate to more than anybody wrote, before any of them is looked at."""
+    """Refuse texts that inflate to too much, before any of them is searched. Raises ImageError TOO_LARGE."""
     left = _MAX_TEXT
-    for chunk in chunks:
-        packed = _packed(chunk)
-        if packed is None:
-            continue
+    for packed in (parts.body for chunk in chunks if (parts := _parts(chunk)) and parts.packed):
         try:
             left -= len(zlib.decompressobj().decompress(packed, left))
         except zlib.error:
@@ -55,16 +54,10 @@ def scrubbed(chunk: Chunk, scrub: Scrub) -> Chunk | None:
 
 def _with_text(chunk: Chunk, text: bytes | None) -> Chunk | None:
     """Return a text chunk with another text; the chunk itself where it is the same."""
-    if text is None or text == text_of(chunk):
-        return chunk if text is not None else None
-    keyword, _, rest = chunk.body.partition(b"\0")
-    if chunk.kind == b"zTXt":
-        return replace(chunk, body=keyword + b"\0\0" + zlib.compress(text))
-    if chunk.kind == b"tEXt":
-        return replace(chunk, body=keyword + b"\0" + text)
-    language, translated = rest[2:].split(b"\0", 2)[:2]
-    body = zlib.compress(text) if rest[:1] == b"\1" else text
-    return replace(chunk, body=b"\0".join((keyword + b"\0" + rest[:1], language, translated, body)))
+    parts = _parts(chunk)
+    if text is None or parts is None or text == text_of(chunk):
+        return None if text is None else chunk
+    return replace(chunk, body=parts.head + (zlib.compress(text) if parts.packed else text))
 
 
 def thumbnail_in(chunk: Chunk) -> bytes | None:
@@ -76,7 +69,7 @@ def thumbnail_in(chunk: Chunk) -> bytes | None:
 
 
 def shown_by(chunk: Chunk) -> bytes:
-    """Return what of a chunk has to be free of pictures: its text, or its bytes but for EXIF's thumbnail."""
+    """Return the part of a chunk that must hold no picture: its text, or its bytes without EXIF's thumbnail."""
     if chunk.kind == b"eXIf":
         return without_thumbnail(chunk.body)
     text = text_of(chunk)
@@ -84,27 +77,40 @@ def shown_by(chunk: Chunk) -> bytes:
     return profile or text or chunk.body
 
 
+def with_pictures(chunks: Iterable[Chunk], *, besides: frozenset[bytes]) -> list[str]:
+    """Name the chunks that still look like a picture, other than those of some kinds."""
+    others = (chunk for chunk in chunks if chunk.kind not in besides)
+    return [chunk.kind.decode("latin-1") for chunk in others if contains_picture(shown_by(chunk))]
+
+
 def text_of(chunk: Chunk) -> bytes | None:
     """Return the text of tEXt, zTXt or iTXt, or the profile of iCCP, inflated; None where there is none."""
-    packed = _packed(chunk)
-    if packed is not None:
-        return _inflate(packed)
-    _, _, rest = chunk.body.partition(b"\0")
-    if chunk.kind == b"iTXt":
-        parts = rest[2:].split(b"\0", 2)
-        return parts[2] if len(parts) == 3 else None  # noqa: PLR2004 - language, translated keyword, text
-    return rest if chunk.kind == b"tEXt" else None
-
-
-def _packed(chunk: Chunk) -> bytes | None:
-    """Return what is compressed in a chunk other than rows; None where nothing is."""
-    if chunk.kind not in {b"zTXt", b"iTXt", b"iCCP"}:
+    parts = _parts(chunk)
+    if parts is None:
         return None
-    _, _, rest = chunk.body.partition(b"\0")
-    if chunk.kind != b"iTXt":
-        return rest[1:]
-    parts = rest[2:].split(b"\0", 2)
-    return parts[2] if rest[:1] == b"\x01" and len(parts) == 3 else None  # noqa: PLR2004 - as in `text_of`
+    return _inflate(parts.body) if parts.packed else parts.body
+
+
+class _Parts(NamedTuple):
+    """What stands before the text of a chunk, its text, and whether that is compressed."""
+
+    head: bytes
+    body: bytes
+    packed: bool
+
+
+def _parts(chunk: Chunk) -> _Parts | None:
+    keyword, _, rest = chunk.body.partition(b"\0")
+    match chunk.kind:
+        case b"tEXt":
+            return _Parts(keyword + b"\0", rest, packed=False)
+        case b"zTXt" | b"iCCP":
+            return _Parts(keyword + b"\0\0", rest[1:], packed=True)
+        case b"iTXt" if rest[2:].count(b"\0") > 1:  # behind the flags: language, translated keyword, text
+            language, translated, text = rest[2:].split(b"\0", 2)
+            head = b"\0".join((keyword, rest[:1], language, translated, b""))
+            return _Parts(head, text, packed=rest[:1] == b"\1")
+    return None
 
 
 def _inflate(body: bytes) -> bytes | None:

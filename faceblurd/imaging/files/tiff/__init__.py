@@ -1,16 +1,18 @@
-"""TIFF of one page or more: 8-bit, 16-bit, CMYK, palettes, black and white; every tag is kept that may stay.
+"""TIFF of one page or more: 8-bit, 16-bit, CMYK, palettes, black and white. Every tag that may stay is kept.
 
-Each page is searched and hidden. A reduced copy of another page is hidden where that one is, too, or goes when it is of
-a kind that we cannot write.
+Each page is searched and redacted. A reduced copy of another page is redacted in the same places, or goes when it is of
+a kind that cannot be written.
 """
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from faceblurd.errors import ImageError
-from faceblurd.imaging.files.codecs import ends_in_mid_row, looks_of, preview_of
+from faceblurd.imaging.files.codecs import ends_in_mid_row, preview_of
+from faceblurd.imaging.files.still import BasePicture
 from faceblurd.imaging.files.tiff.graft import with_rows
 from faceblurd.imaging.files.tiff.layout import TiffLayout
 from faceblurd.imaging.files.tiff.pixels import TiffPixels
@@ -33,54 +35,51 @@ if TYPE_CHECKING:
 _SAME_SHAPE: Final = 0.02
 
 
-class TiffPicture:
+class TiffPicture(BasePicture):
     """All pages."""
 
     format = "tiff"
-    animated = False
 
     def __init__(self, data: bytes) -> None:
-        """Read the directories; refuse what would lose something: other depths, other compressions."""
+        """Read the directories; refuse pages whose depth or compression would be lost."""
         self._layout = TiffLayout(data)
-        opened = [(page, _pixels(page)) for page in self._layout.chain]
+        file = io.BytesIO(data)
+        opened = [(page, _pixels(page, file)) for page in self._layout.chain]
         self._layout.leave_out([page for page, pixels in opened if pixels is None])
         self._pages = [pixels for _, pixels in opened if pixels]
         if not self._pages:
             raise ImageError(Reason.UNSUPPORTED, "The TIFF has only reduced pictures of an unsupported kind")
         self.frames = len(self._pages)
         self.width, self.height, self.orientation = self.size_of(0)
-        self._stored: tuple[int, npt.NDArray[Any]] | None = None
+        self._decoded: tuple[int, npt.NDArray[Any]] | None = None
 
     def size_of(self, frame: int) -> tuple[int, int, int]:
         """Return columns, rows and orientation of a page."""
         page = self._pages[frame].page
         return page.width, page.height, page.orientation
 
-    def _load(self, frame: int) -> npt.NDArray[Any]:
-        """Decode once; the detectors' preview and the pixels come from the same decode."""
-        if self._stored is None or self._stored[0] != frame:
-            self._stored = None
+    def stored(self, frame: int) -> npt.NDArray[Any]:
+        """Decode a page once, and keep no other."""
+        if self._decoded is None or self._decoded[0] != frame:
+            self._decoded = None
             rows = self._pages[frame].decoded()
             if self._layout.is_sparse and ends_in_mid_row(rows):
                 raise ImageError(Reason.INCOMPLETE, "The end of the TIFF is only zeros", retryable=True)
-            self._stored = frame, rows
-        return self._stored[1]
+            self._decoded = frame, rows
+        return self._decoded[1]
 
     def preview(self, longest_px: int | None, frame: int = 0) -> npt.NDArray[Any]:
-        """Scale a whole page down."""
-        return preview_of(self._shown(frame), orientation=self.size_of(frame)[2], longest_px=longest_px)
+        """Scale a whole page down, as it is shown."""
+        return preview_of(self.shown(frame), orientation=self.size_of(frame)[2], longest_px=longest_px)
 
-    def looks(self, longest_px: int | None, frame: int = 0) -> list[npt.NDArray[Any]]:
-        """Scale down what programs may show of a page."""
-        return looks_of(self._shown(frame), orientation=self.size_of(frame)[2], longest_px=longest_px)
-
-    def _shown(self, frame: int) -> npt.NDArray[Any]:
-        return self._pages[frame].shown(self._load(frame))
+    def shown(self, frame: int) -> npt.NDArray[Any]:
+        """Return the pixels of a page as programs show them: CMYK as BGR."""
+        return self._pages[frame].shown(self.stored(frame))
 
     def pixels(self, frame: int = 0) -> npt.NDArray[Any]:
         """Hand over the decoded pixels."""
-        array = self._load(frame)
-        self._stored = None
+        array = self.stored(frame)
+        self._decoded = None
         return array
 
     def channels_of(self, frame: int) -> Channels:
@@ -106,7 +105,7 @@ class TiffPicture:
         return Encoded(with_rows(self._layout.scrubbed(scrub), {0: self._pages[0].encoded(pixels)}), lossless=True)
 
     def with_copies(self, regions: Sequence[Region]) -> list[Region]:
-        """Add to the reduced copies what is hidden in the pages that have their shape."""
+        """Add the same regions in the reduced copies of their pages: those of the same shape."""
         added = [
             copied
             for frame, pixels in enumerate(self._pages)
@@ -117,7 +116,7 @@ class TiffPicture:
         return [*regions, *added]
 
     def fitted(self, pixels: npt.NDArray[Any], before: npt.NDArray[Any], regions: Sequence[Region]) -> None:  # noqa: ARG002 - all pixels are mapped alike
-        """Give what was painted in a page the colours that it has."""
+        """Change a page to the colours that it can have."""
         self._pages[regions[0].frame].fit(pixels)
 
     def _copied(self, region: Region, frame: int) -> Region | None:
@@ -135,19 +134,15 @@ class TiffPicture:
         """Wipe in place: no offset moves, no row changes."""
         return self._layout.scrubbed(scrub)
 
-    def thumbnails(self) -> list[bytes]:
-        """Return none: reduced copies are pages."""
-        return []
-
     def embedded(self) -> list[str]:
-        """Look at everything but the rows."""
+        """Name what looks like a picture in everything but the rows."""
         return self._layout.leftovers()
 
 
-def _pixels(page: TiffPage) -> TiffPixels | None:
+def _pixels(page: TiffPage, file: io.BytesIO) -> TiffPixels | None:
     """Open a page; None for a reduced copy that cannot be worked on."""
     try:
-        return TiffPixels(page)
+        return TiffPixels(page, file)
     except ImageError as error:
         if page.is_reduced and error.reason in {Reason.UNSUPPORTED, Reason.DAMAGED}:
             return None

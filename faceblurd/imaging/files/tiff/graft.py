@@ -1,7 +1,7 @@
-"""Put newly compressed rows into an existing TIFF file: every tag that does not describe the rows stays byte for byte.
+"""Put newly compressed rows into a TIFF file: every tag that does not describe the rows stays byte for byte.
 
-The rows go where the old ones were, or to the end when they need more room; a new directory goes behind them. Nothing
-else moves, so EXIF, GPS and MakerNote offsets stay valid.
+The rows go where the old ones were, or to the end when they need more room; a new directory goes to the end. Nothing
+else moves, so the offsets in EXIF, GPS and maker's notes stay valid.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LAYOUT = frozenset({
     256, 257, 258, 259, 262, 266, STRIPS, 277, 278, STRIP_SIZES, 284, 292, 293, 317, 320, 322, 323, 324, 325, 338, 339,
 })  # fmt: skip
 _LIMIT = 2**32 - 1
-_EXTRAS = (338, 339)  # what the fourth sample means, and the sample format: not every encoder writes them
+_EXTRAS = (338, 339)  # what a fourth sample means, and the sample format: not every encoder writes them
 _PREDICTOR, _PALETTE = 317, 320
 
 
@@ -42,7 +42,7 @@ def with_rows(scrubbed: bytes, fresh: Mapping[int, bytes]) -> bytes:
 
 
 def _replace(content: bytearray, old: TiffPage, data: bytes, link: int) -> int:
-    """Put a page in the place of another; `link`: where its offset is written. Return where that of the next one is."""
+    """Replace a page, whose offset is written at `link`. Return where the next page's offset is written."""
     new = TiffLayout(data, check_tail=False).chain[0]
     for start, end in old.rows:
         content[start:end] = bytes(end - start)
@@ -52,7 +52,7 @@ def _replace(content: bytearray, old: TiffPage, data: bytes, link: int) -> int:
 
 
 def _room(content: bytearray, rows: list[Span]) -> Span:
-    """Return the stretch that the old rows leave; rows that ended the file are cut off, and leave room without end."""
+    """Return the span that the old rows leave free. Rows at the end of the file are cut off: room without end."""
     spans = sorted(rows)
     start, end = spans[0]
     for following, stop in spans[1:]:
@@ -66,7 +66,7 @@ def _room(content: bytearray, rows: list[Span]) -> Span:
 
 
 def _write(content: bytearray, strips: list[bytes], room: Span) -> list[int]:
-    """Write strips one behind the other, on even offsets, from where they no longer fit at the end; return offsets."""
+    """Write strips one behind the other, on even offsets; those that do not fit go to the end. Return the offsets."""
     offsets: list[int] = []
     position, end = room
     for strip in strips:
@@ -82,7 +82,7 @@ def _write(content: bytearray, strips: list[bytes], room: Span) -> list[int]:
 
 
 def _write_directory(content: bytearray, old: TiffPage, new: TiffPage, offsets: list[int], link: int) -> int:
-    """Append a directory of the old tags and the new layout, and point the link before it at it."""
+    """Append a directory of the old tags and the new layout, and let the link before it name it."""
     order = old.order
     same = {*_EXTRAS, *({_PREDICTOR} if old.predictor == new.predictor else ())}
     if old.depths == new.depths:

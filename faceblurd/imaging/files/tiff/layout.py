@@ -24,21 +24,21 @@ from faceblurd.model import Reason
 if TYPE_CHECKING:
     from faceblurd.imaging.files.tiff.page import Span
 
-_SPARSE: Final = 8  # zeros over an eighth of the file at its end: a copy that is still arriving
+_SPARSE: Final = 8  # where the last eighth of a file is zeros, it is a copy that is still arriving
 _MAX_PAGES: Final = 1000
 _MAX_CHILDREN: Final = 64  # of a page: cameras write three
 _MAX_ROWS: Final = 1_000_000  # strips and tiles of all pages
-_MAX_COPIED: Final = 32 << 30  # a decoder gets the whole file for each page
+_MAX_COPIED: Final = 32 << 30  # bytes: a decoder gets the whole file for each page
 
 
 class TiffLayout:
     """Reads the directories of a file. Raises ImageError.
 
-    `pages`: the pictures to work on. Reduced copies that cannot be worked on are left out, and go with the scrubbing.
+    `chain`: all pages; `pages`: those to work on. Scrubbing takes the others out.
     """
 
     def __init__(self, data: bytes, *, check_tail: bool = True) -> None:
-        """Read the pages, and check that all rows are there (`check_tail`: that the end is not only zeros, too)."""
+        """Read the pages, and check that all rows are there; with `check_tail` also that the end is not all zeros."""
         self.data = data
         self._directories: list[Span] = []  # that were read, in order
         self._rows = 0
@@ -71,11 +71,11 @@ class TiffLayout:
         return pages
 
     def _check_cost(self, page: TiffPage) -> None:
-        """Refuse what is small in the file and large in memory, or in time, before the next directory is read."""
+        """Refuse directories that are small in the file but take much memory or time, before the next one is read."""
         start, end = page.directory
         at = bisect_left(self._directories, (start, end))
         if any(first < end and start < last for first, last in self._directories[max(at - 1, 0) : at + 1]):
-            raise ImageError(Reason.DAMAGED, "The directories of the TIFF lie over each other")
+            raise ImageError(Reason.DAMAGED, "The directories of the TIFF overlap")
         self._directories.insert(at, (start, end))
         self._rows += len(page.rows)
         if self._rows > _MAX_ROWS:
@@ -104,14 +104,14 @@ class TiffLayout:
         return True
 
     def leave_out(self, unusable: list[TiffPage]) -> None:
-        """Work without these reduced copies: scrubbing takes them out. Raises ImageError for pages that share rows."""
+        """Work without these reduced copies. Raises ImageError where the other pages share rows."""
         self.pages = [page for page in self.chain if page not in unusable]
         rows = sorted(span for page in self.pages for span in page.rows)
         if len(self.pages) > 1 and any(end > start for (_, end), (start, _) in pairwise(rows)):
             raise ImageError(Reason.UNSUPPORTED, "TIFFs whose pages share their rows are not supported")
 
     def scrubbed(self, scrub: Scrub = BARE) -> bytes:
-        """Return the file without pictures in its tags; every byte is blanked or cut off that no tag refers to."""
+        """Return the file without pictures in its tags; bytes that no tag refers to are blanked or cut off."""
         tiff = TiffBlock(self.data)
         _link(tiff, self.pages)
         try:
@@ -128,7 +128,7 @@ class TiffLayout:
         return bytes(tiff.content[:last])  # a file that ends in zeros looks like one that has not arrived
 
     def leftovers(self) -> list[str]:
-        """Name tags whose value looks like a picture, pages left out, and bytes that nothing refers to."""
+        """Name tags whose value looks like a picture, bytes that nothing refers to, and pages that are left out."""
         values = each_byte_once(span for page in self.chain for span in page.values())
         found = [f"tag at {start}" for start, end in values if contains_picture(self.data[start:end])]
         unused = b"".join(self.data[start:end] for start, end in _gaps(_used(self.chain), len(self.data)))
@@ -147,7 +147,7 @@ def _link(tiff: TiffBlock, pages: list[TiffPage]) -> None:
 
 
 def _scrub(tiff: TiffBlock, start: int, scrub: Scrub) -> None:
-    """Scrub one directory in place; each step reads it anew, since tags that go move the following up."""
+    """Scrub one directory in place. Each step reads it anew: where a tag goes, the next ones move up."""
     scrub_payloads(tiff, tiff.ifd(start), scrub)
     wipe_children(tiff, tiff.ifd(start))
     keep_known(tiff, start, scrub)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import cv2
 import numpy as np
-from PIL import Image, TiffImagePlugin
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from faceblurd.errors import ImageError
 from faceblurd.imaging.files.bmp import swapped
@@ -15,6 +15,7 @@ from faceblurd.imaging.files.codecs import (
     check_size,
     decode_cv,
     decoding,
+    encode_cv,
     library_warnings,
     nearest,
     pillow,
@@ -28,19 +29,14 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 _DEPTHS: Final = {"1": 1, "L": 8, "LA": 8, "P": 8, "RGB": 8, "RGBA": 8, "CMYK": 8, "I;16": 16, "I;16B": 16}
-_NARROW: Final = {"L": frozenset({2, 4}), "P": frozenset({1, 2, 4})}  # bits that no library writes: these become 8
+_NARROW: Final = {"L": frozenset({2, 4}), "P": frozenset({1, 2, 4})}  # depths that no library writes become 8
 _FEW: Final = frozenset({"1", "P"})
 _COLOURS: Final = frozenset({"RGB", "RGBA"})
 _DEEP: Final = 16
 _LOSSLESS: Final = {
-    1: "raw",
-    5: "tiff_lzw",
-    8: "tiff_adobe_deflate",
-    32946: "tiff_deflate",
-    32773: "packbits",
-    34925: "lzma",
+    1: "raw", 5: "tiff_lzw", 8: "tiff_adobe_deflate", 32946: "tiff_deflate", 32773: "packbits", 34925: "lzma",
     50000: "zstd",
-}
+}  # fmt: skip
 _FAX: Final = {2: "tiff_ccitt", 3: "group3", 4: "group4"}
 _PREDICTOR: Final = 317
 # What some writers leave out; no pixel is missing.
@@ -61,33 +57,44 @@ _PHOTOMETRIC, _FORM, _FLOAT = 262, 339, 3
 class TiffPixels:
     """One page. Raises ImageError UNSUPPORTED for a kind that would lose something."""
 
-    def __init__(self, page: TiffPage) -> None:
-        """Ask Pillow what kind of pixels they are."""
+    def __init__(self, page: TiffPage, file: io.BytesIO) -> None:
+        """Ask Pillow what kind of pixels they are. `file`: a copy of the whole file, changed meanwhile."""
         self.page = page
-        check_compression(page)
-        self.mode, bands = self._kind()
+        if name := _COMPRESSIONS.get(page.compression):
+            raise ImageError(Reason.UNSUPPORTED, f"TIFFs with {name} compression inside are not supported")
+        self.mode, bands = self._kind(file)
         known = {**_LOSSLESS, **(_FAX if self.mode == "1" else {})}
         if page.compression not in known or self.mode not in _DEPTHS or page.samples != bands:
-            raise unsupported(page)
+            raise self._unsupported()
         self._compression = known[page.compression]
         depths = set(page.depths)
-        self._deep = self.mode in _COLOURS and depths == {_DEEP}  # Pillow would read it as 8 bits, without a word
+        self._deep = self.mode in _COLOURS and depths == {_DEEP}  # Pillow would read it as 8 bits, silently
         narrow = next(iter(depths)) if len(depths) == 1 and depths <= _NARROW.get(self.mode, frozenset()) else 0
         self.notes = [f"samples of {narrow} bit{'s' * (narrow > 1)} have 8 now"] if narrow else []
         self.notes += ["tiles became strips"] if TILES in page.tags else []
         if not self._deep and not narrow and depths != {_DEPTHS[self.mode]}:
-            raise unsupported(page)
+            raise self._unsupported()
         self._apart = tiff_planes.are_apart(page)
 
-    def _kind(self) -> tuple[str, int]:
+    def _kind(self, file: io.BytesIO) -> tuple[str, int]:
         """Return Pillow's name of the kind, and the number of channels."""
         try:
-            with pillow(self.page.header(), "TIFF") as image:
+            with self.page.first_in(file) as alone, pillow(alone, "TIFF") as image:
                 return image.mode, len(image.getbands())
         except ImageError as error:
-            if "cannot identify" not in error.message:
+            if not isinstance(error.__cause__, UnidentifiedImageError):
                 raise
-            raise unsupported(self.page) from error
+            raise self._unsupported() from error
+
+    def _unsupported(self) -> ImageError:
+        """Return the error for a kind of pixels, in words of its owner."""
+        page = self.page
+        bits = " + ".join(map(str, page.depths[:8]))
+        colours = _COLOURS_OF.get(page.first(_PHOTOMETRIC) or 0, "unknown")
+        numbers = "floating-point bits" if page.first(_FORM) == _FLOAT else "bits"
+        packed = "" if page.compression in _LOSSLESS else f", compressed by method {page.compression}"
+        kind = f"{colours} colours, samples of {bits} {numbers}{packed}"
+        return ImageError(Reason.UNSUPPORTED, f"TIFFs of this kind ({kind}) are not supported")
 
     def decoded(self) -> npt.NDArray[Any]:
         """Return the pixels as stored: gray, BGR, BGRA, or CMYK in Pillow's sense; palettes as colours."""
@@ -101,25 +108,22 @@ class TiffPixels:
 
     def _read(self, data: bytes) -> npt.NDArray[Any]:
         if self._apart:
-            array = tiff_planes.read(self.page, data, _gray)
-            return (
-                swapped(array) if self.mode in _COLOURS else array[:, :, [0, 0, 0, 1]] if self.mode == "LA" else array
-            )
-        return decode_cv(data, cv2.IMREAD_UNCHANGED, what="TIFF") if self._deep else self._with_pillow(data)
-
-    def _with_pillow(self, data: bytes) -> npt.NDArray[Any]:
+            return self._ordered(tiff_planes.read(self.page, data, _gray))
+        if self._deep:
+            return decode_cv(data, cv2.IMREAD_UNCHANGED, what="TIFF")
         with pillow(data, "TIFF") as image:
             return self._of(image)
 
     def _of(self, image: Image.Image) -> npt.NDArray[Any]:
-        if self.mode == "1":
-            return np.array(image.convert("L"))
         if self.mode == "P":
             return swapped(np.array(image.convert("RGB")))
-        array = np.array(image)
+        return self._ordered(_native(image.convert("L") if self.mode == "1" else image))
+
+    def _ordered(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Turn channels in the file's order into ours: BGR, BGRA, gray with opacity as BGRA."""
         if self.mode == "LA":
             return np.ascontiguousarray(array[:, :, [0, 0, 0, 1]])
-        return swapped(array) if self.mode in _COLOURS else array.astype(array.dtype.newbyteorder("="))
+        return swapped(array) if self.mode in _COLOURS else array
 
     def shown(self, stored: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return stored pixels as programs show them: CMYK as BGR."""
@@ -131,10 +135,10 @@ class TiffPixels:
     def encoded(self, pixels: npt.NDArray[Any]) -> bytes:
         """Return a TIFF of one page with these pixels, its rows in the byte order of the page.
 
-        For a palette, and black and white, each pixel becomes the nearest of the colours that there are.
+        With a palette, or in black and white, each pixel becomes the nearest colour that there is.
         """
         swap = pixels.dtype == np.uint16 and self.page.order == ">"
-        predictor = 1 if swap else self.page.predictor  # it adds numbers, in whatever order it believes them to be
+        predictor = 1 if swap else self.page.predictor  # encoders predict numbers in this machine's order
         array = np.ascontiguousarray(pixels.byteswap() if swap else pixels)
         if self._apart:
             return self._encode_apart(array, predictor)
@@ -160,10 +164,7 @@ class TiffPixels:
 
     def _encode_deep(self, array: npt.NDArray[Any], predictor: int) -> bytes:
         settings = [cv2.IMWRITE_TIFF_COMPRESSION, self.page.compression, cv2.IMWRITE_TIFF_PREDICTOR, predictor]
-        done, encoded = cv2.imencode(".tiff", array, settings)
-        if not done:
-            raise ImageError(Reason.DAMAGED, "The TIFF does not encode")
-        return encoded.tobytes()
+        return encode_cv(array, ".tiff", settings, what="TIFF")
 
     def fit(self, pixels: npt.NDArray[Any]) -> None:
         """Change pixels, in place, to the colours that a palette, or black and white, has."""
@@ -186,36 +187,18 @@ class TiffPixels:
     def _with_palette(self, array: npt.NDArray[Any]) -> Image.Image:
         with pillow(self.page.alone(), "TIFF") as old:
             colours = np.array(old.getpalette("RGB") or [0, 0, 0], np.uint8).reshape(-1, 3)
-        table = np.full((len(colours), 4), 255, np.uint8)
-        table[:, :3] = colours
-        cells = nearest(array, table).reshape(array.shape[:2])
+        cells = nearest(array, colours[:, ::-1])
         image = Image.frombytes("P", (self.page.width, self.page.height), cells.tobytes())
         image.putpalette(colours.tobytes())
         return image
 
 
-_PLAIN: Final = frozenset(
-    {1, 5, 8, 32773, 32946, 34925, 50000}
-)  # none, LZW, deflate, PackBits, LZMA, ZSTD: not at fault
-
-
-def check_compression(page: TiffPage) -> None:
-    """Refuse a compression that loses something, or that no library here writes. Raises ImageError UNSUPPORTED."""
-    if name := _COMPRESSIONS.get(page.compression):
-        raise ImageError(Reason.UNSUPPORTED, f"TIFFs with {name} compression inside are not supported")
-
-
-def unsupported(page: TiffPage) -> ImageError:
-    """Return the error for a kind of pixels, in words of its owner."""
-    bits = " + ".join(map(str, page.depths[:8]))
-    colours = _COLOURS_OF.get(page.first(_PHOTOMETRIC) or 0, "unknown")
-    numbers = "floating-point bits" if page.first(_FORM) == _FLOAT else "bits"
-    packed = "" if page.compression in _PLAIN else f", compressed by method {page.compression}"
-    kind = f"{colours} colours, samples of {bits} {numbers}{packed}"
-    return ImageError(Reason.UNSUPPORTED, f"TIFFs of this kind ({kind}) are not supported")
+def _native(image: Image.Image) -> npt.NDArray[Any]:
+    """Return the pixels in this machine's byte order."""
+    array = np.array(image)
+    return array.astype(array.dtype.newbyteorder("="))
 
 
 def _gray(data: bytes) -> npt.NDArray[Any]:
     with pillow(data, "TIFF") as image:
-        array = np.array(image)
-    return array.astype(array.dtype.newbyteorder("="))
+        return _native(image)

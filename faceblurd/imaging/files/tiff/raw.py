@@ -1,6 +1,6 @@
 """Tell cameras' raw files from TIFFs: DNG, NEF, ARW, PEF, SRW and others are TIFFs by their structure.
 
-What they open with is a small preview. To blur that one would leave the photo itself as it is, or lose it.
+Such a file opens with a small preview. To blur only that would leave the photo as it is, or lose it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 _SUBFILE, _COMPRESSION, _PHOTOMETRIC, _DNG_VERSION, _LEAF = 0xFE, 0x103, 0x106, 0xC612, 0x8603
 _REDUCED = 1  # of _SUBFILE: a smaller copy of another picture of the file
 _SENSOR = frozenset({32803, 34892})  # of _PHOTOMETRIC: a colour filter array, linear raw
-_CAMERA = frozenset(
-    {32767, 32769, 32770, 32772, 34713, 65000, 65535}
-)  # of _COMPRESSION: Sony, Samsung, Nikon, Kodak...
+_CAMERA = frozenset({32767, 32769, 32770, 32772, 34713, 65000, 65535})  # compressions of Sony, Samsung, Nikon...
 _MAX_IFDS = 32
 
 

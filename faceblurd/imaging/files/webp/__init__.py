@@ -36,15 +36,15 @@ if TYPE_CHECKING:
 
     from faceblurd.imaging.metadata import Scrub
 
-_PIXELS = (b"ALPH", b"VP8 ", b"VP8L")
-_ICC, _ALPHA, _EXIF, _XMP, _ANIMATION = 0x20, 0x10, 0x08, 0x04, 0x02
-_FLAGS = {b"ICCP": _ICC, b"ALPH": _ALPHA, b"EXIF": _EXIF, b"XMP ": _XMP}
+PIXELS = frozenset({b"ALPH", b"VP8 ", b"VP8L"})
+ALPHA = 0x10
+FLAGS = {b"ICCP": 0x20, b"ALPH": ALPHA, b"EXIF": 0x08, b"XMP ": 0x04}
 QUALITY = 90
 _MAX_CHUNKS = 100_000  # more than the frames that max_megapixels allows by default
-# Coded data end in so many zeros where the last rows are of one colour, and where a copy has not arrived in full.
+# Coded data end in so many zeros where the last rows have one colour, or where a copy has not arrived in full.
 _ZEROS = 64
 _LAST_ROWS, _FLAT = 8, 8  # rows, levels
-_SPARSE, _TINY = 8, 64  # a share of the bytes; pixels a byte, of pictures that are of one colour nearly everywhere
+_SPARSE, _TINY = 8, 64  # an eighth of the bytes; pixels a byte, of pictures with one colour nearly everywhere
 
 Chunks = list[tuple[bytes, bytes]]
 
@@ -52,7 +52,7 @@ Chunks = list[tuple[bytes, bytes]]
 def read_chunks(data: bytes) -> Chunks:
     """Return the chunks of a RIFF file. Raises ImageError INCOMPLETE when one is cut.
 
-    Programs write a wrong size of all: what counts is whether the chunks that begin inside of it are whole.
+    Some programs write a wrong total size, so chunks that begin inside of it only have to be whole themselves.
     """
     if len(data) < 20:  # noqa: PLR2004 - RIFF, WEBP and one chunk header
         raise ImageError(Reason.INCOMPLETE, "The WebP ends inside its header", retryable=True)
@@ -83,7 +83,6 @@ class WebpPicture(Still):
     format = "webp"
 
     def __init__(self, chunks: Chunks) -> None:
-        """Keep the chunks; the header of the pixels gives the size."""
         self._chunks = chunks
         pixels = [(kind, body) for kind, body in self._chunks if kind in {b"VP8 ", b"VP8L"}]
         if len(pixels) != 1:
@@ -103,41 +102,32 @@ class WebpPicture(Still):
         return array
 
     def _has_not_arrived(self, array: npt.NDArray[Any]) -> bool:
-        """Say whether zeros at the end mean that: many, or last rows of more than one colour, in no tiny file."""
+        """Say whether zeros at the end mean a copy that is not whole: too many, or last rows of several colours."""
         flat = np.ptp(array[-_LAST_ROWS:], axis=(0, 1)).max() <= _FLAT
         many = self._zeros > self._coded // _SPARSE and self._coded > self.width * self.height // _TINY
         return many or not flat
 
     def encode(self, pixels: npt.NDArray[Any], scrub: Scrub = BARE) -> Encoded:
-        """Encode in the same manner; `exact` keeps the colours below full transparency."""
-        out = io.BytesIO()
-        with decoding("WebP"):
-            image = Image.fromarray(swapped(pixels))
-            if self._lossless:
-                image.save(out, "WEBP", lossless=True, exact=True, quality=50, method=2)
-            else:
-                image.save(out, "WEBP", quality=QUALITY, exact=True, method=3)
-        new = [(kind, body) for kind, body in read_chunks(out.getvalue()) if kind in _PIXELS]
+        """Encode in the same manner."""
+        new = encoded(pixels, lossless=self._lossless)
         note = "" if self._lossless else f"the whole picture was encoded anew at quality {QUALITY}"
         return Encoded(self._graft(new, scrub), lossless=self._lossless, note=note)
 
     def _graft(self, pixels: Chunks, scrub: Scrub) -> bytes:
-        """Join pixels and the metadata that may stay; a file without metadata needs no extended header."""
-        kept = [(kind, clean) for kind, body in self._chunks if (clean := scrub_chunk(kind, body, scrub))]
-        colour = [chunk for chunk in kept if chunk[0] == b"ICCP"]
-        rest = [chunk for chunk in kept if chunk[0] != b"ICCP"]
+        """Join pixels and the metadata that may stay, with an extended header where it is needed."""
+        colour, rest = scrubbed_chunks(self._chunks, scrub)
         chunks = [*colour, *pixels, *rest]
-        flags = sum({_FLAGS.get(kind, 0) for kind, _ in chunks})
+        flags = sum({FLAGS.get(kind, 0) for kind, _ in chunks})
         if self._lossless and pixels[-1][1][4] & 0x10:  # the alpha hint of the VP8L header
-            flags |= _ALPHA
-        if not flags or (flags == _ALPHA and self._lossless):
+            flags |= ALPHA
+        if not flags or (flags == ALPHA and self._lossless):
             return build(pixels)
         size = (self.width - 1).to_bytes(3, "little") + (self.height - 1).to_bytes(3, "little")
         return build([(b"VP8X", bytes([flags, 0, 0, 0]) + size), *chunks])
 
     def scrubbed(self, scrub: Scrub = BARE) -> bytes:
         """Filter the chunks; the pixels stay byte for byte."""
-        return self._graft([(kind, body) for kind, body in self._chunks if kind in _PIXELS], scrub)
+        return self._graft(only_pixels(self._chunks), scrub)
 
     def thumbnails(self) -> list[bytes]:
         """Return the EXIF thumbnail, which may stay once it is redacted."""
@@ -146,15 +136,42 @@ class WebpPicture(Still):
 
     def embedded(self) -> list[str]:
         """Name the chunks that still look like a picture."""
-        if any(hides_picture(body) for kind, body in self._chunks if kind in _PIXELS):
+        if any(hides_picture(body) for _, body in only_pixels(self._chunks)):
             return ["pixels"]
-        others = ((kind, body) for kind, body in self._chunks if kind not in _PIXELS)
-        shown = ((kind, without_thumbnail(body) if kind == b"EXIF" else body) for kind, body in others)
-        return [kind.decode("latin-1") for kind, body in shown if contains_picture(body)]
+        return with_pictures([chunk for chunk in self._chunks if chunk[0] not in PIXELS])
 
 
-def scrub_chunk(kind: bytes, body: bytes, scrub: Scrub) -> bytes | None:
-    """Return what may stay of a metadata chunk."""
+def only_pixels(chunks: Chunks) -> Chunks:
+    """Return the chunks that hold pixels."""
+    return [chunk for chunk in chunks if chunk[0] in PIXELS]
+
+
+def encoded(pixels: npt.NDArray[Any], *, lossless: bool) -> Chunks:
+    """Return the chunks of pixels, BGR or BGRA; `exact` keeps the colours below full transparency."""
+    out = io.BytesIO()
+    with decoding("WebP"):
+        image = Image.fromarray(swapped(pixels))
+        if lossless:
+            image.save(out, "WEBP", lossless=True, exact=True, quality=50, method=2)
+        else:
+            image.save(out, "WEBP", quality=QUALITY, exact=True, method=3)
+    return only_pixels(read_chunks(out.getvalue()))
+
+
+def with_pictures(metadata: Chunks) -> list[str]:
+    """Name the chunks of metadata that still look like a picture."""
+    shown = ((kind, without_thumbnail(body) if kind == b"EXIF" else body) for kind, body in metadata)
+    return [kind.decode("latin-1") for kind, body in shown if contains_picture(body)]
+
+
+def scrubbed_chunks(chunks: Chunks, scrub: Scrub) -> tuple[Chunks, Chunks]:
+    """Return the metadata that may stay: the colour profile, which goes before the pixels, and all else."""
+    kept = [(kind, clean) for kind, body in chunks if (clean := _scrubbed(kind, body, scrub))]
+    colour = [chunk for chunk in kept if chunk[0] == b"ICCP"]
+    return colour, [chunk for chunk in kept if chunk[0] != b"ICCP"]
+
+
+def _scrubbed(kind: bytes, body: bytes, scrub: Scrub) -> bytes | None:
     match kind:
         case b"ICCP":
             return None if contains_picture(body) else body

@@ -63,7 +63,7 @@ build/audit-venv/.installed:
 	build/audit-venv/bin/pip install -q pip-audit cyclonedx-bom
 	@touch $@
 
-$(VENV)/.installed: pyproject.toml constraints.txt hatch_build.py faceblurd/imaging/files/jpeg/splice.c
+$(VENV)/.installed: pyproject.toml constraints.txt hatch_build.py $(wildcard faceblurd/imaging/files/jpeg/*.c)
 	@$(PYTHON) -c 'import sys; sys.exit("faceblurd needs Python 3.11 or newer: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q -c constraints.txt -e .

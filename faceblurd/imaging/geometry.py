@@ -6,15 +6,18 @@ Pure arithmetic on integers and numpy views; decodes nothing and copies no pixel
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
+
+from faceblurd.model import Region
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     import numpy.typing as npt
 
-    from faceblurd.model import Region, Zone
+    from faceblurd.model import Zone
 
 # EXIF orientation -> (transpose first, then flip rows, then flip columns) that turns the stored picture upright.
 _STEPS: dict[int, tuple[bool, bool, bool]] = {
@@ -27,6 +30,9 @@ _STEPS: dict[int, tuple[bool, bool, bool]] = {
     7: (True, True, True),
     8: (True, True, False),
 }
+
+
+_rest_of = attrgetter(*(field.name for field in fields(Region)[4:]))
 
 
 def is_turned(orientation: int) -> bool:
@@ -58,8 +64,8 @@ def to_stored(region: Region, *, orientation: int, width: int, height: int) -> R
     x = upright_width - region.x - region.width if flip_columns else region.x
     y = upright_height - region.y - region.height if flip_rows else region.y
     if transpose:
-        return replace(region, x=y, y=x, width=region.height, height=region.width)
-    return replace(region, x=x, y=y)
+        return placed(region, y, x, region.height, region.width)
+    return placed(region, x, y, region.width, region.height)
 
 
 def to_upright(region: Region, *, orientation: int, width: int, height: int) -> Region:
@@ -70,7 +76,7 @@ def to_upright(region: Region, *, orientation: int, width: int, height: int) -> 
     upright_width, upright_height = upright_size(width, height, orientation=orientation)
     x = upright_width - region.x - region.width if flip_columns else region.x
     y = upright_height - region.y - region.height if flip_rows else region.y
-    return replace(region, x=x, y=y)
+    return placed(region, x, y, region.width, region.height)
 
 
 def turned_back(region: Region, *, quarters: int, width: int, height: int) -> Region:
@@ -133,24 +139,24 @@ def _shared(one: Region, other: Region) -> int:
     return max(0, width) * max(0, height)
 
 
+def placed(region: Region, x: int, y: int, width: int, height: int) -> Region:
+    """Return a region elsewhere: `replace` in a tenth of its time, which a crowd asks for ten thousand times."""
+    return Region(x, y, width, height, *_rest_of(region))
+
+
 def scale(region: Region, *, by_x: float, by_y: float) -> Region:
     """Map a region to another scale, rounding outward: what was covered stays covered."""
     left, top = math.floor(region.x * by_x), math.floor(region.y * by_y)
     right = math.ceil((region.x + region.width) * by_x)
     bottom = math.ceil((region.y + region.height) * by_y)
-    return replace(region, x=left, y=top, width=right - left, height=bottom - top)
+    return placed(region, left, top, right - left, bottom - top)
 
 
 def grow(region: Region, margin: float) -> Region:
     """Add `margin` times the width and the height on each side, rounding outward."""
     add_x, add_y = math.ceil(region.width * margin), math.ceil(region.height * margin)
-    return replace(
-        region,
-        x=region.x - add_x,
-        y=region.y - add_y,
-        width=region.width + 2 * add_x,
-        height=region.height + 2 * add_y,
-    )
+    width, height = region.width + 2 * add_x, region.height + 2 * add_y
+    return placed(region, region.x - add_x, region.y - add_y, width, height)
 
 
 def part(whole: Region, zone: Zone) -> Region | None:
@@ -167,4 +173,4 @@ def clip(region: Region, *, width: int, height: int) -> Region | None:
     right, bottom = min(region.x + region.width, width), min(region.y + region.height, height)
     if right <= left or bottom <= top:
         return None
-    return replace(region, x=left, y=top, width=right - left, height=bottom - top)
+    return placed(region, left, top, right - left, bottom - top)

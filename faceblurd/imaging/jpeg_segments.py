@@ -15,7 +15,6 @@ from faceblurd.model import Reason
 SOI, EOI, SOS, DQT, DHT, DNL, DRI, COM = 0xD8, 0xD9, 0xDA, 0xDB, 0xC4, 0xDC, 0xDD, 0xFE
 _RESERVED_UP_TO = 0xBF  # markers up to here are damage, after which a decoder goes on at the next restart
 _ZEROS = bytes(16)  # what a copy ends with that has not arrived in full
-_DNL = re.compile(rb"\xff\xdc\x00\x04")
 APP0, APP1, APP2, APP13, APP14, APP15 = 0xE0, 0xE1, 0xE2, 0xED, 0xEE, 0xEF
 _STANDALONE = frozenset({0x01, SOI, *range(0xD0, 0xD8)})
 FRAMES = frozenset({*range(0xC0, 0xD0)} - {DHT, 0xC8, 0xCC})
@@ -122,13 +121,13 @@ def _next_marker(data: bytes, position: int, stop: int) -> int:
     return found.start()
 
 
-def with_end(data: bytes) -> bytes:
-    """Add the end marker to a JPEG that lacks one, but whose last scan has begun; return any other as it is.
+def with_end(data: bytes) -> tuple[bytes, tuple[Segment, ...]]:
+    """Return a JPEG, with the end marker added that it lacks though its last scan has begun; and its segments.
 
     The decoder then tells whether all rows are there. Raises ImageError INCOMPLETE when it cannot.
     """
     try:
-        scan(data)
+        return data, scan(data)
     except ImageError as error:
         if error.reason is not Reason.INCOMPLETE or data.endswith(_ZEROS):
             raise
@@ -136,8 +135,7 @@ def with_end(data: bytes) -> bytes:
         segments = scan(ended)
         if len(segments) < 2 or segments[-2].marker != SOS or not _shows_all(ended, segments):  # noqa: PLR2004 - and EOI
             raise
-        return ended
-    return data
+        return ended, segments
 
 
 def _shows_all(data: bytes, segments: tuple[Segment, ...]) -> bool:
@@ -153,11 +151,8 @@ def _shows_all(data: bytes, segments: tuple[Segment, ...]) -> bool:
     return not wanted
 
 
-def with_height(data: bytes) -> bytes:
+def with_height(data: bytes, segments: tuple[Segment, ...]) -> bytes:
     """Write a height that is stated behind the first scan (DNL) into the frame header."""
-    if not _DNL.search(data):
-        return data
-    segments = scan(data)
     frames = [segment for segment in segments if segment.marker in FRAMES]
     lines = [segment.payload(data) for segment in segments if segment.marker == DNL]
     if len(frames) != 1 or not lines or len(lines[0]) != 2 or any(data[frames[0].start + 5 : frames[0].start + 7]):  # noqa: PLR2004 - one number

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 import zlib
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import cv2
@@ -94,17 +95,21 @@ class Toolbox:
         Raises ImageError when no safe file can be made, PluginError when a plugin's look failed.
         """
         picture = open_image(content, max_pixels=recipe.max_pixels)
-        regions = self.look(picture, recipe, name=name)
         thorough = is_thorough(content, recipe.verify)
+        regions = self.look(picture, recipe, name=name, foresee=thorough)
         if regions:
             return self._redacted(picture, regions, recipe, thorough=thorough)
         made = _scrubbed(picture, recipe, thorough=thorough)
         return made if copy_when_clean or made.content != content else None
 
-    def look(self, picture: Picture, recipe: Recipe, *, name: str) -> list[Region]:
-        """Find what must be hidden, in upright full-size pixels, with the recipe's detectors and the plugins."""
+    def look(self, picture: Picture, recipe: Recipe, *, name: str, foresee: bool = False) -> list[Region]:
+        """Find what must be hidden, in upright full-size pixels, with the recipe's detectors and the plugins.
+
+        With `foresee`, a region is flat already where the second look would ask for it.
+        """
         others = [_PluginRegions(self._plugins, name)] if self._plugins.adds_regions else []
-        return find_faces(picture, [*self._detectors[recipe.digest], *others], recipe)
+        foreseen = partial(self._second_looks[recipe.digest].foreseen, blur=recipe.blur) if foresee else None
+        return find_faces(picture, [*self._detectors[recipe.digest], *others], recipe, foresee=foreseen)
 
     def _redacted(self, picture: Picture, regions: list[Region], recipe: Recipe, *, thorough: bool) -> Made:
         """Hide regions, and look at the result; what is in doubt there is hidden by one flat colour instead."""

@@ -16,14 +16,16 @@ import numpy as np
 
 from faceblurd.errors import ImageError
 from faceblurd.imaging import jpeg_segments as js
-from faceblurd.imaging.files.jpeg import native
+from faceblurd.imaging.files.jpeg import laying_native, native
 from faceblurd.imaging.files.jpeg.coding import RUN_FIELDS, Walk
+from faceblurd.imaging.files.jpeg.covers import Covers, Surface
 from faceblurd.imaging.files.jpeg.huffman import MissingCodesError, SpliceError, Table
-from faceblurd.imaging.files.jpeg.layout import Stream, read_layout
+from faceblurd.imaging.files.jpeg.layout import Plane, Stream, read_layout
 from faceblurd.imaging.files.jpeg.native import NativeCoder
 from faceblurd.imaging.files.jpeg.painting import CHROMA, Paint
+from faceblurd.imaging.files.jpeg.sheets import Sheet
 from faceblurd.imaging.files.jpeg.surgery import splice
-from faceblurd.model import BlurSpec, Region
+from faceblurd.model import BlurMethod, BlurSpec, Region
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -69,7 +71,8 @@ def hide(data: bytes, rng: random.Random) -> str:
         layout = read_layout(data, segments, frame)
         x, y = rng.randrange(frame.width), rng.randrange(frame.height)
         region = Region(x, y, rng.randint(1, frame.width - x), rng.randint(1, frame.height - y), 1, "fuzz")
-        splice(data, layout, [region], Paint(BlurSpec(), rng.randint(1, 8), CHROMA), coder_for=NativeCoder)
+        blur = BlurSpec(method=rng.choice(tuple(BlurMethod)))
+        splice(data, layout, [region], Paint(blur, rng.randint(1, 8), CHROMA), coder_for=NativeCoder)
     except (SpliceError, ImageError) as error:
         return type(error).__name__
     return "spliced"
@@ -104,10 +107,39 @@ def noise(rng: random.Random) -> str:
             found[:] = rng.randrange(-32768, 32767)
             walk = Walk(np.array(lies, np.int64).reshape(-1, RUN_FIELDS), rng.randrange(8 * len(bits) + 9))
         cramped(coder, bits, walk, found, room=rng.randrange(60))
-        coder.write(bits, walk, found, source=rng.choice((None, coder)))
+        written = coder.write(bits, walk, found, source=rng.choice((None, coder)))
+        coder.reread(bits, walk, rng.choice((written, bits)), np.zeros_like(found))
     except (SpliceError, MissingCodesError) as error:
         return type(error).__name__
     return "written"
+
+
+def lies(rng: random.Random) -> str:
+    """Have covers laid over blocks that are not there: places, sizes and spans are made up."""
+
+    def any_number() -> int:
+        return rng.choice((rng.randint(0, 4), rng.randint(0, 4), rng.randint(-3, 40), 1 << 40))
+
+    random = np.random.default_rng(rng.randrange(1 << 30))
+    plane = Plane(
+        *(rng.randint(1, 2) for _ in range(2)), any_number(), any_number(), random.random(64, np.float32), 0, 0
+    )
+    coefficients = random.integers(-2000, 2000, (rng.randint(0, 9), rng.randint(1, 6), 64), np.int16)
+    slots = random.integers(-2, 12, (rng.randint(1, 3), rng.randint(1, 3)), np.int32)
+    sheet = Sheet(coefficients, slots, any_number(), plane)
+    count = rng.randint(1, 4)
+    ends = random.uniform(-20, 60, (2, count, 2, 2)).astype(np.float32)
+    windows = np.sort(random.integers(-9, 60, (count, 2, 2)), axis=2).astype(np.intp)
+    flags = [random.random(count) < 0.3 for _ in range(2)]
+    covers = Covers(ends[0], ends[1], windows, random.random(count).astype(np.float32), *flags)
+    shades = [random.uniform(-300, 300, count).astype(np.float32) * rng.randrange(2) for _ in range(4)]
+    try:
+        if rng.randrange(2):
+            laying_native.quarters(sheet, covers)
+        laying_native.paint(sheet, covers, Surface(*shades, np.ones(count, np.bool_), slopes=True))
+    except (SpliceError, ValueError) as error:  # numpy refuses some of it before
+        return type(error).__name__
+    return "laid"
 
 
 def cramped(coder: NativeCoder, bits: bytes, walk: Walk, found: npt.NDArray[np.int16], *, room: int) -> None:
@@ -130,7 +162,10 @@ def main() -> None:
         raise SystemExit(reason)
     rng, sources, ends = random.Random(seed), originals(), Counter[str]()
     for number in range(count):
-        ends[noise(rng) if number % 2 else hide(damaged(rng.choice(sources), rng), rng)] += 1
+        if number % 3 == 2:
+            ends[lies(rng)] += 1
+        else:
+            ends[noise(rng) if number % 3 else hide(damaged(rng.choice(sources), rng), rng)] += 1
     sys.stdout.write(f"{count} inputs: {dict(ends)}\n")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import random
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faceblurd.imaging.files.jpeg import native
+from faceblurd.imaging.files.jpeg import laying_native, native
 from faceblurd.imaging.files.jpeg.fallback import FallbackCoder
 from faceblurd.imaging.files.jpeg.huffman import MissingCodesError, SpliceError, Table
 from faceblurd.imaging.files.jpeg.layout import Stream
@@ -177,13 +178,59 @@ def test_both_say_the_same_of_bad_bits() -> None:
     assert len(complaints) > 3
 
 
+def spliced_bits(coder: Coder) -> tuple[bytes, Any, bytes, Any]:
+    """Return an interval of six MCUs, its walk with two runs, what was made of it, and what is new there."""
+    bits, _, values = empty_walk(coder, 6)
+    values[:] = np.random.default_rng(3).integers(-9, 10, values.shape)
+    bits = coder.write(bits, native.Walk(np.array([[0, 8 * len(bits), 6, 0, 0, 0, 0]]), 8 * len(bits)), values)
+    wanted = np.array([0, 1, 1, 0, 1, 0], np.uint8)
+    old = blank(3)
+    walk = coder.walk(bits, wanted, old)
+    new = old + 1
+    # As a splice has it, the MCU after a run comes with it: its DC values are differences to the run's last.
+    new[1, :, 0], new[2, :, 0] = old[1, :, 0], old[2, :, 0]
+    return bits, walk, coder.write(bits, walk, new), new
+
+
+def test_what_was_spliced_is_reread_and_all_else_must_be_the_same_bits(coder: Callable[[Stream], Coder]) -> None:
+    one = coder(STREAM)
+    bits, walk, written, new = spliced_bits(one)
+    again = blank(3)
+    one.reread(bits, walk, written, again)
+    assert np.array_equal(again, new)
+    number = int.from_bytes(written, "big") ^ 1 << (8 * len(written) - 1 - (int(walk.runs[0, 0]) - 1))
+    for spoilt, why in (
+        (number.to_bytes(len(written), "big"), "bits beside the regions changed"),  # the last bit before the first run
+        (written + b"\xff", "bits behind its last block"),
+        (written[:-3], "ends too early|changed"),
+        (b"", "ends too early"),
+    ):
+        with pytest.raises(SpliceError, match=why):
+            one.reread(bits, walk, spoilt, blank(3))
+
+
+def test_zeros_are_put_in_and_taken_out(coder: Callable[[Stream], Coder]) -> None:
+    one = coder(STREAM)
+    for bits in (b"", b"\xff", b"a\xff\xffb", bytes(range(256)) * 3):
+        assert one.stuffed(bits) == bits.replace(b"\xff", b"\xff\0")
+        assert one.unstuffed(one.stuffed(bits)) == bits
+
+
+@pytest.mark.skipif(native.available() is not None, reason="nothing is compiled")
+def test_python_and_c_agree_about_what_lies_where() -> None:
+    compiled = native.load()
+    assert compiled.fb_component_size() == ctypes.sizeof(laying_native._Component)
+    assert compiled.fb_covers_size() == ctypes.sizeof(laying_native._Covers)
+    assert compiled.fb_pair_size() == laying_native._PAIR_BYTES
+
+
 @pytest.mark.skipif(not shutil.which("gcc"), reason="needs gcc with its sanitizers")
 @pytest.mark.parametrize("count", [300, pytest.param(3000, marks=pytest.mark.slow)])
 def test_the_c_code_touches_no_memory_but_its_own_whatever_the_bytes_say(tmp_path: Path, count: int) -> None:
-    source = Path(native.__file__).with_name("splice.c")
+    sources = sorted(Path(native.__file__).parent.glob("*.c"))
     compiled = tmp_path / "sanitized.so"
     flags = ["-O1", "-g", "-fPIC", "-shared", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    if subprocess.run(["gcc", *flags, "-o", compiled, source], check=False, capture_output=True).returncode:
+    if subprocess.run(["gcc", *flags, "-o", compiled, *sources], check=False, capture_output=True).returncode:
         pytest.skip("this gcc has no sanitizers")
     runtime = subprocess.run(["gcc", "-print-file-name=libasan.so"], check=True, capture_output=True, text=True)
     environ = {

@@ -19,11 +19,20 @@ from faceblurd.imaging import geometry
 from faceblurd.imaging import jpeg_segments as js
 from faceblurd.imaging.files import open_image
 from faceblurd.imaging.files.codecs import library_warnings
-from faceblurd.imaging.files.jpeg import JpegPicture, surgery
-from faceblurd.imaging.files.jpeg.areas import Area, in_plane
+from faceblurd.imaging.files.jpeg import (
+    JpegPicture,
+    laying,
+    laying_fallback,
+    laying_native,
+    surgery,
+)
+from faceblurd.imaging.files.jpeg import (
+    native as library,
+)
+from faceblurd.imaging.files.jpeg.areas import Area, in_plane, touched
 from faceblurd.imaging.files.jpeg.fallback import FallbackCoder
 from faceblurd.imaging.files.jpeg.layout import read_layout
-from faceblurd.imaging.files.jpeg.painting import CHROMA, Paint
+from faceblurd.imaging.files.jpeg.painting import CHROMA, Paint, repaint
 from faceblurd.imaging.files.jpeg.planes import grid, samples
 from faceblurd.imaging.metadata import BARE
 from faceblurd.imaging.redact.average_pool import redact
@@ -33,7 +42,9 @@ from faceblurd.model import ALWAYS, BlurMethod, BlurSpec, Region, Shape
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from faceblurd.imaging.files.jpeg.covers import Covers
     from faceblurd.imaging.files.jpeg.layout import Layout, Plane
+    from faceblurd.imaging.files.jpeg.sheets import Sheet
     from faceblurd.imaging.picture import Encoded
 
 MAX = 200_000_000
@@ -231,6 +242,40 @@ def test_the_loop_in_python_gives_the_same_file(case: Case) -> None:
     paint = Paint(case.blur, case.orientation, CHROMA)
     fast = surgery.splice(case.data, layout, stored, paint)
     assert fast == surgery.splice(case.data, layout, stored, paint, coder_for=FallbackCoder)
+
+
+@pytest.mark.skipif(library.available() is not None, reason="nothing is compiled")
+@settings(VARIETY, max_examples=60)
+@given(cases(), st.booleans())
+def test_numpy_lays_covers_as_the_compiled_code_does_but_for_a_rounding(case: Case, flat: bool) -> None:
+    segments = js.scan(case.data)
+    layout = read_layout(case.data, segments, js.read_frame(case.data, segments))
+    size = {"orientation": case.orientation, "width": layout.width, "height": layout.height}
+    stored = [geometry.to_stored(replace(region, flat=flat), **size) for region in case.regions]
+    reading = surgery.Reading(case.data, layout, [touched(region, layout) for region in stored])
+    paint = Paint(SOFT, case.orientation, CHROMA if case.kind not in {"rgb", "cmyk"} else {})
+    read, painted, native = [], [], laying_native.quarters
+
+    def quarters(sheet: Sheet, covers: Covers) -> npt.NDArray[np.float64]:
+        """Read with both: one sample between two levels may be another, and with it the colour of all."""
+        means = laying_fallback.quarters(sheet, covers)
+        read.append(np.abs(native(sheet, covers) - means).max())
+        return means
+
+    for reason in (library.available(), "not to be had"):
+        with (
+            mock.patch.object(laying, "available", return_value=reason),
+            mock.patch.object(laying_native, "quarters", quarters),
+        ):
+            coefficients = reading.blocks.coefficients.copy()
+            repaint(replace(reading.blocks, coefficients=coefficients), layout, stored, paint)
+            painted.append(coefficients.astype(int))
+    assert (painted[0] != reading.blocks.coefficients).any() == (painted[1] != reading.blocks.coefficients).any()
+    differs = np.abs(painted[0] - painted[1])
+    assert differs.max(initial=0) <= 1
+    assert np.count_nonzero(differs) <= 0.001 * differs.size
+    assert read
+    assert max(read) <= 1
 
 
 @pytest.mark.parametrize("every", [0, 5])

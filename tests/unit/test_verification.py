@@ -213,6 +213,27 @@ def test_a_face_that_is_found_again_becomes_one_flat_colour_and_is_published(kin
     assert box[:, :, 2].mean() > box[:, :, 0].mean() + 40
 
 
+@pytest.mark.parametrize("verify", [Verify.FULL, Verify.OFF])
+def test_what_will_be_found_again_is_flat_in_the_first_result(monkeypatch: pytest.MonkeyPatch, verify: Verify) -> None:
+    """A file is made once then; with `verify: off`, when nobody looks afterwards, nobody looks before."""
+    photo = np.full((256, 256, 3), 200, np.uint8)
+    photo[64:160, 80:176] = (60, 90, 210)
+    content = encoded(photo, "jpg")
+    kind, asked = type(open_whole(content)), []
+    redacted = kind.redacted
+
+    def counted(self: Any, regions: Any, *more: Any) -> Encoded:
+        asked.append([region.flat for region in regions])
+        return redacted(self, regions, *more)
+
+    monkeypatch.setattr(kind, "redacted", counted)
+    recipe, detector = replace(RECIPE, verify=verify), Stubborn()
+    look = SecondLook([], wary=[detector])
+    tools = Toolbox({recipe.digest: [detector]}, {recipe.digest: look}, PluginHost.load([], on_error=pytest.fail))
+    assert tools.make(content, recipe, name="x", copy_when_clean=True) is not None
+    assert asked == [[verify is Verify.FULL]]
+
+
 def test_a_region_that_no_redaction_reaches_is_held_after_a_few_rounds(
     astronaut: npt.NDArray[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,7 @@ Owns the contract and the choice by spec. Importing it imports neither OpenCV no
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, assert_never
+from typing import TYPE_CHECKING, Any, Final, Protocol, assert_never
 
 from faceblurd.model import HaarSpec, NetworksSpec
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from faceblurd.model import DetectionSpec, Region
+
+
+_WARY: Final = 0.75
 
 
 class Detector(Protocol):
@@ -34,17 +37,20 @@ def open_detectors(detection: DetectionSpec) -> list[Detector]:
     return [_open(spec, detection) for spec in detection.detectors]
 
 
-def open_glance(spec: HaarSpec | NetworksSpec) -> Detector:
-    """Build what says by one look at a small picture whether there is a face. Raises SetupError with the remedy."""
+def open_glance(spec: HaarSpec | NetworksSpec, *, wary: bool = False) -> Detector:
+    """Build what says by one look at a small picture whether there is a face. Raises SetupError with the remedy.
+
+    `wary`: what is a little less likely counts as well, if it can be told.
+    """
     match spec:
         case HaarSpec():
             from faceblurd.imaging.detect.haar import HaarDetector  # noqa: PLC0415 - OpenCV, only in workers
 
             return HaarDetector(spec)
         case NetworksSpec():
-            from faceblurd.imaging.detect.yunet import Glance  # noqa: PLC0415 - as above
+            from faceblurd.imaging.detect.yunet import LIKELY, Glance  # noqa: PLC0415 - as above
 
-            return Glance()
+            return Glance(LIKELY * _WARY if wary else LIKELY)
     assert_never(spec)
 
 

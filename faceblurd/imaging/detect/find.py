@@ -16,7 +16,7 @@ from faceblurd.imaging.files.codecs import shrink
 from faceblurd.model import ALWAYS, Region
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     import numpy.typing as npt
 
@@ -24,19 +24,24 @@ if TYPE_CHECKING:
     from faceblurd.imaging.picture import Picture
     from faceblurd.model import Recipe, Zone
 
+    _Foresee = Callable[[npt.NDArray[np.uint8], Sequence[Region]], list[Region]]
+
 _INSIDE: Final = 0.9  # a find counts as lying in a `never` zone from this share of its area
 _NEIGHBOURS: Final = 2  # frames before and after
 _SAME: Final = 0.5  # two boxes are of one face from this overlap (intersection over union); neighbours have 0.3 at most
 
 
-def find_faces(picture: Picture, detectors: Sequence[Detector], recipe: Recipe) -> list[Region]:
+def find_faces(
+    picture: Picture, detectors: Sequence[Detector], recipe: Recipe, *, foresee: _Foresee | None = None
+) -> list[Region]:
     """Return regions in upright full-size pixels, grown by the margin and clipped; one a face, if the recipe says so.
 
     The order is that of the detectors; the recipe's `always` zones come last, as they are. What is found in a frame of
-    an animation is hidden in its neighbours too: a face does not leave for a twentieth of a second.
+    an animation is hidden in its neighbours too: a face does not leave for a twentieth of a second. With `foresee`,
+    what that makes of the regions of a frame, shown the frame: all of its pixels are at hand only here.
     """
     search = _Search(detectors, recipe.detection.working_size_px)
-    found = [_in_frame(picture, frame, search, recipe) for frame in range(picture.frames)]
+    found = [_in_frame(picture, frame, search, recipe, foresee) for frame in range(picture.frames)]
     if picture.animated:
         found = [_with_neighbours(found, frame) for frame in range(picture.frames)]
     return [region for regions in found for region in regions]
@@ -48,7 +53,7 @@ def _with_neighbours(found: Sequence[Sequence[Region]], frame: int) -> list[Regi
     return geometry.merge((replace(region, frame=frame) for regions in around for region in regions), overlap=_SAME)
 
 
-def _in_frame(picture: Picture, frame: int, search: _Search, recipe: Recipe) -> list[Region]:
+def _in_frame(picture: Picture, frame: int, search: _Search, recipe: Recipe, foresee: _Foresee | None) -> list[Region]:
     """Search one page, or one frame of an animation."""
     width, height, orientation = picture.size_of(frame)
     width, height = geometry.upright_size(width, height, orientation=orientation)
@@ -63,6 +68,8 @@ def _in_frame(picture: Picture, frame: int, search: _Search, recipe: Recipe) -> 
     clipped = [kept for region in grown if (kept := geometry.clip(region, width=width, height=height))]
     distinct = geometry.merge(clipped, overlap=_SAME) if recipe.detection.merge else clipped
     regions = [*distinct, *_areas(recipe.zones.always, width, height)]
+    if foresee and looks and looks[0].shape[:2] == (height, width):
+        regions = foresee(looks[0], regions)
     return [replace(region, frame=frame) for region in regions]
 
 

@@ -42,7 +42,8 @@ class Network:
         import numpy as np  # noqa: PLC0415 - the parent imports this package without loading numpy
 
         height, width = bgr.shape[:2]
-        planes = np.full((1, 3, height + -height % _MULTIPLE, width + -width % _MULTIPLE), _GRAY, np.float32)
+        planes = np.empty((1, 3, height + -height % _MULTIPLE, width + -width % _MULTIPLE), np.float32)
+        planes[:, :, height:] = planes[:, :, :, width:] = _GRAY
         for channel in range(3):
             planes[0, 2 - channel if self._red_first else channel, :height, :width] = bgr[:, :, channel]
         return self._session.run(self._outputs, {self._input: planes}), planes.shape[3]

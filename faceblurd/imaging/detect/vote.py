@@ -166,17 +166,23 @@ def features(finds: Finds, grouped: list[npt.NDArray[np.intp]]) -> npt.NDArray[n
 
 def _described(group: Finds) -> tuple[float, ...]:
     """Give what `features` needs of one group: four log-odds, three hints, and CenterFace's best score."""
+    seen: tuple[dict[float, float], dict[float, float]] = ({}, {})  # by network: the best score at each scale
+    plain = most = 0.0
+    for row in group.tolist():
+        score, scale = row[SCORE], row[SCALE]
+        own = seen[int(row[NETWORK])]
+        own[scale] = max(score, own.get(scale, 0.0))
+        most = max(most, score)
+        if not row[QUARTERS] and not row[LIT]:
+            plain = max(plain, score)
     odds: list[float] = []
     best, scale = 0.0, 1.0
-    for network in (0, 1):
-        own = group[group[:, NETWORK] == network]
-        scales = np.unique(own[:, SCALE])
-        by_scale = sorted((float(own[own[:, SCALE] == at, SCORE].max()), float(at)) for at in scales)
+    for network, own in enumerate(seen):
+        by_scale = sorted((score, at) for at, score in own.items())
         odds += [_odds(by_scale[-1][0]) if by_scale else 0.0, _odds(by_scale[-2][0]) if len(by_scale) > 1 else 0.0]
         if by_scale:  # CenterFace's, where it saw anything
             best, scale = by_scale[-1][0] * network, by_scale[-1][1]
-    plain = group[(group[:, QUARTERS] == 0) & (group[:, LIT] == 0), SCORE].max(initial=0.0)
-    hidden = plain < group[:, SCORE].max() - _ABOUT
+    hidden = plain < most - _ABOUT
     turned, lit = (float(hidden and group[0, column] > 0) for column in (QUARTERS, LIT))
     return (*odds, math.log2(min(max(scale, 1), 8)), turned, lit, best)
 

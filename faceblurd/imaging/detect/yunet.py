@@ -19,7 +19,10 @@ from faceblurd.model import Region
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-_LIKELY, _DOUBLE = 0.4, 0.3  # for `Glance`
+LIKELY = 0.4
+"""What `Glance` takes for a face."""
+
+_DOUBLE: Final = 0.3
 _STRIDES: Final = (8, 16, 32)
 _OUTPUTS: Final = tuple(f"{kind}_{stride}" for kind in ("cls", "obj", "bbox") for stride in _STRIDES)
 
@@ -63,13 +66,13 @@ class Glance:
 
     name = "yunet"
 
-    def __init__(self) -> None:
+    def __init__(self, least: float = LIKELY) -> None:
         """Load the network. Raises SetupError with the remedy."""
-        self._network = Yunet()
+        self._network, self._least = Yunet(), least
 
     def detect(self, bgr: npt.NDArray[Any]) -> list[Region]:
         """Return what scores high enough, best first, doubles removed."""
-        rows = self._network.boxes(np.ascontiguousarray(bgr), floor=_LIKELY)
+        rows = self._network.boxes(np.ascontiguousarray(bgr), floor=self._least)
         kept = cv2.dnn.NMSBoxes(rows[:, :4].tolist(), rows[:, 4].tolist(), 0.0, _DOUBLE) if len(rows) else ()
         found = (_region(rows[int(index)]) for index in kept)
         return [one for one in (clip(region, width=bgr.shape[1], height=bgr.shape[0]) for region in found) if one]

@@ -185,9 +185,16 @@ def _unexplained(
 
 
 def _largest(left: npt.NDArray[np.float32], seen: npt.NDArray[np.bool_]) -> float:
-    largest = 0.0
-    for band, there in zip(np.array_split(left, _TILES), np.array_split(seen, _TILES), strict=True):
-        for tile, count in zip(np.array_split(band, _TILES, 1), np.array_split(there, _TILES, 1), strict=True):
-            if (pixels := int(np.count_nonzero(count))) >= _LEAST:
-                largest = max(largest, float(np.sqrt((tile * tile).sum() / (pixels * left.shape[2]))))
-    return largest
+    starts = [_tile_starts(length) for length in seen.shape]
+    sums, counts = (
+        np.add.reduceat(np.add.reduceat(values, starts[0], axis=0), starts[1], axis=1)
+        for values in ((left * left).sum(axis=2), seen.astype(np.float32))
+    )
+    means = np.divide(sums, counts * left.shape[2], out=np.zeros_like(sums), where=counts >= _LEAST)
+    return math.sqrt(float(means.max()))
+
+
+def _tile_starts(length: int) -> npt.NDArray[np.intp]:
+    """Return where each tile begins along a side: as many as there can be, the first ones longer by one."""
+    tiles = min(length, _TILES)
+    return np.arange(tiles) * (length // tiles) + np.minimum(np.arange(tiles), length % tiles)

@@ -73,10 +73,9 @@ class JpegPicture(Still):
 
     def __init__(self, data: bytes) -> None:
         """Walk the segments to the end marker. A file that is cut before its last scan is refused."""
-        ended = js.with_end(data)
+        ended, self._segments = js.with_end(data)
         was_cut = ended is not data
-        data = js.with_height(ended)
-        self._segments = js.scan(data)
+        data = js.with_height(ended, self._segments)  # of the same length
         self._data = data[: self._segments[-1].end]
         self._frame = js.read_frame(data, self._segments)
         self.width, self.height = self._frame.width, self._frame.height

@@ -6,7 +6,7 @@ Pure geometry on stored coordinates; sees no coefficients.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from faceblurd.imaging import geometry
@@ -58,7 +58,7 @@ def changed(area: Area, region: Region, layout: Layout) -> Region:
     down = int(len({plane.vertical for plane in layout.planes}) > 1)
     left, top = area.left * layout.mcu_width - across, area.top * layout.mcu_height - down
     right, bottom = area.right * layout.mcu_width + across, area.bottom * layout.mcu_height + down
-    whole = replace(region, x=left, y=top, width=right - left, height=bottom - top)
+    whole = geometry.placed(region, left, top, right - left, bottom - top)
     return geometry.clip(whole, width=layout.width, height=layout.height) or region
 
 

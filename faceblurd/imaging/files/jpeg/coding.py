@@ -20,6 +20,8 @@ BAD_BLOCK: Final = -2
 SHORT: Final = -3
 RANGE: Final = -4
 FILL: Final = -9
+DIFFERS: Final = -10
+BEHIND: Final = -11
 _COMPLAINTS: Final = {
     BAD_CODE: "the scan has bits that are no code",
     BAD_BLOCK: "the scan has a block of more than 64 coefficients",
@@ -28,6 +30,8 @@ _COMPLAINTS: Final = {
     -6: "the scan grows too much",
     -8: "a Huffman table is no prefix code",
     FILL: "the scan has fill bytes or a marker inside",
+    DIFFERS: "bits beside the regions changed",
+    BEHIND: "the scan has bits behind its last block",
 }
 
 
@@ -48,10 +52,19 @@ class Coder(Protocol):
     def unstuffed(self, raw: bytes) -> bytes:
         """Take out the zero after each 0xFF. Raises SpliceError where it is missing."""
 
+    def stuffed(self, bits: bytes) -> bytes:
+        """Put in a zero after each 0xFF, which would start a marker."""
+
     def walk(self, bits: bytes, wanted: npt.NDArray[np.uint8], coefficients: npt.NDArray[np.int16]) -> Walk:
         """Read an interval of `len(wanted)` MCUs; those wanted go to `coefficients` (MCU, block, zigzag), zero before.
 
         Raises SpliceError where the bits make no sense.
+        """
+
+    def reread(self, old: bytes, walk: Walk, bits: bytes, coefficients: npt.NDArray[np.int16]) -> None:
+        """Read an interval that `write` made of an old one: its runs go to `coefficients`, zero before.
+
+        Raises SpliceError where the bits make no sense, or where any others than those of the runs changed.
         """
 
     def write(

@@ -11,24 +11,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from faceblurd.imaging.files.jpeg.coding import SHORT, complaint
 from faceblurd.imaging.files.jpeg.huffman import SpliceError
 from faceblurd.imaging.files.jpeg.layout import interval_bytes, intervals, stream_of
 from faceblurd.imaging.files.jpeg.surgery import Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     import numpy.typing as npt
 
     from faceblurd.imaging.files.jpeg.areas import Area
-    from faceblurd.imaging.files.jpeg.coding import Coder
     from faceblurd.imaging.files.jpeg.layout import Layout
     from faceblurd.imaging.files.jpeg.painting import Blocks, Paint
-    from faceblurd.imaging.files.jpeg.surgery import Interval
     from faceblurd.model import Region
-
-_LIKELY_BITS = 128  # of a block: what was painted takes a tenth of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,67 +90,5 @@ def _read_alike(reading: Reading, data: bytes, layout: Layout) -> tuple[npt.NDAr
                 raise SpliceError("a part without a region changed")
             continue
         bits = coder.unstuffed(interval_bytes(data, new))
-        parts = list(_runs(interval, bits, coder, stream.component))
-        if parts:
-            written[interval.taken] = np.concatenate(parts)
+        coder.reread(interval.bits, interval.walk, bits, written[interval.taken])
     return written, True
-
-
-def _runs(
-    old: Interval, bits: bytes, coder: Coder, component: tuple[int, ...]
-) -> Iterator[npt.NDArray[np.int16]]:  # fmt: skip
-    """Give the coefficients of each run of touched MCUs. Raises SpliceError where bits between them differ."""
-    before, after = (np.frombuffer(part, np.uint8) for part in (old.bits, bits))
-    read = at = 0
-    for start, end, count, *last in old.walk.runs.tolist():
-        _expect_same_bits((before, read), (after, at), start - read)
-        at += start - read
-        values, length = _run(after, at, count, coder, likely=end - start, blocks=len(component))
-        values[:, :, 0] += np.array([last[one] for one in component], np.int16)
-        yield values
-        at, read = at + length, end
-    _expect_same_bits((before, read), (after, at), old.walk.end - read)
-    if not 0 <= 8 * len(bits) - at - (old.walk.end - read) < 8:  # noqa: PLR2004 - what fills up the last byte
-        raise SpliceError("the scan has bits behind its last block")
-
-
-def _run(
-    bits: npt.NDArray[np.uint8], at: int, count: int, coder: Coder, *, likely: int, blocks: int
-) -> tuple[npt.NDArray[np.int16], int]:
-    """Read `count` MCUs from a bit on; return them, with DC values counted from zero, and how many bits they take."""
-    there = 8 * len(bits) - at
-    for room in (min(there, likely + _LIKELY_BITS * blocks * count), there):
-        values = np.zeros((count, blocks, 64), np.int16)
-        try:
-            walk = coder.walk(_aligned(bits, at, room).tobytes(), np.ones(count, np.uint8), values)
-        except SpliceError:
-            if room == there:
-                raise
-            continue
-        break
-    return values, walk.end
-
-
-def _expect_same_bits(
-    one: tuple[npt.NDArray[np.uint8], int], other: tuple[npt.NDArray[np.uint8], int], length: int
-) -> None:
-    """Compare bits that may start anywhere in a byte."""
-    if not np.array_equal(_aligned(*one, length), _aligned(*other, length)):
-        raise SpliceError("bits beside the regions changed")
-
-
-def _aligned(bits: npt.NDArray[np.uint8], start: int, length: int) -> npt.NDArray[np.uint8]:
-    """Return `length` bits from `start` on, moved to the start of a byte, and filled up by zeros."""
-    if start + length > 8 * len(bits):
-        raise complaint(SHORT)
-    shift, rest = np.uint8(start & 7), length & 7
-    raw = bits[start >> 3 : (start + length + 7) >> 3]
-    moved = raw
-    if shift:
-        moved = raw << shift
-        moved[:-1] |= raw[1:] >> np.uint8(8 - shift)
-    cut = moved[: (length + 7) >> 3]
-    if rest:
-        cut = cut if shift else cut.copy()
-        cut[-1] &= np.uint8(0xFF << (8 - rest) & 0xFF)
-    return cut

@@ -68,6 +68,12 @@ def _signed(raw: int, size: int) -> int:
     return raw if not size or raw >> (size - 1) else raw - (1 << size) + 1
 
 
+def _cut(bits: bytes, start: int, length: int) -> int:
+    last = (start + length + 7) >> 3
+    value = int.from_bytes(bits[start >> 3 : last], "big") >> (8 * last - start - length)
+    return value & ((1 << length) - 1)
+
+
 class _Writer:
     """Collects bits; whole bytes are put aside every few hundred, since a long integer shifts slowly."""
 
@@ -82,9 +88,7 @@ class _Writer:
             self._flush()
 
     def copy(self, bits: bytes, start: int, end: int) -> None:
-        last = (end + 7) >> 3
-        value = int.from_bytes(bits[start >> 3 : last], "big") >> (8 * last - end)
-        self.put(value & ((1 << (end - start)) - 1), end - start)
+        self.put(_cut(bits, start, end - start), end - start)
 
     def _flush(self) -> None:
         rest = self._count & 7
@@ -151,6 +155,10 @@ class FallbackCoder:
             raise complaint(coding.FILL)
         return bits
 
+    def stuffed(self, bits: bytes) -> bytes:
+        """Put in the zeros; see `coding.Coder`."""
+        return bits.replace(b"\xff", b"\xff\0")
+
     def walk(self, bits: bytes, wanted: npt.NDArray[np.uint8], coefficients: npt.NDArray[np.int16]) -> Walk:
         """Read an interval; see `coding.Coder`."""
         reader, last, taken = _Reader(bits), [0, 0, 0, 0], 0
@@ -180,6 +188,22 @@ class FallbackCoder:
                     target[block, k - 1] = value
             if reader.position > size:
                 raise complaint(coding.SHORT)
+
+    def reread(self, old: bytes, walk: Walk, bits: bytes, coefficients: npt.NDArray[np.int16]) -> None:
+        """Read what was written; see `coding.Coder`."""
+        reader, read, taken = _Reader(bits), 0, 0
+        for start, end, count, *last in [*walk.runs.tolist(), [walk.end, walk.end, 0]]:
+            length = start - read
+            if read + length > 8 * len(old) or reader.position + length > 8 * len(bits):
+                raise complaint(coding.SHORT)
+            if _cut(old, read, length) != _cut(bits, reader.position, length):
+                raise complaint(coding.DIFFERS)
+            reader.position += length
+            for mcu in coefficients[taken : taken + count]:
+                self._read_mcu(reader, last, mcu, 8 * len(bits))
+            read, taken = end, taken + count
+        if not 0 <= 8 * len(bits) - reader.position < 8:  # noqa: PLR2004 - what fills up the last byte
+            raise complaint(coding.BEHIND)
 
     def write(
         self, bits: bytes, walk: Walk, coefficients: npt.NDArray[np.int16], *, source: FallbackCoder | None = None

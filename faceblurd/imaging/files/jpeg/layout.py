@@ -177,9 +177,14 @@ def _payloads(data: bytes, segments: list[js.Segment], marker: int) -> list[byte
 
 
 def intervals(data: bytes, layout: Layout) -> list[tuple[int, int]]:
-    """Return the bytes of each restart interval, markers left out. Raises SpliceError when one is out of order."""
+    """Return the bytes of each restart interval, markers left out. Raises SpliceError when one is out of order.
+
+    Without intervals there is one, and no look for markers: whoever takes out the stuffing finds them.
+    """
+    if not layout.every:
+        return [(layout.start, layout.end)]
     marks = list(_RESTART.finditer(data, layout.start, layout.end))
-    expected = math.ceil(layout.across * layout.down / layout.every) - 1 if layout.every else 0
+    expected = math.ceil(layout.across * layout.down / layout.every) - 1
     codes = bytes(data[mark.end() - 1] for mark in marks)
     if codes != (bytes(range(0xD0, 0xD8)) * (expected // BLOCK + 1))[:expected]:
         raise SpliceError("restart markers are missing or out of order")
@@ -190,8 +195,3 @@ def intervals(data: bytes, layout: Layout) -> list[tuple[int, int]]:
 def interval_bytes(data: bytes, span: tuple[int, int]) -> bytes:
     """Return the bytes of an interval, without the fill bytes that may stand before the next marker."""
     return data[slice(*span)].rstrip(b"\xff")
-
-
-def stuffed(bits: bytes) -> bytes:
-    """Return bits as a file holds them: with a zero after each 0xFF, which would start a marker."""
-    return bits.replace(b"\xff", b"\xff\0")

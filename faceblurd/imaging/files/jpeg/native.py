@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 _NO_ROOM: Final = -6
 _MISSING: Final = -5
 FILE: str = "_splice.so"
-_VERSION: Final = 1
+_VERSION: Final = 2
+_CALLS: Final = (
+    "fb_unstuff", "fb_stuff", "fb_table", "fb_stream", "fb_walk", "fb_reread", "fb_write", "fb_means", "fb_lay",
+)  # fmt: skip
 
 
 class NativeCoder:
@@ -64,6 +67,11 @@ class NativeCoder:
         _check(used)
         return output[:used].tobytes()
 
+    def stuffed(self, bits: bytes) -> bytes:
+        """Put in the zeros; see `coding.Coder`."""
+        output = np.empty(2 * len(bits), np.uint8)
+        return output[: self._library.fb_stuff(bits, ctypes.c_uint64(len(bits)), _at(output))].tobytes()
+
     def walk(self, bits: bytes, wanted: npt.NDArray[np.uint8], coefficients: npt.NDArray[np.int16]) -> Walk:
         """Read an interval; see `coding.Coder`."""
         _expect(wanted, np.uint8, (len(wanted),))
@@ -77,6 +85,17 @@ class NativeCoder:
         )  # fmt: skip
         _check(found)
         return Walk(runs[:found].copy(), end.value)
+
+    def reread(self, old: bytes, walk: Walk, bits: bytes, coefficients: npt.NDArray[np.int16]) -> None:
+        """Read what was written; see `coding.Coder`."""
+        _expect(coefficients, np.int16, (len(coefficients), self._blocks, 64))
+        _expect(walk.runs, np.int64, (len(walk.runs), RUN_FIELDS))
+        code = self._library.fb_reread(
+            self._stream, old, ctypes.c_uint64(len(old)), ctypes.c_uint64(walk.end), _at(walk.runs),
+            ctypes.c_uint64(len(walk.runs)), bits, ctypes.c_uint64(len(bits)), _at(coefficients),
+            ctypes.c_uint64(len(coefficients)),
+        )  # fmt: skip
+        _check(code)
 
     def write(
         self, bits: bytes, walk: Walk, coefficients: npt.NDArray[np.int16], *, source: NativeCoder | None = None
@@ -133,7 +152,7 @@ def load() -> Any:  # noqa: ANN401 - a library, or the reason why there is none
         library = ctypes.CDLL(path)
         for name in ("fb_version", "fb_table_size", "fb_stream_size"):
             getattr(library, name).restype = ctypes.c_uint64
-        for name in ("fb_unstuff", "fb_table", "fb_stream", "fb_walk", "fb_write"):
+        for name in _CALLS:
             getattr(library, name).restype = ctypes.c_int64
         version = library.fb_version()
     except (OSError, AttributeError) as error:

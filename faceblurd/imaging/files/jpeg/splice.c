@@ -26,7 +26,9 @@ enum {
     NO_ROOM = -6,     /* the output buffer is too small */
     BAD_CALL = -7,    /* arguments that contradict each other */
     BAD_TABLE = -8,   /* no prefix code */
-    FILL = -9         /* 0xFF that is followed by no zero: a marker, or a fill byte */
+    FILL = -9,        /* 0xFF that is followed by no zero: a marker, or a fill byte */
+    DIFFERS = -10,    /* bits that were to stay the same did not */
+    BEHIND = -11      /* bits behind the last block */
 };
 
 enum { FAST_BITS = 10, SEVERAL_BITS = 12, MAX_BLOCKS = 10, MAX_COMPONENTS = 4, END_OF_BLOCK = 128, RUN_FIELDS = 7 };
@@ -63,7 +65,7 @@ typedef struct {
     const Table *dc[MAX_COMPONENTS], *ac[MAX_COMPONENTS];
 } Stream;
 
-EXPORT uint64_t fb_version(void) { return 1; }
+EXPORT uint64_t fb_version(void) { return 2; }
 EXPORT uint64_t fb_table_size(void) { return sizeof(Table); }
 EXPORT uint64_t fb_stream_size(void) { return sizeof(Stream); }
 
@@ -152,6 +154,22 @@ EXPORT int64_t fb_unstuff(const uint8_t *bytes, uint64_t size, uint8_t *output)
         at = upto;
         if (found && (at >= size || bytes[at++] != 0))
             return FILL;
+    }
+    return (int64_t)used;
+}
+
+/* The other way: `output` has room for twice as much. */
+EXPORT int64_t fb_stuff(const uint8_t *bytes, uint64_t size, uint8_t *output)
+{
+    uint64_t at = 0, used = 0;
+    while (at < size) {
+        const uint8_t *found = memchr(bytes + at, 0xFF, (size_t)(size - at));
+        uint64_t upto = found ? (uint64_t)(found - bytes) + 1 : size;
+        memcpy(output + used, bytes + at, (size_t)(upto - at));
+        used += upto - at;
+        at = upto;
+        if (found)
+            output[used++] = 0;
     }
     return (int64_t)used;
 }
@@ -345,6 +363,51 @@ EXPORT int64_t fb_walk(const Stream *stream, const uint8_t *bytes, uint64_t size
     }
     *end = position;
     return (int64_t)found;
+}
+
+/* --- reading again */
+
+static int64_t expect_same(const Bits *one, uint64_t from, const Bits *other, uint64_t at, uint64_t length)
+{
+    if (from > 8 * one->size || length > 8 * one->size - from || at > 8 * other->size ||
+        length > 8 * other->size - at)
+        return SHORT;
+    for (; length >= 56; length -= 56, from += 56, at += 56)
+        if ((peek(one, from) ^ peek(other, at)) >> 8)
+            return DIFFERS;
+    return length && (peek(one, from) ^ peek(other, at)) >> (64 - length) ? DIFFERS : 0;
+}
+
+/* Read the interval that `fb_write` made of an old one: what stands in the place of its runs goes to `coefficients`
+ * (zeros before the call), all else must be the old bits. */
+EXPORT int64_t fb_reread(const Stream *stream, const uint8_t *old, uint64_t old_size, uint64_t end,
+                         const int64_t *runs, uint64_t run_count, const uint8_t *bytes, uint64_t size,
+                         int16_t *coefficients, uint64_t mcus)
+{
+    const Bits before = {old, old_size}, after = {bytes, size};
+    uint64_t from = 0, at = 0, taken = 0;
+    for (uint64_t r = 0; r <= run_count; r++) {
+        const int64_t *run = runs + RUN_FIELDS * r;
+        uint64_t upto = r < run_count ? (uint64_t)run[0] : end;
+        int32_t last[MAX_COMPONENTS];
+        int64_t error;
+        if (upto < from || upto > end)
+            return BAD_CALL;
+        if ((error = expect_same(&before, from, &after, at, upto - from)))
+            return error;
+        at += upto - from;
+        if (r == run_count)
+            break;
+        if (run[1] < run[0] || (uint64_t)run[1] > end || run[2] < 0 || (uint64_t)run[2] > mcus - taken)
+            return BAD_CALL;
+        for (int c = 0; c < MAX_COMPONENTS; c++)
+            last[c] = (int32_t)run[3 + c];
+        for (int64_t m = 0; m < run[2]; m++, taken++)
+            if ((error = read_mcu(stream, &after, &at, last, coefficients + 64 * (uint64_t)stream->blocks * taken)))
+                return error;
+        from = (uint64_t)run[1];
+    }
+    return 8 * size - at < 8 ? 0 : BEHIND; /* what fills up the last byte */
 }
 
 /* --- writing */

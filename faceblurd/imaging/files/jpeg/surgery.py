@@ -13,12 +13,7 @@ import numpy as np
 from faceblurd.imaging.files.jpeg.areas import changed, touched
 from faceblurd.imaging.files.jpeg.fallback import FallbackCoder
 from faceblurd.imaging.files.jpeg.huffman import MissingCodesError
-from faceblurd.imaging.files.jpeg.layout import (
-    interval_bytes,
-    intervals,
-    stream_of,
-    stuffed,
-)
+from faceblurd.imaging.files.jpeg.layout import interval_bytes, intervals, stream_of
 from faceblurd.imaging.files.jpeg.native import NativeCoder, available
 from faceblurd.imaging.files.jpeg.painting import Blocks, repaint
 
@@ -174,6 +169,7 @@ class Reading:
         for number, interval in sorted(read.items()):
             start, end = self.spans[number]
             yield view[copied:start]
-            yield stuffed(coder.write(interval.bits, interval.walk, coefficients[interval.taken], source=source))
+            bits = coder.write(interval.bits, interval.walk, coefficients[interval.taken], source=source)
+            yield coder.stuffed(bits)
             copied = end
         yield view[copied : self.layout.end]

@@ -63,12 +63,20 @@ def ended(code: object) -> None:
     """Tell the parent that the work is done, and with which code; from here on it waits no longer than a moment."""
     if _said is None:
         return
-    for stream in (sys.stdout, sys.stderr):
+    for fd, stream in enumerate((sys.stdout, sys.stderr), 1):
         with suppress(OSError, ValueError):  # the interpreter will say so, once more
             stream.flush()
+            give_up(fd)
     with suppress(OSError):
         os.write(_said, bytes([code & 0xFF if isinstance(code, int) else code is not None]))
         os.kill(os.getppid(), signal.SIGCHLD)
+
+
+def give_up(fd: int) -> None:
+    """Leave a stream: who reads a pipe (`| jq`) waits until nobody may write into it, also not a child that hangs."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, fd)
+    os.close(null)
 
 
 def _work_in_a_child() -> None:

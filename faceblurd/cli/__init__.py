@@ -5,7 +5,6 @@ One file a command, which is loaded when it is asked for: so `--help` is quick, 
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib import import_module
 from typing import Final
@@ -15,6 +14,7 @@ import click
 from faceblurd import __version__
 from faceblurd.cli.options import installed
 from faceblurd.errors import Exit, FaceblurdError
+from faceblurd.startup import give_up
 
 # name: (file, what it does in one line)
 COMMANDS: Final = {
@@ -95,7 +95,7 @@ def run_command() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # nobody reads any more (`| head`); the interpreter would try once more at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        give_up(sys.stdout.fileno())
         sys.exit(Exit.OTHER)
     except OSError as error:  # a file or folder that went away or is not ours to use
         click.echo(f"faceblurd: {error}", err=True)

@@ -6,25 +6,27 @@ import json
 import os
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from faceblurd.cli.options import Stop, config_option, load_settings
-from faceblurd.cli.plans import PlanMaker
+from faceblurd.cli.plans import PlanMaker, look, silence
 from faceblurd.config.defaults import Hooks, Workers
 from faceblurd.engine import mirrors, once, thread
 from faceblurd.engine.engine import Engine
 from faceblurd.engine.model import Log, RetryPolicy
 from faceblurd.engine.plans import MEGABYTE
-from faceblurd.engine.thread import Inline
+from faceblurd.engine.thread import BoundedThread
 from faceblurd.errors import Exit, UsageError
 from faceblurd.ledger.ledger import Ledger
 from faceblurd.model import Outcome, Reason, Report
 from faceblurd.report.logs import printable_line
 from faceblurd.rules.decide import reason_of
 from faceblurd.rules.filter import MEANINGS
+from faceblurd.startup import give_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-@click.option("--to", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Put results into DIR.")
+@click.option("--to", type=Path, metavar="DIR", help="Put results into DIR.")
 @click.option("--in-place", is_flag=True, help="Blur the photos where they are.")
 @click.option("--recipe", "recipe_name", metavar="NAME", help="fast, balanced, thorough, classic  [default: balanced].")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a file on stdout; logs on stderr.")
@@ -104,7 +106,7 @@ async def _blurred(maker: PlanMaker, candidates: list[Candidate], teller: _Telle
     workers = Workers() if settings is None else settings.workers
     # No ledger outlives this run, so nothing could wait for a second try of the hook.
     hooks = Hooks() if settings is None else settings.hooks.model_copy(update={"max_attempts": 1})
-    policy = RetryPolicy(
+    policy = RetryPolicy(  # what does not answer has been waited for
         max_attempts=2, backoff_seconds=0.1, max_bytes=workers.max_file_mb * MEGABYTE, waits_for_space=False
     )
     ledger = Ledger(None)
@@ -116,29 +118,35 @@ async def _blurred(maker: PlanMaker, candidates: list[Candidate], teller: _Telle
         await once.unless_stopped(engine.pool.ready(), engine, stop.event())
         stop.heed()
         with teller:
-            engine.open_folders(Inline())
-            found = teller.counted(_found(candidates, ledger, teller))
-            await once.unless_stopped(once.run_once(engine, found), engine, stop.event())
+            engine.open_folders(partial(BoundedThread, silent_seconds=once.SILENT_SECONDS))
+            await once.unless_stopped(_each_done(engine, candidates, ledger, teller), engine, stop.event())
             if not stop():
                 teller.look_for_lost()
     finally:
         await engine.close()
 
 
-def _found(candidates: list[Candidate], ledger: Ledger, teller: _Teller) -> Iterator[tuple[RootPlan, Found]]:
-    """Give every file; what is not there (any more), and a folder without a photo, is said."""
+async def _each_done(engine: Engine, candidates: list[Candidate], ledger: Ledger, teller: _Teller) -> None:
+    """Do every file; what is not there (any more), and a folder without a photo, is said."""
     for plan, name in candidates:
         mirrors.make_mirrors([plan], ledger)
-        number = 0
+        folder, number, ended = engine.folders[plan.path], 0, []  # type: ignore[var-annotated]  # of `Finished`
+        files = once.files_below(plan, ended) if name is None else once.one_file(plan, name)
+        walker = BoundedThread(f"walk of {plan.path}", silent_seconds=once.SILENT_SECONDS)  # photos go on beside it
         try:
-            files = once.files_below(plan, teller.walked) if name is None else once.one_file(plan, name)
-            for number, one in enumerate(files, 1):  # noqa: B007 - the last one counts
-                yield one
+            async for one in once.each(walker, files):
+                number += 1
+                teller.count(plan, one)
+                await once.take_on(engine, folder, one)
+            for walk in ended:
+                teller.walked(walk)
+            if not number:
+                teller.nothing_in(plan.path, *await walker.run(partial(once.others_below, plan.path)))
         except OSError as error:
             teller.missing(plan.path if name is None else f"{plan.path}/{name}", error)
-        else:
-            if not number:
-                teller.nothing_in(plan.path, *once.others_below(plan.path))
+        finally:
+            walker.close()
+    await once.finish(engine)
 
 
 class _Teller:
@@ -149,9 +157,11 @@ class _Teller:
         self._reports: list[tuple[bool, int]] = []
         self._hidden: list[tuple[str, str, tuple[Region, ...]]] = []
         self._left: Counter[str] = Counter()
-        self._unread = False
+        self._unread = self._unheard = False
         self.absent: list[tuple[str, OSError]] = []
         self._under_way: set[str] = set()
+        self._troubled: set[str] = set()
+        self._found = 0
         self._empty = False
         self._progress: Any = None
         self._task: Any = None
@@ -172,18 +182,17 @@ class _Teller:
             held = sum(not published for published, _ in self._reports)
             faces = sum(faces for _, faces in self._reports)
             missing = f", {len(self.absent)} missing" if self.absent else ""
-            click.echo(f"{len(self._reports)} files, {faces} faces blurred, {held} held{missing}", err=True)
+            self._echo(f"{len(self._reports)} files, {faces} faces blurred, {held} held{missing}", err=True)
             for meaning, number in self._left.items():
-                click.echo(f"left alone: {number} {meaning}", err=True)
+                self._echo(f"left alone: {number} {meaning}", err=True)
 
-    def counted(self, found: Iterator[tuple[RootPlan, Found]]) -> Iterator[tuple[RootPlan, Found]]:
-        """Count candidates into the progress bar's total as they are found."""
-        for number, one in enumerate(found, start=1):
-            if not one[1].companion_of:  # those are no photos, and may go
-                self._under_way.add(f"{one[0].path}/{one[1].path}")
-            if self._progress is not None:
-                self._progress.update(self._task, total=number)
-            yield one
+    def count(self, plan: RootPlan, found: Found) -> None:
+        """Count a candidate into the progress bar's total."""
+        self._found += 1
+        if not found.companion_of:  # those are no photos, and may go
+            self._under_way.add(f"{plan.path}/{found.path}")
+        if self._progress is not None:
+            self._progress.update(self._task, total=self._found)
 
     def walked(self, walk: Finished) -> None:
         """Note what a walk left alone, and say what it could not look into."""
@@ -198,7 +207,7 @@ class _Teller:
         if report.output is not None and report.regions:
             self._hidden.append((report.path, report.output, report.regions))
         if self._as_json:
-            click.echo(json.dumps(report.as_dict()))
+            self._echo(json.dumps(report.as_dict()))
         elif report.output is None:
             self._say(f"{report.outcome.value}: {report.path}: {report.detail or report.reason}", err=True)
         else:
@@ -211,16 +220,19 @@ class _Teller:
         """Say that something which was named, or found, cannot be looked at; the others go on."""
         self.absent.append((path, error))
         if self._as_json:
-            click.echo(json.dumps(_missing_report(path, error).as_dict()))
+            self._echo(json.dumps(_missing_report(path, error).as_dict()))
         self._say(f"missing: {path}: {error.strerror}", err=True)
 
     def look_for_lost(self) -> None:
-        """Say which files went away before their turn came."""
+        """Say which files went away before their turn came, or are left over where a disk failed."""
         for path in sorted(self._under_way):
             try:
-                os.lstat(path)
+                look(partial(os.lstat, path))
             except OSError as error:
                 self.missing(path, error)
+            else:
+                if any(f"{path}/".startswith(f"{one}/") for one in self._troubled):
+                    self.missing(path, silence())
 
     def nothing_in(self, folder: str, others: int, example: str) -> None:
         """Say that a folder holds no photo by its name."""
@@ -233,12 +245,27 @@ class _Teller:
         if self._progress is not None and (err or sys.stdout.isatty()):
             self._progress.console.print(printable_line(text), markup=False, highlight=False, soft_wrap=True)
         else:
-            click.echo(printable_line(text), err=err)
+            self._echo(printable_line(text), err=err)
+
+    def _echo(self, text: str, *, err: bool = False) -> None:
+        """Print a line; where that cannot be (a full disk, a reader that went away), the photos are done all the same.
+
+        It is said once, and by the exit code.
+        """
+        try:
+            click.echo(text, err=err)
+        except OSError as error:
+            self._unheard = True
+            give_up(2 if err else 1)
+            if not err:
+                self._echo(f"faceblurd: standard output: {error.strerror}", err=True)
 
     def tell(self, event: str, **fields: Any) -> None:  # noqa: ANN401 - whatever a log line holds
         """Say what a person should know beside the outcomes."""
+        if event in {"root.trouble", "file.unreachable", "file.unfinished"}:
+            self._troubled.add(fields.get("path") or fields["root"])
         if event not in {"file.retried", "file.skipped", "root.scanned"}:
-            click.echo(f"{event}: {json.dumps(fields)}", err=True)
+            self._echo(f"{event}: {json.dumps(fields)}", err=True)
 
     def draw(self, path: str, *, with_originals: bool) -> None:
         """Draw the contact sheet of everything that was hidden."""
@@ -250,7 +277,7 @@ class _Teller:
 
     def exit_code(self) -> Exit:
         """Give the exit code for what became of the files."""
-        if self._unread or self.absent or (self._empty and not self._reports):
+        if self._unread or self._unheard or self.absent or (self._empty and not self._reports):
             return Exit.OTHER
         return Exit.OK if all(published for published, _ in self._reports) else Exit.HELD
 

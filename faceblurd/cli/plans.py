@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from faceblurd.config.defaults import IMAGE_GLOBS
+from faceblurd.config.probes import ANSWER_SECONDS, begin
 from faceblurd.config.recipes import DEFAULT_RECIPE, builtin_recipe
 from faceblurd.engine.model import Remedies, RootPlan
 from faceblurd.engine.plans import MTIME_STEP_NS
-from faceblurd.errors import UsageError
+from faceblurd.errors import FaceblurdError, UsageError
 from faceblurd.model import Mode
 from faceblurd.rules.filter import Candidate as Wanted
 from faceblurd.rules.filter import Selection
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from faceblurd.model import Recipe
 
 Candidate = tuple["RootPlan", str | None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,7 @@ class PlanMaker:
         self.settings, self._to, self._replace = settings, to, replace
         self._recipe = _recipe(settings, recipe_name)
         self.plans: dict[str, RootPlan] = {}
+        self._to_is_at = ""
 
     def candidates(self, paths: Iterable[str], missing: Callable[[str, OSError], None]) -> list[Candidate]:
         """Give a plan for each path, with the file's name, or None for a whole folder; each photo once.
@@ -72,9 +78,18 @@ class PlanMaker:
         in_place = self._to is None
         return Selection(IMAGE_GLOBS, (), hidden=in_place, by_content=True, in_place=in_place)
 
+    def _real_to(self) -> str:
+        """Find where the mirror lies. Raises FaceblurdError when it does not answer."""
+        if not self._to_is_at and self._to is not None:
+            try:
+                self._to_is_at = look(partial(os.path.realpath, self._to))
+            except OSError as error:
+                raise FaceblurdError(f"--to {self._to}: {error.strerror}", remedy="Nothing was done") from error
+        return self._to_is_at
+
     def _new_plan(self, at: _Named) -> RootPlan:
         folder = at.real
-        to = folder if self._to is None else os.path.realpath(self._to)
+        to = folder if self._to is None else self._real_to()
         if self._to is not None and (to == folder or (at.is_folder and to.startswith(folder.rstrip("/") + "/"))):
             raise UsageError(f"--to {self._to} lies in {at.given}", remedy="Choose another folder, or --in-place")
         return RootPlan(
@@ -86,15 +101,42 @@ class PlanMaker:
         )  # fmt: skip
 
 
+def look(call: Callable[[], T]) -> T:
+    """Ask the disk. Raises OSError, ETIMEDOUT where a dead share does not answer."""
+    answer = begin(lambda: (call(),))(ANSWER_SECONDS)
+    if answer is None:
+        raise silence()
+    return answer[0]
+
+
+def silence() -> OSError:
+    """Give the error of a disk that does not answer."""
+    return OSError(errno.ETIMEDOUT, "does not answer")
+
+
 def _present(paths: Iterable[str], missing: Callable[[str, OSError], None]) -> Iterator[_Named]:
+    silent: set[str] = set()  # folders of which nothing more is asked: a list may name thousands in one
     for path in paths:
+        folder = os.path.dirname(os.path.abspath(path))
+        if folder in silent:
+            missing(path, silence())
+            continue
         try:
-            real = os.path.realpath(path)
-            st = os.stat(real)
+            yield look(partial(_named, path))
         except OSError as error:
+            if error.errno == errno.ETIMEDOUT:
+                silent.add(folder)
             missing(path, error)
-        else:
-            yield _Named(path, real, st.st_dev, os.path.isdir(real))
+
+
+def _named(path: str) -> _Named:
+    if not path:  # of a variable that is not set, say: not the folder where one is
+        raise FileNotFoundError(errno.ENOENT, "an empty name")
+    real = os.path.realpath(path)
+    st = os.stat(real)
+    if not stat.S_ISREG(st.st_mode) and not stat.S_ISDIR(st.st_mode):
+        raise OSError(errno.ELOOP, "is no file or folder")  # the kernel's word for what is not to be opened
+    return _Named(path, real, st.st_dev, stat.S_ISDIR(st.st_mode))
 
 
 def _is_below(one: _Named, top: _Named) -> bool:

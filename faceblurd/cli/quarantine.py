@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from faceblurd.cli.options import both, state_dir_of
+from faceblurd.cli.plans import look
 from faceblurd.errors import Exit, FaceblurdError
 from faceblurd.ledger.database import locks_are_told
 from faceblurd.ledger.ledger import Ledger
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from faceblurd.publish.quarantine import Held
 
 _everything = click.option("--all", "everything", is_flag=True, help="All held files.")
-_paths = click.argument("paths", nargs=-1, type=click.Path())
+_paths = click.argument("paths", nargs=-1)
 
 
 @click.group()
@@ -148,7 +150,15 @@ def _chosen(among: list[Held], paths: tuple[str, ...], *, everything: bool) -> I
     known |= {as_text: one for one in among for as_text in (printable(one.path), printable_line(one.path))}
     known |= {one.path: one for one in among}
     for path in paths:
-        yield printable(path), known.get(path) or known.get(os.path.realpath(path))
+        yield printable(path), known.get(path) or known.get(_real(path))
+
+
+def _real(path: str) -> str:
+    spell: Callable[[str], str] = os.path.realpath
+    try:
+        return look(partial(spell, path))
+    except OSError:  # on a share that does not answer
+        return path
 
 
 def _say(text: str, *, err: bool = False) -> None:

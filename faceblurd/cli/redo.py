@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from faceblurd.cli.options import both, state_dir_of
+from faceblurd.cli.plans import look
 from faceblurd.errors import Exit, FaceblurdError, UsageError
 from faceblurd.ledger.database import locks_are_told
 from faceblurd.ledger.ledger import Ledger
@@ -16,16 +18,16 @@ from faceblurd.report.logs import printable_line
 from faceblurd.state_files import LEDGER_NAME, is_running
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
 
 @click.command()
 @both
 @click.option(
-    "--root", "roots", multiple=True, type=click.Path(), metavar="DIR", help="Everything in this root.",
+    "--root", "roots", multiple=True, metavar="DIR", help="Everything in this root.",
 )  # fmt: skip
-@click.argument("paths", nargs=-1, type=click.Path(), metavar="[PATH]...")
+@click.argument("paths", nargs=-1, metavar="[PATH]...")
 def redo(config_path: Path | None, state_dir: Path | None, roots: tuple[str, ...], paths: tuple[str, ...]) -> int:
     r"""Do PATHS (photos, their results, or folders), or all of a root, once more.
 
@@ -59,8 +61,12 @@ def _all(roots: Iterable[str], paths: Iterable[str]) -> list[tuple[str, bool]]:
 
 def _again(ledger: Ledger, known: list[str], path: str, *, is_root: bool) -> bool:
     shown = printable_line(printable(path))
-    for spell in (os.path.abspath, os.path.realpath):  # the second may hang on a dead share: only if need be
-        spelled = spell(path)
+    spells: tuple[Callable[[str], str], ...] = (os.path.abspath, os.path.realpath)
+    for spell in spells:  # the second asks the disk: only if need be
+        try:
+            spelled: str = look(partial(spell, path))
+        except OSError:
+            continue
         above = [folder for folder in known if f"{spelled}/".startswith(f"{folder}/")]
         folder = max(above, key=len, default=None)
         if folder is None or (is_root and folder != spelled):

@@ -45,8 +45,9 @@ def _configure(config: Config) -> None:
 
 @click.command()
 @config_option
-@click.option("--watch", type=click.Path(path_type=Path), metavar="DIR", help="Watch this folder, without a config.")
-@click.option("--to", type=click.Path(path_type=Path), metavar="DIR", help="Publish into this mirror tree.")
+# `Path` and not `click.Path`, which asks the disk: a share may be dead.
+@click.option("--watch", type=Path, metavar="DIR", help="Watch this folder, without a config.")
+@click.option("--to", type=Path, metavar="DIR", help="Publish into this mirror tree.")
 @click.option("--in-place", is_flag=True, help="Blur the photos where they are.")
 @click.option("--recipe", metavar="NAME", help="fast, balanced, thorough, classic  [default: balanced].")
 @state_dir_option

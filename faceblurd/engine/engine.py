@@ -98,10 +98,10 @@ class Engine:
         self._run(self._take_requests())
         self._run_hooks()
 
-    def open_folders(self, thread: Thread) -> None:
-        """Be ready for the photos of a single run, which have one thread."""
+    def open_folders(self, threads: Callable[[str], Thread]) -> None:
+        """Be ready for the photos of a single run."""
         for plan in self.plans:
-            self.folders[plan.path] = Intake(plan, self.services, thread)
+            self.folders[plan.path] = Intake(plan, self.services, threads(f"files of {plan.path}"))
         self._run_hooks()
 
     def _run_hooks(self) -> None:

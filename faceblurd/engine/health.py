@@ -64,7 +64,7 @@ class RootHealth:
             self._failed_looks = 0
             return f"{error.filename} is not there"
         self._failed_looks += 1
-        return f"{error.filename} cannot be reached: {error.strerror}"
+        return f"{error.filename or self._path} cannot be reached: {error.strerror}"
 
     @property
     def check_seconds(self) -> float:

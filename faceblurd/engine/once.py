@@ -1,7 +1,7 @@
 """The same work once: for `faceblurd blur` and `faceblurd scan`.
 
-`blur` feeds photos from its own walk, as there is room. `scan` looks after roots as the daemon does, so that none of
-them can keep it from its end, and scans each of them once.
+`blur` feeds photos from its own walk, as there is room; a folder that does not answer is given up. `scan` looks after
+roots as the daemon does, so that none of them can keep it from its end, and scans each of them once.
 """
 
 from __future__ import annotations
@@ -21,15 +21,17 @@ from faceblurd.publish import beneath
 from faceblurd.watch.scan import Found, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
 
     from faceblurd.config.schema import Config
     from faceblurd.engine.intake import Intake
     from faceblurd.engine.model import RootPlan
+    from faceblurd.engine.thread import Thread
     from faceblurd.watch.scan import Finished
 
 T = TypeVar("T")
-MAX_WAITING = 200
+MAX_WAITING, BATCH = 200, 50
+SILENT_SECONDS = 20.0  # a disk that sleeps is there after 10
 MAX_OTHERS = 100_000
 LOOK_SECONDS = 0.1  # between two looks whether all is done
 
@@ -71,14 +73,23 @@ async def catch_up(engine: Engine, log: Log) -> int:
     return sum(root.is_away or root.path in unread for root in roots)
 
 
-async def run_once(engine: Engine, candidates: Iterable[tuple[RootPlan, Found]]) -> None:
-    """Take on all candidates, and return when each has its outcome."""
-    folders = engine.folders
-    for plan, found in candidates:
-        await folders[plan.path].found(found)
-        while engine.on_their_way >= MAX_WAITING:
-            await _some_progress(folders.values())
-    await _rest(folders.values())
+async def each(thread: Thread, files: Iterator[Found]) -> AsyncIterator[Found]:
+    """Give what a walk finds, made in a thread. Raises OSError, also when that is given up."""
+    while some := await thread.run(lambda: list(islice(files, BATCH))):
+        for one in some:
+            yield one
+
+
+async def take_on(engine: Engine, folder: Intake, found: Found) -> None:
+    """Take on a photo of a single run, when there is room for it."""
+    await folder.found(found)
+    while engine.on_their_way >= MAX_WAITING:
+        await _some_progress(engine.folders.values())
+
+
+async def finish(engine: Engine) -> None:
+    """Return when each photo of a single run has its outcome."""
+    await _rest(engine.folders.values())
     if engine.services.hooks is not None:
         await engine.services.hooks.rest()
 
@@ -123,17 +134,16 @@ def say_unread(root: str, errors: Iterable[str], log: Log) -> bool:
     return bool(places)
 
 
-def files_below(plan: RootPlan, ended: Callable[[Finished], None] = lambda _: None) -> Iterator[tuple[RootPlan, Found]]:
-    """Walk a root; `ended` is told what the whole walk saw."""
+def files_below(plan: RootPlan, ended: list[Finished]) -> Iterator[Found]:
+    """Walk a root; `ended` gets what the whole walk saw."""
     candidates = walk(plan.path, plan.selection)
-    for found in candidates:
-        yield plan, found
-    ended(candidates.finished())
+    yield from candidates
+    ended.append(candidates.finished())
 
 
-def one_file(plan: RootPlan, name: str) -> Iterator[tuple[RootPlan, Found]]:
+def one_file(plan: RootPlan, name: str) -> Iterator[Found]:
     """Give a single file of a root, whatever it is called. Raises OSError when it is not there."""
-    yield plan, Found(name, Fingerprint.from_stat(beneath.look(plan.path, name)))
+    yield Found(name, Fingerprint.from_stat(beneath.look(plan.path, name)))
 
 
 def others_below(folder: str) -> tuple[int, str]:

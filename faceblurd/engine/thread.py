@@ -7,6 +7,8 @@ returned. `to_the_end` is for steps that must not be left half done.
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import sys
 import threading
 from contextlib import suppress
@@ -40,6 +42,7 @@ class RootThread:
         self._name = name
         self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._started = False
+        self._made = 0
 
     async def run(self, call: Callable[[], T]) -> T:
         """Make the call in the thread."""
@@ -69,6 +72,7 @@ class RootThread:
     def _work(self) -> None:
         while (make := self._calls.get()) is not None:
             make()
+            self._made += 1
             del make  # nothing of a photo is kept until the next one comes
 
     def close(self) -> None:
@@ -100,8 +104,34 @@ def _post(
         loop.call_soon_threadsafe(hand_over)
 
 
+class BoundedThread(RootThread):
+    """One that is given up when no call of it returns for a while: for a single run, which has to come to its end.
+
+    From then on each call fails at once, as those do that wait.
+    """
+
+    def __init__(self, name: str, *, silent_seconds: float) -> None:
+        """Prepare; `silent_seconds`: how long it is waited for."""
+        super().__init__(name)
+        self._silent_seconds, self._is_given_up = silent_seconds, False
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """Make the call in the thread. Raises OSError ETIMEDOUT where that is given up."""
+        answer = asyncio.ensure_future(super().run(call))
+        try:
+            while not self._is_given_up:
+                made = self._made
+                await asyncio.wait({answer}, timeout=self._silent_seconds)
+                if answer.done():
+                    return answer.result()
+                self._is_given_up = self._made == made
+            raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+        finally:
+            answer.cancel()
+
+
 class Inline:
-    """Makes each call where it is awaited: for a single run, which waits for a slow disk as any command does."""
+    """Makes each call where it is awaited."""
 
     async def run(self, call: Callable[[], T]) -> T:
         """Make the call now."""

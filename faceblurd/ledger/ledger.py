@@ -85,8 +85,8 @@ class Ledger(Database):
         self._db.execute("DELETE FROM files WHERE root=? AND path=?", (self._folder(root), os.fsencode(path)))
 
     def look_again(self, root: str) -> None:
-        """Let every file of a root be published anew: its mirror was removed."""
-        sql = "UPDATE files SET recipe=?, target=NULL WHERE root=?"
+        """Let every file of a root be published anew: its mirror was removed. What was made in place stays our own."""
+        sql = "UPDATE files SET recipe=?, target=NULL WHERE root=? AND destination IS NOT root"
         self._db.execute(sql, (self._recipes.number(""), self._folder(root)))
 
     def is_own_result(self, digest: str, recipe: str) -> bool:

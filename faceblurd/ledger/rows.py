@@ -26,8 +26,12 @@ _COUNTED: Final = "INSERT INTO counts VALUES (%s.root, %s.state, 1) ON CONFLICT 
 _UNCOUNTED: Final = "UPDATE counts SET number = number - 1 WHERE root = old.root AND state = old.state"
 # No OR REPLACE: a statement that fires a trigger has its own way with conflicts count for it.
 _REMEMBER: Final = """INSERT INTO former VALUES (
-  old.output_digest, old.path, CASE WHEN old.state IN ('published', 'clean') THEN old.recipe ELSE 0 END, %s.seen_day)
-  ON CONFLICT (digest, path) DO UPDATE SET recipe=excluded.recipe, day=excluded.day"""
+  old.output_digest, old.path,
+  CASE WHEN old.state IN ('published', 'clean') AND old.recipe NOT IN (SELECT id FROM recipes WHERE digest = '')
+    THEN old.recipe ELSE 0 END,
+  %s.seen_day)
+  ON CONFLICT (digest, path) DO UPDATE SET
+    recipe=CASE excluded.recipe WHEN 0 THEN recipe ELSE excluded.recipe END, day=excluded.day"""
 ERAS = """
 CREATE TABLE eras (
   id INTEGER PRIMARY KEY AUTOINCREMENT, root BLOB NOT NULL, mark TEXT NOT NULL, UNIQUE (root, mark))
@@ -73,7 +77,8 @@ CREATE TRIGGER count_moved AFTER UPDATE OF state ON files WHEN old.state <> new.
 BEGIN {_UNCOUNTED}; {_COUNTED % ("new", "new")}; END
 """,
     # Results whose rows tell of something else by now: another mode or destination, or their photo was forgotten. They
-    # may lie there still, ours to replace, and ours to leave alone in place (`recipe` 0: not known by which).
+    # may lie there still, ours to replace, and ours to leave alone in place (`recipe` 0: not known by which; what was
+    # known stays so when the row was held since, or is to be done once more).
     """
 CREATE TABLE former (
   digest BLOB NOT NULL, path BLOB NOT NULL, recipe INTEGER NOT NULL, day INTEGER NOT NULL, PRIMARY KEY (digest, path))

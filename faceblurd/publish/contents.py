@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from faceblurd.publish.staging import Target
 
 _CHUNK = 1 << 20
+_NO_TIMES = frozenset({errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
 
 
 def digest_of(fd: int) -> str:
@@ -29,14 +30,26 @@ def digest_of(fd: int) -> str:
 
 
 def copy_into(source_fd: int, fd: int) -> None:
-    """Write all that an open file holds into another, empty one, and give that its times. Raises OSError."""
+    """Write all that an open file holds into another, empty one, and give that its times if it may have them.
+
+    Raises OSError.
+    """
     st, offset = os.fstat(source_fd), 0
     while chunk := os.pread(source_fd, _CHUNK, offset):
         view = memoryview(chunk)
         while view:
             view = view[os.write(fd, view) :]
         offset += len(chunk)
-    os.utime(fd, ns=(st.st_atime_ns, st.st_mtime_ns))
+    set_time(fd, st.st_mtime_ns)
+
+
+def set_time(fd: int, mtime_ns: int) -> None:
+    """Set when a file was changed; on some shares nobody may, and the time stays what it is."""
+    try:
+        os.utime(fd, ns=(mtime_ns, mtime_ns))
+    except OSError as error:
+        if error.errno not in _NO_TIMES:
+            raise
 
 
 def digest_at(target: Target, *, unless_written: bool = False) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -109,6 +110,19 @@ def stage(intent: Intent, *, mode: Mode, target: Target, source_fd: int, terms: 
         target, token=intent.token, source_fd=source_fd, terms=terms or terms_of(mode), source_root=intent.root
     )  # fmt: skip
     return Work(mode, target, source_fd, staging, intent)
+
+
+def copy(work: Work) -> str:
+    """Write the source into the staging file as it is, durably; give the digest of what was written. May hang."""
+    contents.copy_into(work.source_fd, work.staging.fd)
+    contents.set_time(work.staging.fd, time.time_ns() if work.mtime_ns is None else work.mtime_ns)
+    os.fsync(work.staging.fd)
+    return contents.digest_of(work.staging.fd)
+
+
+def holds(work: Work, digest: str) -> bool:
+    """Tell whether the staging file has the bytes that a worker said it has. May hang."""
+    return contents.digest_of(work.staging.fd) == digest
 
 
 def write_down(ledger: Ledger, work: Work, staged: Staged, *, payload: str) -> None:

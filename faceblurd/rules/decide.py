@@ -70,6 +70,11 @@ class Skip:
 
 
 @dataclass(frozen=True, slots=True)
+class PassOn:
+    """Our own result in a mirror's source: copy it as it is, for what hid its faces may look like one."""
+
+
+@dataclass(frozen=True, slots=True)
 class Hold:
     """Do not publish; remember why."""
 
@@ -147,7 +152,7 @@ def on_settled(*, links: int, hard_links_ok: bool, open_for_writing: bool, overd
 
 def on_digest(  # noqa: PLR0913 - what a file is judged by
     digest: str, entry: Entry | None, *, recipe: str, mode: Mode, to: str, own_output: bool, target_present: bool
-) -> Start | Skip:
+) -> Start | Skip | PassOn:
     """Judge a file by its content's digest, before anything is decoded.
 
     `own_output`: the ledger lists the digest as a result under this recipe, of whatever root. `target_present`: what
@@ -155,15 +160,16 @@ def on_digest(  # noqa: PLR0913 - what a file is judged by
     """
     if mode is Mode.IN_PLACE and own_output:
         return Skip("own output")
+    work = PassOn() if own_output else Start()
     if entry is None or entry.input_digest != digest:
-        return Start()
+        return work
     if is_released_for(entry, to):
         return Skip(RELEASED)  # touched, or seen before `release` had written it down
     if entry.state not in DONE or entry.recipe != recipe:
-        return Start()
+        return work
     if mode is Mode.IN_PLACE:  # these bytes came back: one that needed nothing was touched, or an original was put back
         return Skip("same content") if entry.to == to and _needed_nothing(entry) else Start()
-    return Skip("same content") if target_present else Start()
+    return Skip("same content") if target_present else work
 
 
 def _needed_nothing(entry: Entry) -> bool:

@@ -7,6 +7,7 @@ nothing by name: both files come as descriptors. Publishes nothing. Reports fact
 from __future__ import annotations
 
 import ctypes
+import errno
 import hashlib
 import os
 import resource
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _CHUNK = 4 << 20
 LEAST_MEMORY_BYTES = 192 << 20  # a photo of 6 megapixels
 _M_MMAP_MAX, _M_TRIM_THRESHOLD = -4, -1  # of mallopt(3)
+_NO_TIMES = frozenset({errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
 _BREATH_SECONDS = 0.1  # in a burst the next job is there within 20 ms
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 
@@ -246,13 +248,18 @@ def _expect(fd: int, fingerprint: Fingerprint) -> None:
 
 
 def write_whole(fd: int, content: bytes, *, mtime_ns: int | None) -> str:
-    """Write and fsync the staging file, set its times, and return its digest."""
+    """Write and fsync the staging file, set its times where that can be, and return its digest."""
     view, offset = memoryview(content), 0
     while offset < len(view):
         offset += os.pwrite(fd, view[offset : offset + _CHUNK], offset)
-    os.ftruncate(fd, len(view))
+    if os.fstat(fd).st_size != len(view):  # it is new: some file systems cannot cut one at all
+        os.ftruncate(fd, len(view))
     if mtime_ns is not None:
-        os.utime(fd, ns=(mtime_ns, mtime_ns))
+        try:
+            os.utime(fd, ns=(mtime_ns, mtime_ns))
+        except OSError as error:  # a share whose files all belong to somebody else (CIFS with `uid=`), or without times
+            if error.errno not in _NO_TIMES:
+                raise
     os.fsync(fd)  # here and not in the parent: a slow disk must not stop the loop
     return hashlib.blake2b(content, digest_size=32).hexdigest()
 

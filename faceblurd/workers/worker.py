@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 A = TypeVar("A", bound="Hashed | JobResult")
 START_SECONDS = 60.0
 REAP_SECONDS = 0.2  # for a process that has been killed, or has closed its socket, to end
+_STDERR = 2
 _POLL_SECONDS = 0.02  # where the kernel has no pidfd (before 5.3, as on older NAS)
 _READ_BYTES = 1 << 16
 _SPENT = frozenset({Reason.OUT_OF_MEMORY, Reason.INTERNAL_ERROR})
@@ -60,7 +61,11 @@ class Worker:
             try:
                 # -P: a module in the current folder, which may be the photos', is none of ours
                 arguments = [sys.executable, "-P", "-c", _COMMAND, str(theirs.fileno())]
-                self._process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),))
+                # Standard output is the command's: what a plugin prints is no JSON, and a worker that hangs with its
+                # share would keep the reader of a pipe waiting.
+                self._process = subprocess.Popen(
+                    arguments, stdin=subprocess.DEVNULL, stdout=_STDERR, pass_fds=(theirs.fileno(),)
+                )
             except BaseException:
                 self._socket.close()
                 raise

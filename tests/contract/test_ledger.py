@@ -192,6 +192,22 @@ def test_a_root_may_change_to_and_fro(ledger: Ledger) -> None:
     assert ledger.is_own_result("out", "recipe")
 
 
+def test_by_which_recipe_a_result_was_made_stays_known_when_it_is_held_or_to_be_done_once_more(ledger: Ledger) -> None:
+    in_place = replace(ENTRY, to="/r")
+    held = replace(ENTRY, state=State.QUARANTINED, reason=Reason.TARGET_EXISTS, input_digest=None)
+    for to in ("/out", "/new"):  # held in one mirror, and in the next
+        ledger.put(in_place)
+        ledger.put(replace(held, to=to))
+    ledger.put(replace(held, to="/third"))
+    assert ledger.is_own_result("out", "recipe")
+
+    copied = replace(ENTRY, to="/out", state=State.CLEAN, input_digest="out")
+    ledger.put(copied)
+    ledger.redo("/r")
+    ledger.put(replace(held, to="/new"))
+    assert ledger.is_own_result("out", "recipe")
+
+
 def test_a_result_of_a_forgotten_photo_is_ours_to_replace_by_its_path_alone(ledger: Ledger) -> None:
     ledger.put(replace(ENTRY, to="/out"))
     assert ledger.made("a.jpg", "out")

@@ -108,8 +108,10 @@ class LedgerMachine(RuleBasedStateMachine):
     def _remember(self, before: Entry) -> None:
         if before.output_digest is not None:
             recipe = before.recipe if before.state in {State.PUBLISHED, State.CLEAN} else "not known"
-            self.former = {one for one in self.former if one[2:] != (before.path,) or one[0] != before.output_digest}
-            self.former.add((before.output_digest, recipe, before.path))
+            same = {one for one in self.former if (one[0], one[2]) == (before.output_digest, before.path)}
+            if same and recipe in {"", "not known"}:  # what was known of it stays so
+                return
+            self.former = self.former - same | {(before.output_digest, recipe, before.path)}
 
     @rule(root=ROOTS, path=PATHS)
     def forget(self, root: str, path: str) -> None:
@@ -122,7 +124,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def look_again(self, root: str) -> None:
         self.ledger.look_again(root)
         for key, entry in self.files.items():
-            if key[0] == root:
+            if key[0] == root and entry.to != root:  # what was made in place stays our own
                 self.files[key] = replace(entry, recipe="", target=None)
 
     @rule(intent=INTENTS)

@@ -6,9 +6,11 @@ What only threads can promise, that a call which hangs stops nobody else, comes 
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import os
 import threading
+import time
 import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,7 +19,7 @@ import pytest
 import virtual_time
 
 from faceblurd.engine import thread as running
-from faceblurd.engine.thread import Inline, RootThread, to_the_end
+from faceblurd.engine.thread import BoundedThread, Inline, RootThread, to_the_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -139,6 +141,38 @@ class TestBoth:
             assert seen() is None
 
         run(story)
+
+
+class TestBoundedThread:
+    def test_one_whose_call_does_not_return_is_given_up_and_whoever_waits_hears_of_it(
+        self, hang: threading.Event
+    ) -> None:
+        async def story() -> None:
+            thread = BoundedThread("files of root", silent_seconds=0.05)
+            answers = await asyncio.gather(thread.run(hang.wait), thread.run(lambda: 1), return_exceptions=True)
+            assert [getattr(one, "errno", None) for one in answers] == [errno.ETIMEDOUT] * 2
+            with pytest.raises(TimeoutError):
+                await thread.run(lambda: 2)
+            thread.close()
+
+        run(story)
+
+    def test_one_that_goes_on_is_waited_for(self) -> None:
+        async def story() -> None:
+            thread = BoundedThread("files of root", silent_seconds=0.2)
+            calls = [thread.run(partial(time.sleep, 0.02)) for _ in range(30)]  # the last waits for longer than that
+            await asyncio.gather(*calls)
+            assert await thread.run(lambda: 1) == 1
+            with pytest.raises(TimeoutError):  # an error of the call's own is no silence
+                await thread.run(_timed_out)
+            assert await thread.run(lambda: 2) == 2
+            thread.close()
+
+        run(story)
+
+
+def _timed_out() -> None:
+    raise TimeoutError
 
 
 class TestInline:

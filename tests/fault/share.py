@@ -154,6 +154,7 @@ class Share(mfusepy.Operations):  # type: ignore[misc]  # untyped
 
     @obeys(changes=True)
     def truncate(self, path: str, length: int, fh: int | None = None) -> None:
+        self.refuse("truncate")
         os.truncate(self.at(path), length)
 
     @obeys(changes=True)
@@ -181,6 +182,7 @@ class Share(mfusepy.Operations):  # type: ignore[misc]  # untyped
 
     @obeys(changes=True)
     def utimens(self, path: str, times: tuple[int, int] | None = None) -> None:
+        self.refuse("utimens")
         os.utime(self.at(path), ns=times, follow_symlinks=False)
 
     @obeys(changes=True)

@@ -30,7 +30,8 @@ WITH_OWNERS = ("ext4", *map(slow, ("xfs", "btrfs", "tmpfs", "overlay")), "share"
 OUTCOMES = ("file.published", "file.clean", "file.skipped", "file.retried", "file.quarantined")
 SHARES = {"share": "", "exchanging": "exchange", "careless": "careless", "caseless": "ignore-case"}
 SHARES |= {"cloud": "link=EIO", "poor cloud": "link=EIO flags=EIO"}
-LESSER = ("exchanging", "careless", "cloud", "poor cloud")
+SHARES |= {"of somebody else": "utimens=EPERM", "for new files": "utimens=ENOSYS truncate=ENOSYS"}
+LESSER = ("exchanging", "careless", "cloud", "poor cloud", "of somebody else", "for new files")
 
 
 class Place:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,51 @@ def test_a_scan_ends_although_a_share_hangs_and_does_the_other_roots(
     assert service.scan() == 1
     assert (tmp_path / "out" / "a.jpg").exists()
     assert "does not answer" in service.lines("root.suspended")[0]["detail"]
+
+
+def _blur(share: Any, *arguments: object, listed: str = "") -> Any:
+    command = [*share.inside, COMMAND, "blur", *map(str, arguments), "--recipe", "fast", "--json"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, input=listed)
+
+
+def test_a_blur_ends_although_a_share_hangs_and_does_what_lies_elsewhere(
+    share: Any, portraits: Any, tmp_path: Path
+) -> None:
+    photo, out = tmp_path / "a.jpg", tmp_path / "out"
+    photo.write_bytes(portraits(1)[0])
+    share.tell("hang")
+    listed = "".join(f"{path}\n" for path in (share.mounted / "1.jpg", share.mounted / "2.jpg", photo))
+    done = _blur(share, "-", "--to", out, listed=listed)
+    assert done.returncode == 1
+    assert (out / "a.jpg").exists()
+    assert done.stderr.count("does not answer") == 2
+    done = _blur(share, share.mounted, "--in-place")
+    assert (done.returncode, "does not answer" in done.stderr) == (2, True)
+    done = _blur(share, photo, "--to", share.mounted / "out")
+    assert (done.returncode, "does not answer" in done.stderr) == (1, True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("into", [True, False])
+def test_a_blur_ends_although_its_share_hangs_in_the_midst_of_it(
+    share: Any, portraits: Any, tmp_path: Path, *, into: bool
+) -> None:
+    """One folder of it hangs: the source of a photo, or where the result goes."""
+    other = tmp_path / "other"
+    inbox, out = (other, share.mounted) if into else (share.mounted, other)
+    for folder in ("good", "bad"):
+        (other / folder).mkdir(parents=True)
+        (share.behind / folder).mkdir()
+    for name, content in zip(("good/a.jpg", "bad/b.jpg"), portraits(2), strict=True):
+        ((other if into else share.behind) / name).write_bytes(content)
+    share.tell("hang bad")
+    done = _blur(share, inbox, "--to", out)
+    assert done.returncode == 1, done.stderr
+    outcomes = {Path(one["path"]).name: one for one in map(json.loads, done.stdout.splitlines())}
+    bad = outcomes["b.jpg" if into else share.mounted.name]
+    assert (bad["outcome"], bad["reason"]) == ("held", "unreachable")
+    published = (share.behind if into else other) / "good" / "a.jpg"
+    assert published.exists() == ("a.jpg" in outcomes and outcomes["a.jpg"]["outcome"] == "published")
 
 
 @pytest.mark.parametrize("below", ["", "photos/blurred"])

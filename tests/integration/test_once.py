@@ -59,8 +59,10 @@ def test_a_plugins_regions_are_hidden_in_a_single_run_too(tmp_path: Path, monkey
             state_dir=None, policy=RetryPolicy(1, 0.1, 1 << 20), log=Log(reports.append, lambda *_, **__: None),
         )  # fmt: skip
         try:
-            engine.open_folders(Inline())
-            await once.run_once(engine, once.files_below(plan))
+            engine.open_folders(lambda _: Inline())
+            async for found in once.each(Inline(), once.files_below(plan, [])):
+                await once.take_on(engine, engine.folders[plan.path], found)
+            await once.finish(engine)
         finally:
             await engine.close()
 

@@ -66,6 +66,37 @@ def test_nothing_is_done_where_nothing_that_was_named_is_there(blur: Any, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
+def test_an_empty_name_is_not_the_folder_where_one_is(blur: Any, photos: Any, tmp_path: Path) -> None:
+    photos("a.jpg")
+    before = (tmp_path / "a.jpg").read_bytes()
+    done, _ = blur("", "--in-place")
+    assert done.returncode == 2
+    assert (tmp_path / "a.jpg").read_bytes() == before
+
+
+def test_what_is_named_and_is_no_file_is_said(blur: Any, photos: Any, tmp_path: Path) -> None:
+    photos("a.jpg")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    done, said = blur("a.jpg", "pipe.jpg", "--to", "out")
+    assert done.returncode == 1
+    assert said["pipe.jpg"]["reason"] == "not_regular"
+    assert said["a.jpg"]["outcome"] == "published"
+
+
+@pytest.mark.parametrize("full", ["1", "2", "both"])
+def test_photos_are_done_also_when_nobody_hears_of_it(photos: Any, tmp_path: Path, full: str) -> None:
+    photos("a.jpg", "b.jpg")
+    (tmp_path / "c.jpg").write_bytes(b"no photo")
+    where = {"1": ">/dev/full", "2": "2>/dev/full", "both": ">/dev/full 2>/dev/full"}[full]
+    line = f'exec "$0" blur c.jpg a.jpg b.jpg --to out --recipe classic --json {where}'
+    command = ["sh", "-c", line, COMMAND]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == (3 if full == "2" else 1)  # objects are heard then, and one photo is held
+    assert results(tmp_path / "out") == {"a.jpg", "b.jpg"}
+    assert "Traceback" not in done.stderr
+    assert ("standard output: No space left" in done.stderr) == (full == "1")
+
+
 def test_a_folder_that_vanishes_under_the_walk_costs_the_others_nothing(blur: Any, photos: Any, tmp_path: Path) -> None:
     photos("a/x.jpg", "c/y.jpg")
     hook = tmp_path / "hook"
@@ -73,7 +104,8 @@ def test_a_folder_that_vanishes_under_the_walk_costs_the_others_nothing(blur: An
     hook.chmod(0o755)
     (tmp_path / "b").mkdir()
     (tmp_path / "config.yaml").write_text(json.dumps({"hooks": {"command": [str(hook)]}, "workers": {"count": 1}}))
-    names = [f"a/{number}.jpg" for number in range(220)]  # more than wait at a time: `b` is walked after the first
+    # 200 wait at a time: 400 are done, and the first one's hook with them, before `b` is walked.
+    names = [f"a/{number}.jpg" for number in range(600)]
     for name in names:
         (tmp_path / name).write_bytes(b"")
     done, said = blur("a", "b", "c/y.jpg", "--to", "out", "--config", "config.yaml")

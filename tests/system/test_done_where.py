@@ -111,6 +111,70 @@ def test_an_in_place_root_that_becomes_a_mirror_fills_it(home: Any, portraits: A
     assert (home.folder / "in" / "portrait.jpg").read_bytes() == before
 
 
+ALWAYS = {"always": [{"x": 0.1, "y": 0.1, "width": 0.3, "height": 0.3}]}
+"""Is hidden in every picture, however often it was hidden before: as what looks like a face in a result."""
+
+
+def test_our_own_results_are_copied_into_a_mirror_and_stay_as_they_are_on_the_way_back(
+    home: Any, portraits: Any
+) -> None:
+    photo, copy = home.folder / "in" / "portrait.jpg", home.folder / "out" / "portrait.jpg"
+    mirror, in_place = home.root("in", to="out", regions=ALWAYS), home.root("in", regions=ALWAYS)
+    photo.write_bytes(portraits(1)[0])
+    assert home.scan(in_place) == 0
+    result = photo.read_bytes()
+    for _ in range(2):
+        assert home.scan(mirror) == 0
+        assert copy.read_bytes() == result
+        assert home.scan(in_place) == 0
+        assert photo.read_bytes() == result
+
+
+def test_a_copy_of_our_own_result_is_made_once_and_once_more_when_asked_for(home: Any, portraits: Any) -> None:
+    photo, copy = home.folder / "in" / "portrait.jpg", home.folder / "out" / "portrait.jpg"
+    mirror, in_place = home.root("in", to="out", regions=ALWAYS), home.root("in", regions=ALWAYS)
+    photo.write_bytes(portraits(1)[0])
+    home.scan(in_place)
+    result = photo.read_bytes()
+    home.scan(mirror)
+    home.scan(mirror)
+    assert home.said_of("file.clean") == []
+    copy.unlink()
+    assert home.run("redo", "--root", str(home.folder / "in")).returncode == 0
+    assert home.scan(mirror) == 0
+    assert copy.read_bytes() == result
+    assert home.run("redo", "--root", str(home.folder / "in")).returncode == 0
+    assert home.scan(in_place) == 0  # asked for, and the root is another before it was done
+    assert photo.read_bytes() == result
+
+
+def test_a_result_of_another_recipe_is_no_own_one_in_a_mirror(home: Any, portraits: Any) -> None:
+    photo, copy = home.folder / "in" / "portrait.jpg", home.folder / "out" / "portrait.jpg"
+    blind = {"detection": {"detectors": [{"kind": "networks", "min_size_px": 5000}]}}
+    (home.folder / "in").mkdir()
+    photo.write_bytes(portraits(1)[0])
+    home.scan(home.root("in", regions=ALWAYS, **blind))  # hides that region, and not the face
+    result = photo.read_bytes()
+    assert home.scan(home.root("in", to="out", regions=ALWAYS)) == 0
+    assert copy.read_bytes() != result
+    home.scan(home.root("in", regions=ALWAYS, **blind))
+    assert photo.read_bytes() == result
+
+
+def test_our_own_result_that_was_held_in_a_mirror_stays_as_it_is_on_the_way_back(home: Any, portraits: Any) -> None:
+    photo = home.folder / "in" / "portrait.jpg"
+    in_place = home.root("in", regions=ALWAYS)
+    photo.write_bytes(portraits(1)[0])
+    home.scan(in_place)
+    result = photo.read_bytes()
+    for to in ("out", "new"):
+        (home.folder / to).mkdir()
+        (home.folder / to / photo.name).write_bytes(b"somebody's")
+        assert home.scan(home.root("in", to=to, regions=ALWAYS)) == 3
+    assert home.scan(in_place) == 0
+    assert photo.read_bytes() == result
+
+
 @pytest.mark.slow
 def test_each_new_destination_is_filled_and_an_old_one_is_brought_up_to_date(home: Any, portraits: Any) -> None:
     old, new = (home.folder / name / "portrait.jpg" for name in ("old", "new"))

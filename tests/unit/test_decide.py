@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from faceblurd.rules.decide import (
     TRANSITIONS,
     Finish,
     Hold,
+    PassOn,
     Redo,
     Restore,
     Retry,
@@ -191,7 +193,7 @@ def test_a_released_file_rests_under_every_recipe_until_it_changes(recipe: str, 
 @pytest.mark.parametrize("mode", Mode)
 @pytest.mark.parametrize("recipe", ["R", "R2"])
 def test_a_released_file_that_was_touched_rests_and_one_with_another_content_does_not(mode: Mode, recipe: str) -> None:
-    def judge(digest: str, entry: Entry) -> Start | Skip:
+    def judge(digest: str, entry: Entry) -> Any:
         return on_digest(digest, entry, recipe=recipe, to="/out", mode=mode, own_output=False, target_present=False)
 
     assert judge("in", RELEASED) == Skip("released")
@@ -228,15 +230,20 @@ def test_a_file_that_is_being_written_is_waited_for_and_then_held() -> None:
 # --- by digest
 
 
-def _digest(digest: str, entry: Entry | None, mode: Mode, *, own: bool = False, present: bool = True) -> Start | Skip:
+def _digest(digest: str, entry: Entry | None, mode: Mode, *, own: bool = False, present: bool = True) -> Any:
     to = "/r" if mode is Mode.IN_PLACE else "/out"
     return on_digest(digest, entry, recipe="R", to=to, mode=mode, own_output=own, target_present=present)
 
 
-def test_our_own_result_is_left_alone_in_place_only() -> None:
+def test_our_own_result_is_left_alone_in_place_and_copied_into_a_mirror() -> None:
     assert _digest("out", DONE_ENTRY, Mode.IN_PLACE, own=True) == Skip("own output")
     assert _digest("out", None, Mode.IN_PLACE, own=True) == Skip("own output")
-    assert _digest("out", None, Mode.MIRROR, own=True) == Start()
+    assert _digest("out", None, Mode.MIRROR, own=True) == PassOn()
+    copied = replace(DONE_ENTRY, state=State.CLEAN, input_digest="out", output_digest="out")
+    assert _digest("out", copied, Mode.MIRROR, own=True) == Skip("same content")
+    assert _digest("out", copied, Mode.MIRROR, own=True, present=False) == PassOn()
+    assert _digest("out", replace(copied, recipe="R2"), Mode.MIRROR, own=True) == PassOn()
+    assert _digest("in", RELEASED, Mode.MIRROR, own=True) == Skip("released")
 
 
 def test_an_original_that_was_put_back_in_place_is_blurred_again() -> None:

@@ -23,6 +23,7 @@ from PIL import Image
 from faceblurd.errors import ImageError
 from faceblurd.imaging.files import open_image
 from faceblurd.imaging.files.codecs import encoding
+from faceblurd.imaging.files.heif.boxes import box, numbers, versioned
 from faceblurd.imaging.files.heif.items import Item, Property, read_items
 from faceblurd.imaging.files.heif.looks import orientation_in
 from faceblurd.imaging.files.heif.writer import build
@@ -305,6 +306,7 @@ def test_a_file_that_holds_nothing_else_is_its_own_clean_copy(kind: str) -> None
         bytes(100),
         b"\xff\xd8\xff\xe0\0\x10JFIF and so on",
         b"end",
+        b"\r\n--boundary--\r\n",
     ],
 )
 def test_what_stands_behind_the_picture_does_not_stay(kind: str, rest: bytes) -> None:
@@ -374,6 +376,48 @@ def test_a_second_picture_is_not_dropped_but_held(kind: str) -> None:
     error = refusal(with_items(data, replace(next(iter(read_items(data).items.values())), id=9)))
     assert error.reason is Reason.UNSUPPORTED
     assert "2 pictures" in error.message
+
+
+def paired(kind: str, *, with_primary: bool = True) -> bytes:
+    """Write a spatial photo: two views, which a group says to be a pair."""
+    left, right = read_items(make(kind)), read_items(make(kind, 255 - photo()))
+    more = {number: number + 100 for number in right.items}
+    others = [replace(item, id=more[item.id]) for item in right.items.values()]
+    plain = build(left.brands, left.primary, [*left.items.values(), *others])
+    pair = (1 if with_primary else 77, 1 + len(left.items))  # numbered anew
+    group = box(b"grpl", versioned(b"ster", numbers(4, [1, len(pair), *pair])))
+    at = plain.index(b"meta") - 4
+    (size,) = struct.unpack_from(">I", plain, at)
+    meta = struct.pack(">I", size + len(group)) + plain[at + 4 : at + size] + group
+    return moved(plain[:at] + meta + plain[at + size :], by=len(group))
+
+
+def moved(data: bytes, *, by: int) -> bytes:
+    """Let the items' places point so many bytes further on."""
+    at = data.index(b"iloc") + 4
+    (count,) = struct.unpack_from(">H", data, at + 6)
+    changed = bytearray(data)
+    for place in range(at + 8 + 6, at + 8 + 14 * count, 14):
+        struct.pack_into(">I", changed, place, struct.unpack_from(">I", data, place)[0] + by)
+    return bytes(changed)
+
+
+def test_of_a_pair_of_views_the_primary_one_comes_out_alone(kind: str) -> None:
+    data = paired(kind)
+    assert len(read_items(data).items) == 2 * len(read_items(make(kind)).items)
+    picture = opened(data)
+    assert picture.embedded()
+    second = read_items(make(kind, 255 - photo())).items.values()
+    region = Region(x=100, y=60, width=60, height=50, score=1.0, found_by="x")
+    for result in (picture.scrubbed(), picture.redacted([region], BlurSpec(), Scrub()).data):
+        assert len(read_items(result).items) == len(read_items(make(kind)).items)
+        assert not any(item.data in result for item in second)
+        assert b"ster" not in result
+    assert np.array_equal(opened(picture.scrubbed()).pixels(), opened(make(kind)).pixels())
+
+
+def test_a_picture_that_is_in_no_pair_with_the_primary_one_is_held_still(kind: str) -> None:
+    assert refusal(paired(kind, with_primary=False)).reason is Reason.UNSUPPORTED
 
 
 def test_a_picture_that_hides_a_part_of_itself_is_held(kind: str) -> None:

@@ -209,7 +209,7 @@ def described(inner: str, *schemas: tuple[str, str]) -> bytes:
 
 SCHEMAS = (
     ("q", "http://example.com/of/some/program/"), ("g", "http://www.georss.org/georss"),
-    ("w", "http://www.w3.org/2003/01/geo/wgs84_pos#"), ("rdf2", "http://www.w3.org/1999/02/22-rdf-syntax-ns#"),
+    ("c", "http://developer.sonyericsson.com/cell/1.0/"), ("w", "http://www.w3.org/2003/01/geo/wgs84_pos#"), ("rdf2", "http://www.w3.org/1999/02/22-rdf-syntax-ns#"),
 )  # fmt: skip
 PEOPLE = {
     "a field of people": "<q:Personality>ZZNAME</q:Personality>",
@@ -246,6 +246,9 @@ PLACES = {
     "a name": "<q:locationName>ZZPLACE</q:locationName>",
     "a locality": "<q:verbatimLocality>ZZPLACE</q:verbatimLocality>",
     "half a word": "<q:HomeLat>ZZPLACE</q:HomeLat>",
+    "a cell of a network": "<c:lac>ZZPLACE</c:lac>",
+    "a tower": "<q:CellTowerID>ZZPLACE</q:CellTowerID>",
+    "a network at home": "<q:BSSID>ZZPLACE</q:BSSID>",
     "both degrees": "<q:latlon>ZZPLACE</q:latlon>",
     "a word that looks like allocation": "<q:PhysicalLocation>ZZPLACE</q:PhysicalLocation>",
     "a word of several": "<q:TakenAtPlace>ZZPLACE</q:TakenAtPlace>",

@@ -27,6 +27,7 @@ _PLACE: Final = re.compile(
     r"|provincestate|stateprovince|worldregion|venue\w*|places?|place(?:name|id)\w*|town|village|municipality|island\w*"
     r"|neighbou?rhood|landmark\w*|waterbody|habitat|verbatim(?:srs|coordinatesystem)|footprint\w*|street\w*|address\w*"
     r"|thoroughfare|post(?:al)?code|zip(?:code)?|pointofinterest|poi|mgrs|utm\w*|pluscode|openlocationcode|what3words"
+    r"|cell(?:id|tower\w*|globalid)|mobile(?:country|network)code|(?:wifi)?[be]?ssid"  # whose places are known
     r"|.*elevation(?!angle).*|spatial|coverage|spatialcoverage|where|(?:home|takeoff|launch|landing|way)points?|maps?(?:url|link|uri)"
 )
 # Words of a field's name that tell it (`TaggedPeople`, `HomeLat`).
@@ -39,7 +40,7 @@ _WORDS_OF_PLACES: Final = frozenset(
     """.split()  # noqa: SIM905 - as below
 )
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-_PLACE_SCHEMA: Final = re.compile(r"(?:^|[^a-z])(?:geo(?!met)[a-z]*|gml|gps|wgs84)(?:[^a-z]|$)")
+_PLACE_SCHEMA: Final = re.compile(r"(?:^|[^a-z])(?:geo(?!met)[a-z]*|gml|gps|wgs84|cell)(?:[^a-z]|$)")
 _KEYWORDS: Final = re.compile(r".*(?:keyword|tag|subject|categor|catalog|hierarch|classif|term).*|li")
 _NODE: Final = re.compile(r"\w*(?:name|title|label|value)")
 _PLAIN: Final = re.compile(r"[\s_.-]+")

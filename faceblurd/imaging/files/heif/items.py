@@ -28,6 +28,7 @@ _KNOWN_IN_META = frozenset({b"hdlr", b"pitm", b"iinf", b"iref", b"iprp", b"iloc"
 _IN_FILE, _IN_IDAT = 0, 1  # where the bytes of an item lie
 _WIDE = 2  # from this version on, identifiers and counts take four bytes instead of two
 _MAX_ITEMS, _MAX_EXTENTS = 20_000, 256
+_MAX_VIEWS = 16  # of one scene
 _MAX_PIECES = 100_000  # extents of all items, or their properties: both can be many in few bytes
 _SPARE_BYTES = 16 << 20  # items may share bytes: a limit to what a hostile file makes us copy
 
@@ -69,6 +70,7 @@ class ItemFile:
     primary: int
     items: dict[int, Item]
     tidy: bool
+    views: frozenset[int] = frozenset()
 
 
 def read_items(data: bytes) -> ItemFile:
@@ -89,12 +91,26 @@ def read_items(data: bytes) -> ItemFile:
     spans = _spans(data, parts[b"iloc"], parts.get(b"idat"))
     items = _items(data, parts, spans)
     version, _ = (primary := _fields(data, parts[b"pitm"])).version()
+    number = primary.number(4 if version else 2)
+    views = _views(data, parts[b"grpl"], number) if b"grpl" in parts else frozenset()
     known_inside = len(parts) == len(inside) and parts.keys() <= _KNOWN_IN_META
     known = all(one.kind in {b"ftyp", b"meta", b"mdat"} or _is_blank(data, one) for one in top)
     stores = [one for one in (*top, *inside) if one.kind in {b"mdat", b"idat"}]
     filled = _covers(stores, (span for one in spans.values() for span in one))
     tidy = end == len(data) and known_inside and known and filled
-    return ItemFile(data[top[0].body : top[0].end], primary.number(4 if version else 2), items, tidy)
+    return ItemFile(data[top[0].body : top[0].end], number, items, tidy, views)
+
+
+def _views(data: bytes, groups: Box, primary: int) -> frozenset[int]:
+    """Return the other pictures of a stereo pair to which the primary one belongs."""
+    found: set[int] = set()
+    for group in (one for one in boxes(data, groups.body, groups.end) if one.kind == b"ster"):
+        fields = _fields(data, group)
+        fields.version()
+        fields.number(4)
+        pair = {fields.number(4) for _ in range(min(fields.number(4), _MAX_VIEWS))}
+        found |= pair - {primary} if primary in pair else set()
+    return frozenset(found)
 
 
 def _fields(data: bytes, one: Box) -> Fields:

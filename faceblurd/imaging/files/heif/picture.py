@@ -177,11 +177,14 @@ def _tiles(file: ItemFile, number: int) -> tuple[int, ...]:
 
 
 def _others(file: ItemFile) -> list[int]:
-    """Return the pictures that a viewer may show besides the primary one."""
+    """Return the pictures that a viewer may show besides the primary one, and that are no other view of the same scene.
+
+    Such a view goes, as the second picture of a JPEG does: a viewer that knows nothing of pairs shows the primary one.
+    """
     parts = {target for item in file.items.values() for target in item.targets(b"dimg")}
     beside = {item.id for item in file.items.values() if item.targets(b"thmb") or item.targets(b"auxl")}
     seen = (item.id for item in file.items.values() if item.kind in _PICTURES and not item.hidden)
-    return [number for number in seen if number not in parts | beside | {file.primary}]
+    return [number for number in seen if number not in parts | beside | file.views | {file.primary}]
 
 
 def _linked(item: Item, kept: Container[int]) -> Item:

@@ -165,9 +165,10 @@ def _sync(target: Target) -> None:
 
 
 def _remove(target: Target) -> None:
-    """Unlink a staging file that the ledger names, durably."""
+    """See that a staging file that the ledger names is gone, durably: a crash may have come right after its unlink."""
     with _directory_of(target) as fd:
-        os.unlink(target.name, dir_fd=fd)
+        with suppress(FileNotFoundError):
+            os.unlink(target.name, dir_fd=fd)
         os.fsync(fd)
 
 

@@ -1,395 +1,434 @@
 """The real engine, ledger and publisher on a real folder, against people, lost events and crashes at every step.
 
-A virtual clock; the worker is a stand-in that answers step by step. At any call that changes the disk or the ledger,
-somebody may do something, or the process may end: then its descriptors are closed, nothing else of it happens, and a
-new run recovers. Content tells what a file is: `photo 1` has a face and becomes `R1(photo 1)`, `clean 1` has none,
-`bad 1` cannot be read. `test_decide_machine` tells the same of the rules alone, with inode numbers that are used again.
+A virtual clock and stand-ins for workers (`engine_run`), a folder whose stat says as little as it may (`engine_disk`),
+and people (`engine_world`). At any call that changes the disk or the ledger, and after any call of the root's thread,
+somebody may do something, the disk may be full, or the process may end. Here are the histories, and what must hold at
+each of these points. Power is cut for real in `tests/fault/test_power_cut.py`; what it takes to survive that (an fsync
+before anything is recorded) is asked here as well.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import os
 import shutil
 import tempfile
-import warnings
-from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
-from unittest import mock
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import pytest
 from desk import plan_of
+from engine_run import Run, bury
+from engine_world import CHANGES, UPLOADS, World
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from stand_in_pool import StandInPool, services
-from virtual_time import VirtualLoop
 
-from faceblurd.engine.intake import Intake
-from faceblurd.engine.model import RetryPolicy
 from faceblurd.ledger.ledger import Ledger
-from faceblurd.model import (
-    Abandoned,
-    BlurSpec,
-    DetectionSpec,
-    Hashed,
-    Job,
-    Mode,
-    Reason,
-    Recipe,
-    Refused,
-    Region,
-    Staged,
-    State,
-    Untouched,
-)  # fmt: skip
-from faceblurd.publish import contents, renames
-from faceblurd.publish import staging as staging_files
-from faceblurd.workers.job import write_whole
-from faceblurd.workers.worker import Lost
+from faceblurd.model import BlurSpec, DetectionSpec, Fingerprint, Mode, Reason, Recipe, State
+from faceblurd.rules.decide import DONE
+from faceblurd.rules.foreign import STAGING_PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Coroutine
+
+    from engine_run import Hand
+
+    from faceblurd.model import Entry
 
 PATHS = st.sampled_from(["a.jpg", "b.jpg", "c.jpg"])
 KINDS = st.sampled_from(["photo", "photo", "clean", "bad"])
-DEEDS = st.sampled_from(["crash", "crash", "over", "new", "gone", "moved", "mirror"])
+NUMBERS = st.integers(0, 9)
+ENDS = st.sampled_from(["", "lost", "crash", "stop", "other recipe", "back", "back", "touched", "copy", "moved"])
+DEEDS = st.sampled_from(["", "crash", "crash", "crash", "full", *CHANGES])
 RECIPES = [Recipe(f"R{levels}", DetectionSpec((), None), BlurSpec(levels=levels)) for levels in (4, 8)]
+MEMORY = "/dev/shm"  # noqa: S108 - only the process dies here: where there is such a folder, nothing waits for a disk
 QUIET = 2.0
+WORKER_STEPS = 5  # so many, and one to spare, end a job
+POINTS = 30  # a photo's life has some 26
 
 
-class Crash(BaseException):
-    """The process has ended."""
+class Deed(NamedTuple):
+    """Something that happens at a point, after so many others. `heard`: there is an event of it."""
 
-
-class MortalThread:
-    """Makes calls where they are awaited, until the process ends: then none is made any more."""
-
-    is_dead = False
-
-    async def run(self, call: Callable[[], Any]) -> Any:
-        if self.is_dead:
-            await asyncio.Event().wait()
-        await asyncio.sleep(0)
-        return call()
-
-    def later(self, call: Callable[[], object]) -> None:
-        if not self.is_dead:
-            with suppress(OSError):
-                call()
-
-    def close(self) -> None: ...
+    left: int
+    what: str
+    path: str
+    heard: bool
 
 
 class EngineMachine(RuleBasedStateMachine):
     mode: ClassVar[Mode]
 
-    @initialize(named=st.booleans())
-    def begin(self, *, named: bool) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="engine-machine-"))
-        self.number, self.recipe = 0, 0
-        self.promised: dict[str, str] = {}
-        self.originals: dict[str, str] = {}
-        self.foreign: set[str] = set()
-        self.deeds: list[tuple[int, str]] = []
-        self.graves: list[tuple[VirtualLoop, set[asyncio.Task[Any]]]] = []
-        self.is_acting = False
-        self.patches = ExitStack()
-        self._arm(named=named)
-        for name in ("root", "mirror", "state"):
-            (self.folder / name).mkdir()
-        self.start()
+    @initialize(is_nameless=st.booleans())
+    def begin(self, *, is_nameless: bool) -> None:
+        gc.freeze()  # what is here already is no garbage of ours, and need not be gone through for it
+        self.folder = Path(
+            tempfile.mkdtemp(prefix="engine-machine-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None)
+        )
+        self.world = World(self.folder, self.mode, is_nameless=is_nameless)
+        disk = self.world.disk
+        disk.at_point, self.world.staging_of = self._point, self._staging_names
+        disk.watch(Ledger, "put", self._is_durable)
+        disk.watch(Ledger, "end", self._is_swept)
+        (self.folder / "state").mkdir()
+        self.recipe, self.time, self.is_stopping, self.is_broken = 0, 0.0, False, False
+        self.deeds: list[Deed] = []
+        self.events: list[str] = []
+        self.graves: list[Run] = []
+        self.run: Run | None = None
+        self.ledger: Ledger | None = None
+        self.start(recipe=0)
 
-    def _arm(self, *, named: bool) -> None:
-        """Have a point before and after everything that changes the disk or the ledger."""
-        real_open = os.open
-
-        def without_tmpfile(path: Any, flags: int, *arguments: Any, **options: Any) -> int:
-            if flags & os.O_TMPFILE == os.O_TMPFILE:
-                raise OSError(95, "no O_TMPFILE")
-            return real_open(path, flags, *arguments, **options)
-
-        if named:
-            self.patches.enter_context(mock.patch.object(os, "open", without_tmpfile))
-        for owner, name in (
-            (os, "link"), (os, "rename"), (os, "unlink"), (os, "fsync"), (os, "pwrite"), (renames, "renameat2"),
-            (staging_files, "_create"), (Ledger, "begin"), (Ledger, "put"), (Ledger, "end"),
-        ):  # fmt: skip
-            self.patches.enter_context(mock.patch.object(owner, name, self._with_points(getattr(owner, name))))
-
-    def _with_points(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapped(*arguments: Any, **options: Any) -> Any:
-            self._point()
-            result = function(*arguments, **options)
-            self._point()
-            return result
-
-        return wrapped
+    # --- points
 
     def _point(self) -> None:
-        if self.is_acting or not self.deeds:
+        """Ask at each change of disk or ledger whether everything holds, and let what is due there happen."""
+        run = self.run
+        assert run is not None
+        if run.thread.is_dead:
+            run.end_here()
+        try:
+            self._check()
+        except AssertionError as error:
+            run.wrong.append(str(error))
+        if not self.deeds:
             return
-        left, deed = self.deeds[0]
-        if left:
-            self.deeds[0] = (left - 1, deed)
-            return
-        del self.deeds[0]
-        if deed == "crash":
-            self.crash.set_result(None)
-            raise Crash
-        self._do(deed, "a.jpg")
-
-    # --- a run of the daemon
-
-    def start(self) -> None:
-        self.loop = VirtualLoop()
-        self.thread, self.pool = MortalThread(), StandInPool()
-        self.ledger = Ledger(self.folder / "state" / "ledger")
-        changes = {"mode": self.mode, "recipe": RECIPES[self.recipe], "quiet_seconds": QUIET, "take_away_held": False}
-        self.plan = plan_of(self.folder, **changes)
-        self.crash: asyncio.Future[None] = self.loop.create_future()
-
-        async def make() -> Intake:
-            made = services(
-                self.ledger, self.pool, self.folder, [self.plan], policy=RetryPolicy(3, 5.0, 1 << 20),
-            )  # fmt: skip
-            return Intake(self.plan, made, self.thread)
-
-        self.root = self.loop.run_until_complete(make())
-        self._run(self._recovered())
-
-    async def _recovered(self) -> None:
-        await self.root.recovery.run()
-        self.root.point_at([entry.path for entry in self.ledger.in_state(State.RETRY)])
-
-    def _run(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        """Run until it ends, or the process does."""
-        task = self.loop.create_task(coroutine)
-        self.loop.run_until_complete(asyncio.wait({task, self.crash}, timeout=10_000, return_when="FIRST_COMPLETED"))
-        if self.crash.done():
-            self._die()
-            self.start()
+        deed = self.deeds[0]
+        if deed.left:
+            self.deeds[0] = deed._replace(left=deed.left - 1)
         else:
-            task.result()
+            del self.deeds[0]
+            self._befall(run, deed)
 
-    def _die(self) -> None:
-        """Close what the kernel would close; keep the rest from doing anything."""
-        self.thread.is_dead = True
-        self.deeds.clear()
-        self.ledger.close()
-        for fd in os.listdir("/proc/self/fd"):
-            with suppress(OSError):
-                if os.readlink(f"/proc/self/fd/{fd}").startswith(str(self.folder)):
-                    os.close(int(fd))
-        self.graves.append((self.loop, asyncio.all_tasks(self.loop)))
-        del self.root
-
-    def _bury(self) -> None:
-        """Take apart what crashes left, here: a collector would do it in the midst of anything, even of the parser."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # what a photo would put down it cannot any more
-            for loop, tasks in self.graves:
-                for task in tasks:
-                    task._log_destroy_pending = False  # type: ignore[attr-defined] # it was meant to be left pending
-                    with suppress(BaseException):
-                        task.get_coro().close()
-                loop.close()
-            self.graves.clear()
-            gc.collect()
+    def _befall(self, run: Run, deed: Deed) -> None:
+        if deed.what == "crash":
+            run.end_here()
+        elif deed.what == "full":
+            self.world.disk.faults = 1
+        elif (happened := self.world.do(deed.what, deed.path)) and deed.heard and not self.is_stopping:
+            run.root.point_at([happened])
+        elif happened and deed.heard:
+            self.events.append(happened)
 
     # --- people
 
-    def _content(self, kind: str) -> str:
-        self.number += 1
-        return f"{kind} {self.number}"
+    @rule(deed=st.sampled_from(CHANGES), path=PATHS, other=PATHS, kind=KINDS, heard=st.booleans())
+    def people(self, deed: str, path: str, other: str, kind: str, *, heard: bool) -> None:
+        happened = self.world.do(deed, path, other, kind)
+        if happened and heard:
+            self.events.append(happened)
 
-    def _do(self, deed: str, path: str, kind: str = "photo") -> None:
-        self.is_acting = True
-        try:
-            self._act(deed, self.folder / "root" / path, kind)
-        finally:
-            self.is_acting = False
+    @precondition(lambda self: self.world.writers)
+    @rule(kind=st.sampled_from(["photo", "clean"]), heard=st.booleans())
+    def a_program_ends_what_it_writes(self, kind: str, *, heard: bool) -> None:
+        path = self.world.finish_writing(kind)
+        if path and heard:
+            self.events.append(path)
 
-    def _act(self, deed: str, file: Path, kind: str) -> None:
-        path = file.name
-        if deed == "over" and file.exists():
-            file.write_text(self._promise(path, kind))
-        elif deed in {"new", "over"}:
-            fresh = file.with_name(f"upload-{path}")
-            fresh.write_text(self._promise(path, kind))
-            fresh.rename(file)
-        elif deed == "back" and path in self.originals:
-            file.write_text(self.originals[path])
-            self.promised[path] = self.originals[path]
-        elif deed == "gone" and file.exists():
-            file.unlink()
-            self.promised.pop(path, None)
-        elif deed == "moved" and file.exists():
-            there = file.with_name("c.jpg")
-            file.rename(there)
-            self.promised["c.jpg"] = self.promised.pop(path, "")
-        elif deed == "touched" and file.exists():
-            os.utime(file)
-        elif deed == "mirror" and self.mode is Mode.MIRROR:
-            (self.folder / "mirror" / path).unlink(missing_ok=True)
+    @rule(after=st.integers(0, 12), deed=DEEDS, path=PATHS, heard=st.booleans())
+    def something_will_happen(self, after: int, deed: str, path: str, *, heard: bool) -> None:
+        self.deeds.append(Deed(after, deed, path, heard))
 
-    def _promise(self, path: str, kind: str) -> str:
-        self.promised[path] = self.originals[path] = self._content(kind)
-        return self.promised[path]
+    @rule()
+    def retry_what_is_held(self) -> None:
+        with self.world.disk.acting():
+            for entry in self._known().in_state(State.QUARANTINED):
+                self._known().put(replace(entry, state=State.RETRY, attempts=0, reason=None, detail=""))
+                self.events.append(entry.path)
 
-    @rule(path=PATHS, deed=st.sampled_from(["new", "over", "back", "gone", "moved", "touched", "mirror"]), kind=KINDS,
-          heard=st.booleans())  # fmt: skip
-    def people(self, path: str, deed: str, kind: str, *, heard: bool) -> None:
-        self._do(deed, path, kind)
-        if heard:
-            self._run(self.root.hinted(sorted({path, "c.jpg"})))
+    # --- time, events, scans, workers
 
-    @rule(after=st.integers(0, 12), deed=DEEDS)
-    def something_will_happen(self, after: int, deed: str) -> None:
-        self.deeds.append((after, deed))
+    def _go(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run until it ends, or the process does."""
+        assert self.run is not None
+        self.is_broken = True
+        goes_on = self.run.until(coroutine)
+        self.is_broken = False
+        if not goes_on:
+            self._has_ended()
 
-    @rule(
-        path=PATHS, kind=KINDS, after=st.integers(0, 24), deed=DEEDS | st.just("none"),
-        meanwhile=st.sampled_from(["none", "none", "over", "new", "gone", "touched", "back"]),
-    )  # fmt: skip
-    def a_life_to_the_end(self, path: str, kind: str, after: int, deed: str, meanwhile: str) -> None:
-        """An upload that is worked on at once; something happens at one of the points, or while a worker has it."""
-        self.people(path, "new", kind, heard=True)
-        if deed != "none":
-            self.deeds.append((after, deed))
-        self.time_passes(QUIET)
-        self.the_worker_goes_on()
-        self._do(meanwhile, path)
-        self.the_worker_goes_on()
-        self.deeds.clear()
-
-    # --- time
-
-    @rule(seconds=st.sampled_from([0.0, 0.5, 2.0, 6.0, 40.0]))
+    @precondition(lambda self: self.run)
+    @rule(seconds=st.sampled_from([0.0, 0.5, QUIET, 2 * QUIET, 40.0]))
     def time_passes(self, seconds: float) -> None:
-        self._run(asyncio.sleep(seconds))
+        self._go(asyncio.sleep(seconds))
 
+    @precondition(lambda self: self.run and self.events)
+    @rule(number=NUMBERS)
+    def hear_an_event(self, number: int) -> None:
+        assert self.run is not None
+        self._go(self.run.root.hinted([self.events.pop(number % len(self.events))]))
+
+    @rule()
+    def lose_the_events(self) -> None:
+        self.events.clear()
+
+    @precondition(lambda self: self.run)
     @rule()
     def scan(self) -> None:
-        self._run(self._scan())
+        assert self.run is not None
+        names = sorted(name for name in os.listdir(self.world.root) if not name.startswith("."))
+        self._go(self.run.root.hinted(names, fresh=False))
 
-    async def _scan(self) -> None:
-        names = sorted(path.name for path in (self.folder / "root").iterdir())
-        await self.root.hinted(names, fresh=False)
+    def _hands(self) -> list[Hand]:
+        return [] if self.run is None else [hand for hand in self.run.pool.hands if hand.answer is not None]
 
-    @rule()
-    def the_worker_goes_on(self) -> None:
-        self._let_it_work()
-        self._run(asyncio.sleep(0.01))
+    @precondition(lambda self: self._hands())
+    @rule(number=NUMBERS, steps=st.integers(1, 4))
+    def a_worker_goes_on(self, number: int, steps: int) -> None:
+        for _ in range(steps):
+            if hands := self._hands():
+                hands[number % len(hands)].next()
+                self._go(asyncio.sleep(0.01))
 
-    @precondition(lambda self: self.pool.question is not None)
-    @rule()
-    def the_worker_dies(self) -> None:
-        self.pool.answers.put_nowait(Lost(self.pool.jobs[-1].id, Reason.WORKER_CRASHED, "signal 9"))
-        self._run(asyncio.sleep(0.01))
+    @precondition(lambda self: self._hands())
+    @rule(number=NUMBERS)
+    def a_worker_dies(self, number: int) -> None:
+        hands = self._hands()
+        hands[number % len(hands)].die()
+        self._go(asyncio.sleep(0.01))
 
-    def _let_it_work(self) -> None:
-        """Answer as a worker would that has the photo in hand."""
-        if self.pool.question is None:
-            return
-        job, (source_fd, staging_fd) = self.pool.jobs[-1], self.pool.descriptors[-1]
-        if isinstance(self.pool.question, Job):
-            self.pool.answers.put_nowait(Hashed(job.id, contents.digest_of(source_fd)))
-        else:
-            self.pool.answers.put_nowait(self._worked(job, source_fd, staging_fd))
-
-    def _worked(self, job: Job, source_fd: int, staging_fd: int) -> Any:
-        if not self.pool.proceeded[-1]:
-            return Abandoned(job.id)
-        content = os.pread(source_fd, 1000, 0).decode()
-        if content.startswith("bad"):
-            return Refused(job.id, Reason.DAMAGED, "bad", retryable=False, milliseconds=1)
-        if content.startswith("clean") and self.mode is Mode.IN_PLACE:
-            return Untouched(job.id, 1)
-        assert not content.startswith(self.plan.recipe.name), f"our own output is blurred again: {content}"
-        result = content if content.startswith("clean") else f"{self.plan.recipe.name}({content})"
-        self.is_acting = True  # a crash of the daemon ends the worker, too
-        digest = write_whole(staging_fd, result.encode(), mtime_ns=None)
-        self.is_acting = False
-        regions = () if content.startswith("clean") else (Region(1, 1, 2, 2, 1.0, "x"),)
-        return Staged(job.id, regions, digest, len(result), lossless=True, note="", milliseconds=1)
-
-    @rule()
-    def stop_and_start_with_another_recipe(self) -> None:
+    @rule(
+        path=PATHS, kind=KINDS, how=st.sampled_from(["new", "anew", "kept new"]), steps=st.integers(0, 4),
+        meanwhile=st.sampled_from(["", "", *CHANGES]), after=st.integers(0, 24), deed=DEEDS, more=st.integers(0, 12),
+        later=DEEDS, heard=st.booleans(), end=ENDS,
+    )  # fmt: skip
+    def an_eventful_life(
+        self, path: str, kind: str, how: str, steps: int, meanwhile: str, after: int, deed: str, more: int, later: str,
+        *, heard: bool, end: str,
+    ) -> None:  # fmt: skip
+        """Do at once what few random histories would reach: two things at points of a job, one before, and an end."""
+        if self.run is None:
+            self.start(recipe=self.recipe)
+        self.world.do(how, path, kind=kind)
+        self.deeds[:] = [Deed(after, deed, path, heard), Deed(more, later, path, heard)]
+        self._is_taken_up(path)
+        self.a_worker_goes_on(0, steps)
+        self.people(meanwhile, path, "c.jpg", "photo", heard=heard)
+        if end == "lost" and self._hands():
+            self.a_worker_dies(0)
+        self.a_worker_goes_on(0, WORKER_STEPS - steps)
+        if end == "crash" and self.run is not None:
+            self.crash()
+        elif end == "stop" and self.run is not None:
+            self.stop()
+        elif end == "other recipe":
+            self.start_with_the_other_recipe()
+        elif end in CHANGES:
+            self.people(end, path, "c.jpg", "photo", heard=heard)
+        if end != "stop" and self.run is None:
+            self.start(recipe=self.recipe)  # with what is still to happen: now it does during the recovery
         self.deeds.clear()
-        self._run(self._ended())
-        self.ledger.close()
-        assert not self._staging_files()
-        self.recipe = 1 - self.recipe
-        self.start()
+        self.world.disk.faults = 0
 
-    async def _ended(self) -> None:
-        self.root.close()
-        if tasks := self.root.tasks():
-            await asyncio.wait(tasks)
+    def _is_taken_up(self, path: str) -> None:
+        """Let the engine hear of a photo, and open it."""
+        self.events.append(path)
+        while self.run is not None and self.events:
+            self.hear_an_event(0)
+        if self.run is not None:
+            self.time_passes(QUIET + 0.5)
 
-    # --- what must hold
+    @rule(
+        path=PATHS, first=st.sampled_from(["full", *CHANGES]), after=st.integers(3, 16), more=st.integers(0, 6),
+        later=st.sampled_from(["crash"] * 12 + CHANGES), heard=st.booleans(),
+    )  # fmt: skip
+    def the_exchange_is_met(self, path: str, first: str, after: int, more: int, later: str, *, heard: bool) -> None:
+        """Let something happen right before a result takes its name, or after it, and something else right then."""
+        if self.run is None:
+            self.start(recipe=self.recipe)
+        self.deeds[:] = [Deed(after, first, path, heard), Deed(more, later, path, heard)]
+        self.live(path)
+        self.deeds.clear()
 
-    def _staging_files(self) -> list[Path]:
-        return list(self.folder.rglob(".faceblurd-*"))
+    def live(self, path: str, kind: str = "photo") -> None:
+        """Let a photo that is put there now live to its end, or to that of the process, and the recovery after it."""
+        self.world.do("new", path, kind=kind)
+        self._is_taken_up(path)
+        self.a_worker_goes_on(0, WORKER_STEPS)
+        if self.run is None:
+            self.start(recipe=self.recipe)
+
+    # --- ends and starts
+
+    @precondition(lambda self: not self.run)
+    @rule(recipe=st.integers(0, 1))
+    def start(self, recipe: int) -> None:
+        if self.ledger is not None:
+            self.ledger.close()
+        self.recipe, self.ledger = recipe, None
+        changes = {"mode": self.mode, "recipe": RECIPES[recipe], "quiet_seconds": QUIET, "take_away_held": False}
+        self.run = Run(self.world, plan_of(self.folder, keep_mtime=True, **changes), since=self.time)
+        self._go(self.run.recovered())
+
+    def start_with_the_other_recipe(self) -> None:
+        if self.run is not None:
+            self.stop()
+        self.start(recipe=1 - self.recipe)
+
+    def _has_ended(self) -> None:
+        assert self.run is not None
+        self.time = self.run.now
+        self.run.close_files()
+        self.graves.append(self.run)
+        self.run = None
+        with self.world.disk.acting():
+            self.ledger = Ledger(self.folder / "state" / "ledger")  # to look into, until the next start
+
+    @precondition(lambda self: self.run)
+    @rule()
+    def crash(self) -> None:
+        assert self.run is not None
+        self.run.thread.is_dead = True
+        self._has_ended()
+
+    @precondition(lambda self: self.run)
+    @rule()
+    def stop(self) -> None:
+        assert self.run is not None
+        self.is_stopping = True
+        is_in_order = self.run.stop()
+        self.is_stopping = False
+        left = self._staging_files()
+        swept = {intent.staging for intent in self._known().intents() if not intent.target}
+        assert not is_in_order or left <= {os.path.basename(name) for name in swept if name}, left
+        self._has_ended()
+
+    # --- what must hold at each point, and after each step
+
+    def _known(self) -> Ledger:
+        ledger = self.ledger if self.run is None else self.run.ledger
+        assert ledger is not None
+        return ledger
+
+    def _staging_names(self) -> dict[str, str]:
+        return {os.path.basename(intent.staging or ""): intent.path for intent in self._known().intents()}
+
+    def _staging_files(self) -> set[str]:
+        folders = (self.world.root, self.world.mirror)
+        return {name for folder in folders for name in os.listdir(folder) if name.startswith(STAGING_PREFIX)}
 
     @invariant()
-    def no_face_gets_out(self) -> None:
-        if not hasattr(self, "folder") or self.mode is Mode.IN_PLACE:
-            return
-        for file in (self.folder / "mirror").iterdir():
-            content = file.read_text()
-            is_redacted = content.startswith(("R4(", "R8(", "clean"))
-            assert is_redacted or (file.name.startswith(".") and not content), f"{file.name}: {content}"
+    def everything_holds(self) -> None:
+        if hasattr(self, "run"):
+            self.is_broken = True
+            assert self.run is None or not self.run.wrong, self.run.wrong
+            self._check()
+            self.is_broken = False
 
-    @invariant()
-    def nothing_is_lost(self) -> None:
-        if not hasattr(self, "folder"):
-            return
-        there = {file.name: file.read_text() for file in (self.folder / "root").iterdir()}
-        for path, content in self.promised.items():
-            kept = {path: there.get(path, "")} | {name: text for name, text in there.items() if path in name}
-            assert any(text.endswith(content) or text.rstrip(")").endswith(content) for text in kept.values()), (
-                f"{path}: {content} is lost: {there}"
-            )
+    def _check(self) -> None:
+        self.world.check()
+        assert self._staging_files() <= set(self._staging_names())
+        bugs = [entry for entry in self._known().in_state(State.QUARANTINED) if entry.reason is Reason.INTERNAL_ERROR]
+        assert not bugs, bugs
+        there = self.world.contents(self.world.root)
+        for path, content in there.items():
+            entry = self._known().entry(str(self.world.root), path)
+            if entry is not None and self._counts_as_done(entry):
+                self._is_finished(path, content)
+
+    def _counts_as_done(self, entry: Entry) -> bool:
+        """Tell whether a scan would go past it: by its fingerprint, under this recipe."""
+        is_done = entry.state in DONE and entry.recipe == RECIPES[self.recipe].digest
+        return is_done and entry.source == Fingerprint.from_stat(os.stat(self.world.root / entry.path))
+
+    def _is_finished(self, path: str, content: str) -> None:
+        name = RECIPES[self.recipe].name
+        if self.mode is Mode.IN_PLACE:
+            assert content.startswith((f"{name}(", "clean")), f"{path} counts as done, and is {content}"
+        elif not self.world.is_foreign(path):
+            there = self.world.contents(self.world.mirror)
+            made = content if content.startswith("clean") else f"{name}({content})"
+            assert there.get(path) == made, f"{path} counts as published, and the mirror has {there}"
+
+    def _is_durable(self, _: Ledger, entry: Entry) -> None:
+        """Nothing is recorded as published before an fsync of its folder: a power cut would bring the photo back."""
+        is_safe = entry.state not in DONE or f"{entry.to}/{entry.path}" not in self.world.disk.unsynced
+        assert self.run is not None
+        self.run.expect(is_safe, f"{entry.path} is recorded before its folder is durable")
+
+    def _is_swept(self, ledger: Ledger, token: str) -> None:
+        """No intent ends before its staging file's name is gone for good, which nothing else knows."""
+        names = {intent.staging for intent in ledger.intents() if intent.token == token}
+        assert self.run is not None
+        self.run.expect(not names & self.world.disk.unsynced, f"a power cut may bring {names} back")
+
+    # --- the end
+
+    @precondition(lambda self: not self.world.writers)
+    @rule()
+    def come_to_rest(self) -> None:
+        """Without new faults, everything is published once under the current recipe, and then there is no more work."""
+        self.deeds.clear()
+        self.events.clear()
+        self.world.disk.faults = 0
+        if self.run is None:
+            self.start(recipe=self.recipe)
+        self._work_everything_off()
+        self.retry_what_is_held()
+        self._work_everything_off()
+        self._everything_is_finished()
+        assert self.run is not None
+        before = self.run.worked
+        self._work_everything_off()
+        assert self.run.worked == before, "there is no end to it"
+
+    def _work_everything_off(self) -> None:
+        run = self.run
+        assert run is not None
+        for _ in range(400):
+            if not run.root.is_busy:
+                self.time_passes(100.0)
+                self.scan()
+                if not run.root.is_busy:
+                    return
+            for hand in self._hands():
+                hand.next()
+            self.time_passes(0.01 if self._hands() else QUIET)
+        raise AssertionError(f"there is no end to it: {run.root.photos}")
+
+    def _everything_is_finished(self) -> None:
+        assert self._known().intents() == []
+        assert self._staging_files() == set()
+        for path, content in self.world.contents(self.world.root).items():
+            entry = self._known().entry(str(self.world.root), path)
+            assert entry is not None, path
+            assert entry.source == Fingerprint.from_stat(os.stat(self.world.root / path)), path
+            if content.startswith("bad"):
+                assert (entry.state, entry.reason) == (State.QUARANTINED, Reason.DAMAGED)
+            elif entry.reason is Reason.TARGET_EXISTS:
+                assert self.world.is_foreign(path)
+            else:
+                assert entry.state in DONE, entry
+                assert entry.recipe == RECIPES[self.recipe].digest
 
     def teardown(self) -> None:
-        if not hasattr(self, "folder"):
+        if not hasattr(self, "run"):
             return
         try:
-            self.deeds.clear()
-            self._come_to_rest()
-            self._check_the_end()
+            if not self.is_broken:
+                self.deeds.clear()
+                while self.world.writers:
+                    self.a_program_ends_what_it_writes("photo", heard=False)
+                self.come_to_rest()
+                self.start_with_the_other_recipe()
+                self.come_to_rest()
         finally:
-            self._bury()
-            self.patches.close()
-            shutil.rmtree(self.folder)
+            self._put_away()
 
-    def _come_to_rest(self) -> None:
-        for _ in range(3):
-            self._run(self._scan())
-            for _ in range(400):
-                if not self.root.is_busy:
-                    break
-                self._let_it_work()
-                self._run(asyncio.sleep(0.5))
-            else:
-                raise AssertionError(f"it does not come to rest: {self.root.photos}")
-
-    def _check_the_end(self) -> None:
-        assert self.ledger.intents() == []
-        assert self._staging_files() == []
-        for file in (self.folder / "root").iterdir():
-            content, entry = file.read_text(), self.ledger.entry(self.plan.path, file.name)
-            if not file.name.endswith(".jpg") or entry is None:
-                continue
-            if content.startswith("bad"):
-                assert entry.state is State.QUARANTINED
-            elif self.mode is Mode.IN_PLACE:
-                assert content.startswith(("R4(", "R8(", "clean")), f"{file.name} is left as it was: {content}"
-        self.ledger.close()
+    def _put_away(self) -> None:
+        if self.run is not None:
+            self.run.thread.is_dead = True
+            self._has_ended()
+        bury(self.graves)
+        gc.unfreeze()
+        if self.ledger is not None:
+            self.ledger.close()
+        self.world.close()
+        shutil.rmtree(self.folder)
 
 
 class InPlaceMachine(EngineMachine):
@@ -403,10 +442,63 @@ class MirrorMachine(EngineMachine):
 def _cases(machine: type[EngineMachine], examples: int) -> type[Any]:
     """Give a test class that plays so many histories."""
     case: Any = type(machine.TestCase.__name__, (machine.TestCase,), {})
-    case.settings = settings(max_examples=examples, stateful_step_count=40)
+    is_ci = bool(os.environ.get("CI"))  # there, a rare find must not fail a change that has nothing to do with it
+    case.settings = settings(max_examples=examples, stateful_step_count=30, derandomize=is_ci)
     return case  # type: ignore[no-any-return]
 
 
-TestInPlace, TestMirror = _cases(InPlaceMachine, 8), _cases(MirrorMachine, 8)
-TestInPlaceLong = pytest.mark.slow(_cases(InPlaceMachine, 80))
-TestMirrorLong = pytest.mark.slow(_cases(MirrorMachine, 80))
+def _live(mode: Mode, *deeds: tuple[int, str], is_nameless: bool) -> None:
+    """Let a photo live once, with these deeds at its points; then everything must come to rest."""
+    machine = InPlaceMachine() if mode is Mode.IN_PLACE else MirrorMachine()
+    machine.begin(is_nameless=is_nameless)
+    machine.deeds.extend(Deed(left, what, "a.jpg", heard=False) for left, what in deeds)
+    machine.live("a.jpg")
+    machine.everything_holds()
+    machine.teardown()
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_whatever_is_done_to_a_finished_photo_it_comes_to_rest(mode: Mode) -> None:
+    """Put back, copied, moved, touched, overwritten: seen or skipped, and then made anew under another recipe."""
+    for deed, kind in itertools.product(CHANGES, ["photo", "clean"]):
+        machine = InPlaceMachine() if mode is Mode.IN_PLACE else MirrorMachine()
+        machine.begin(is_nameless=True)
+        machine.live("a.jpg", kind)
+        machine.people(deed, "a.jpg", "b.jpg" if deed != "copy back" else "a.jpg", "photo", heard=False)
+        machine.everything_holds()
+        machine.teardown()
+
+
+@pytest.mark.parametrize("is_nameless", [True, False])
+@pytest.mark.parametrize("first", ["over", "kept new"])
+def test_uploads_that_an_exchange_brings_out_are_put_back_or_shown(first: str, *, is_nameless: bool) -> None:
+    """Few random histories find these: an upload right before the exchange, another one or an end right after it."""
+    exchange = 12 if is_nameless else 10  # the point before it
+    ends = [[], [(0, "crash")]]
+    seconds = [[], *([(more, second)] for more in range(3) for second in ("kept new", "moved"))]
+    for after, second, end in itertools.product((exchange - 2, exchange), seconds, ends):
+        _live(Mode.IN_PLACE, (after, first), *second, *end, is_nameless=is_nameless)
+
+
+@pytest.mark.slow  # every point, every change, every end; the random histories below are in `make test`
+@pytest.mark.parametrize("deed", ["crash", "full", *CHANGES])
+@pytest.mark.parametrize("mode", Mode)
+def test_every_point_of_a_life_survives_every_change_and_a_crash(mode: Mode, deed: str) -> None:
+    """Walk through all of them, since luck alone finds the rarest."""
+    ends = [[], *([(more, "crash")] for more in (0, 3))]
+    for is_nameless, after, end in itertools.product((True, False), range(POINTS), ends):
+        _live(mode, (after, deed), *end, is_nameless=is_nameless)
+
+
+@pytest.mark.slow  # every pair of changes, at every point around the exchange
+@pytest.mark.parametrize("first", ["over", "kept", "kept new", "open", "moved"])
+def test_every_two_changes_around_an_exchange_leave_every_upload(first: str) -> None:
+    """The first one makes the exchange bring out what nobody read; the second one comes while that goes back."""
+    seconds = [*UPLOADS, "gone", "moved", "open"]
+    for after, second, more in itertools.product(range(8, 16), seconds, range(5)):
+        _live(Mode.IN_PLACE, (after, first), (more, second), is_nameless=True)
+
+
+TestInPlace, TestMirror = _cases(InPlaceMachine, 22), _cases(MirrorMachine, 16)
+TestInPlaceLong = pytest.mark.slow(_cases(InPlaceMachine, 200))
+TestMirrorLong = pytest.mark.slow(_cases(MirrorMachine, 200))

@@ -212,11 +212,11 @@ class Run:
         """Ask whether the engine's judgement of a photo's bytes may be true."""
         assert job is not None
         path = os.path.basename(job.name)
+        is_own = self.ledger.is_own_result(digest, job.recipe.digest)
         if proceed:
-            is_own = self.plan.in_place and self.ledger.is_own_result(digest, job.recipe.digest)
             self.expect(not is_own, f"{path} is our own result, and is redacted again under the same recipe")
-        else:
-            is_there = self.plan.in_place or (self.world.mirror / path).exists() or path in self.world.deleted
+        elif not self.plan.in_place and not is_own:  # our own is copied, without the worker
+            is_there = (self.world.mirror / path).exists() or path in self.world.deleted
             self.expect(is_there, f"{path} is skipped, and nothing is in the mirror")
 
     async def recovered(self) -> None:

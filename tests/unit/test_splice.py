@@ -273,7 +273,7 @@ def test_numpy_lays_covers_as_the_compiled_code_does_but_for_a_rounding(case: Ca
     assert (painted[0] != reading.blocks.coefficients).any() == (painted[1] != reading.blocks.coefficients).any()
     differs = np.abs(painted[0] - painted[1])
     assert differs.max(initial=0) <= 1
-    assert np.count_nonzero(differs) <= 0.001 * differs.size
+    assert np.count_nonzero(differs) <= max(4, 0.001 * differs.size), "of a few blocks, one value may lie between steps"
     assert read
     assert max(read) <= 1
 

@@ -164,21 +164,8 @@ async def work_on(photo: Photo, work: Work, root: Intake, s: Services) -> tuple[
         verdict = await judged(photo, work, answer.digest, root, s)
         end = await worker.go_on(proceed=isinstance(verdict, decide.Start))
     if isinstance(verdict, decide.PassOn) and isinstance(end, Abandoned):
-        return await passed_on(job.id, work, answer.digest, root), ""
+        return await root.run(partial(delivery.pass_on, work, answer.digest, job.id)), ""
     return end, verdict.why if isinstance(verdict, decide.Skip) else ""
-
-
-async def passed_on(job: int, work: Work, digest: str, root: Intake) -> Staged | Refused:
-    """Copy a photo that is our own result; none but the bytes of which the ledger says so, whatever a worker read."""
-    try:
-        copied = await root.run(partial(delivery.copy, work))
-    except OSError as error:
-        reason, detail = decide.reason_of(error.errno), error.strerror or str(error)
-        return Refused(job, reason, detail, retryable=True, milliseconds=0)
-    if copied != digest:
-        return Refused(job, Reason.CHANGED_MEANWHILE, "changed while it was read", retryable=True, milliseconds=0)
-    size, note = work.intent.source.size, "is our own result already"
-    return Staged(job, (), digest, size, lossless=True, note=note, milliseconds=0)
 
 
 async def judged(

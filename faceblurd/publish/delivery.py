@@ -1,4 +1,4 @@
-"""One file's way through the outlet: intent, staging, publish, ledger, in the order that a crash cannot break.
+"""One file's way to its name: intent, staging, publish, ledger, in the order that a crash cannot break.
 
 intent -> staging -> (worker) -> output digest committed -> rename -> directory fsync -> outcome committed, intent gone.
 `recovery` undoes or finishes what a crash left. Must not choose *whether* to publish; `rules.decide` does.
@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from faceblurd.model import Fingerprint, Intent, Mode, Reason
+from faceblurd.model import Fingerprint, Intent, Mode, Reason, Refused, Staged
 from faceblurd.publish import (
     attributes,
     beneath,
@@ -22,11 +22,12 @@ from faceblurd.publish import (
 )
 from faceblurd.publish.attributes import Dress, Terms
 from faceblurd.publish.staging import open_staging
+from faceblurd.rules import decide
 from faceblurd.rules.foreign import staging_name
 
 if TYPE_CHECKING:
     from faceblurd.ledger.ledger import Ledger
-    from faceblurd.model import Entry, Staged
+    from faceblurd.model import Entry
     from faceblurd.publish.publisher import Newer, Occupied, Published
     from faceblurd.publish.staging import Staging, Target
 
@@ -112,12 +113,23 @@ def stage(intent: Intent, *, mode: Mode, target: Target, source_fd: int, terms: 
     return Work(mode, target, source_fd, staging, intent)
 
 
-def copy(work: Work) -> str:
-    """Write the source into the staging file as it is, durably; give the digest of what was written. May hang."""
-    contents.copy_into(work.source_fd, work.staging.fd)
-    contents.set_time(work.staging.fd, time.time_ns() if work.mtime_ns is None else work.mtime_ns)
-    os.fsync(work.staging.fd)
-    return contents.digest_of(work.staging.fd)
+def pass_on(work: Work, digest: str, job: int) -> Staged | Refused:
+    """Write the source, which is our own result, into the staging file as it is, durably. May hang.
+
+    `digest`: of the bytes of which the ledger says so; no others are passed on, whatever a worker read.
+    """
+    try:
+        contents.copy_into(work.source_fd, work.staging.fd)
+        contents.set_time(work.staging.fd, time.time_ns() if work.mtime_ns is None else work.mtime_ns)
+        os.fsync(work.staging.fd)
+        copied = contents.digest_of(work.staging.fd)
+    except OSError as error:
+        reason, detail = decide.reason_of(error.errno), error.strerror or str(error)
+        return Refused(job, reason, detail, retryable=True, milliseconds=0)
+    if copied != digest:
+        return Refused(job, Reason.CHANGED_MEANWHILE, "changed while it was read", retryable=True, milliseconds=0)
+    size, note = work.intent.source.size, "is our own result already"
+    return Staged(job, (), digest, size, lossless=True, note=note, milliseconds=0)
 
 
 def holds(work: Work, digest: str) -> bool:

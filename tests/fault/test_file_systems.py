@@ -234,6 +234,8 @@ def test_where_names_have_no_case_a_photo_that_is_overwritten_in_another_case_is
         (folder / "img.jpg").write_bytes(second)
 
     def published_again() -> bool:
+        if len(service.lines("file.published")) < 4:
+            return False  # exFAT's FUSE program may end where somebody reads a file whose name is taken meanwhile
         now = [(folder / "IMG.JPG").read_bytes() for folder in outputs]
         return second not in now and all(new != old for new, old in zip(now, before, strict=True))
 

@@ -10,6 +10,7 @@ before anything is recorded) is asked here as well.
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import itertools
 import os
@@ -25,7 +26,7 @@ from engine_run import Run, bury
 from engine_world import CHANGES, UPLOADS, World
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from faceblurd.ledger.ledger import Ledger
 from faceblurd.model import BlurSpec, DetectionSpec, Fingerprint, Mode, Reason, Recipe, State
@@ -33,7 +34,7 @@ from faceblurd.rules.decide import DONE
 from faceblurd.rules.foreign import STAGING_PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
     from engine_run import Hand
 
@@ -58,6 +59,20 @@ class Deed(NamedTuple):
     what: str
     path: str
     heard: bool
+
+
+def only_where(condition: Callable[[EngineMachine], object]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Do nothing elsewhere. No precondition: what is drawn must not hang on when the kernel gives a lease back."""
+
+    def guard(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def guarded(machine: EngineMachine, *arguments: Any, **options: Any) -> None:
+            if condition(machine):
+                function(machine, *arguments, **options)
+
+        return guarded
+
+    return guard
 
 
 class EngineMachine(RuleBasedStateMachine):
@@ -122,8 +137,8 @@ class EngineMachine(RuleBasedStateMachine):
         if happened and heard:
             self.events.append(happened)
 
-    @precondition(lambda self: self.world.writers)
     @rule(kind=st.sampled_from(["photo", "clean"]), heard=st.booleans())
+    @only_where(lambda self: self.world.writers)
     def a_program_ends_what_it_writes(self, kind: str, *, heard: bool) -> None:
         path = self.world.finish_writing(kind)
         if path and heard:
@@ -151,13 +166,13 @@ class EngineMachine(RuleBasedStateMachine):
         if not goes_on:
             self._has_ended()
 
-    @precondition(lambda self: self.run)
     @rule(seconds=st.sampled_from([0.0, 0.5, QUIET, 2 * QUIET, 40.0]))
+    @only_where(lambda self: self.run)
     def time_passes(self, seconds: float) -> None:
         self._go(asyncio.sleep(seconds))
 
-    @precondition(lambda self: self.run and self.events)
     @rule(number=NUMBERS)
+    @only_where(lambda self: self.run and self.events)
     def hear_an_event(self, number: int) -> None:
         assert self.run is not None
         self._go(self.run.root.hinted([self.events.pop(number % len(self.events))]))
@@ -166,8 +181,8 @@ class EngineMachine(RuleBasedStateMachine):
     def lose_the_events(self) -> None:
         self.events.clear()
 
-    @precondition(lambda self: self.run)
     @rule()
+    @only_where(lambda self: self.run)
     def scan(self) -> None:
         assert self.run is not None
         names = sorted(name for name in os.listdir(self.world.root) if not name.startswith("."))
@@ -176,16 +191,16 @@ class EngineMachine(RuleBasedStateMachine):
     def _hands(self) -> list[Hand]:
         return [] if self.run is None else [hand for hand in self.run.pool.hands if hand.answer is not None]
 
-    @precondition(lambda self: self._hands())
     @rule(number=NUMBERS, steps=st.integers(1, 4))
+    @only_where(lambda self: self._hands())
     def a_worker_goes_on(self, number: int, steps: int) -> None:
         for _ in range(steps):
             if hands := self._hands():
                 hands[number % len(hands)].next()
                 self._go(asyncio.sleep(0.01))
 
-    @precondition(lambda self: self._hands())
     @rule(number=NUMBERS)
+    @only_where(lambda self: self._hands())
     def a_worker_dies(self, number: int) -> None:
         hands = self._hands()
         hands[number % len(hands)].die()
@@ -254,8 +269,8 @@ class EngineMachine(RuleBasedStateMachine):
 
     # --- ends and starts
 
-    @precondition(lambda self: not self.run)
     @rule(recipe=st.integers(0, 1))
+    @only_where(lambda self: not self.run)
     def start(self, recipe: int) -> None:
         if self.ledger is not None:
             self.ledger.close()
@@ -278,15 +293,15 @@ class EngineMachine(RuleBasedStateMachine):
         with self.world.disk.acting():
             self.ledger = Ledger(self.folder / "state" / "ledger")  # to look into, until the next start
 
-    @precondition(lambda self: self.run)
     @rule()
+    @only_where(lambda self: self.run)
     def crash(self) -> None:
         assert self.run is not None
         self.run.thread.is_dead = True
         self._has_ended()
 
-    @precondition(lambda self: self.run)
     @rule()
+    @only_where(lambda self: self.run)
     def stop(self) -> None:
         assert self.run is not None
         self.is_stopping = True
@@ -362,8 +377,8 @@ class EngineMachine(RuleBasedStateMachine):
 
     # --- the end
 
-    @precondition(lambda self: not self.world.writers)
     @rule()
+    @only_where(lambda self: not self.world.writers)
     def come_to_rest(self) -> None:
         """Without new faults, everything is published once under the current recipe, and then there is no more work."""
         self.deeds.clear()

@@ -210,7 +210,7 @@ def row_of_intent(i: Intent) -> tuple[object, ...]:
 
 @dataclass(frozen=True, slots=True)
 class OutboxEntry:
-    """One call of the hook that is owed: `payload` is JSON text (see `hook_process.payload_for`)."""
+    """One call of the hook that is owed: `payload` is JSON text (see `plugins.command`)."""
 
     id: int
     payload: str

@@ -250,6 +250,18 @@ def test_a_photo_whose_next_try_is_due_when_other_bytes_come_is_begun_once(tmp_p
     run(story, tmp_path, policy=RetryPolicy(4, 10.0, 1 << 20))
 
 
+def test_a_photo_that_waits_for_its_next_try_waits_no_longer_when_other_bytes_come(tmp_path: Path) -> None:
+    async def story(desk: Desk) -> None:
+        job = await desk.take_in_hand()
+        await desk.answer(Lost(job.id, Reason.WORKER_CRASHED, "signal 9"))
+        assert len(desk.root.retries) == 1
+        desk.photo.write_bytes(NEW)
+        await desk.root.hinted(["photo.jpg"])
+        assert len(desk.root.retries) == 0
+
+    run(story, tmp_path, policy=RetryPolicy(4, 10.0, 1 << 20))
+
+
 def test_a_held_photo_that_a_person_has_just_released_is_not_moved_away(tmp_path: Path) -> None:
     async def story(desk: Desk) -> None:
         source = Fingerprint.from_stat(desk.photo.lstat())
